@@ -1,0 +1,411 @@
+"""`fit`, `plan`, `resume` and `load`: the order of work, on one page. Each step is one function elsewhere."""
+
+from __future__ import annotations
+
+import time as clocks
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from autosft.budget import Budget, Clock
+from autosft.cache import cache_folder
+from autosft.finish import account, finish
+from autosft.planning.arms import draft_arms
+from autosft.planning.machine import machine_here, resources_on
+from autosft.planning.plan import Arm, Plan
+from autosft.planning.settle import closing_seconds, settle
+from autosft.predictor import Predictor
+from autosft.prepare import Prepared, Question, check, understand
+from autosft.proof import prove
+from autosft.refit import refit as run_refit
+from autosft.result import Result
+from autosft.run_folder import RunFolder
+from autosft.search.choice import best_default, choose
+from autosft.search.sampler import check_sampler
+from autosft.search.search import Search
+from autosft.search.settings import check_scheduler
+from autosft.search.trial import TrialLog
+from autosft.task import Metric, MetricFunction, Task
+from autosft.tasks import kind as task_kind
+from autosft.tracking.base import Tracker
+from autosft.tracking.terminal import progress
+from autosft.trainers.base import Cost, Limits
+
+if TYPE_CHECKING:
+    from autosft.search.runner import Runner
+
+DEFAULT_BUDGET = "20m"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a question is to be answered, as given to `fit`. Fields are `fit`'s arguments of the same name."""
+
+    budget: Budget
+    models: Sequence[str] | None = None
+    trainer: str | Sequence[str] | None = None
+    space: object | None = None
+    sampler: str = "tpe"
+    scheduler: str = "asha"
+    max_concurrent: int | None = None
+    gpus_per_trial: float | None = None
+    cluster: str | None = None
+    timing: bool = True
+    verbose: bool = False
+
+
+def fit(
+    task: str | Task | Plan,
+    data: object | None = None,
+    *,
+    target: str | None = None,
+    inputs: Sequence[str] | None = None,
+    test: object | None = None,
+    models: Sequence[str] | str | None = None,
+    trainer: str | Sequence[str] | None = None,
+    space: str | Path | Callable[[Any], dict[str, object]] | None = None,
+    metric: str | Metric | MetricFunction | None = None,
+    positive: object | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    budget: str | float | Budget = DEFAULT_BUDGET,
+    sampler: str = "tpe",
+    scheduler: str = "asha",
+    max_concurrent: int | None = None,
+    gpus_per_trial: float | None = None,
+    fixes_off: Collection[str] = (),
+    tracker: Tracker | None = None,
+    cluster: str | None = None,
+    folder: str | Path | None = None,
+    seed: int = 0,
+    verbose: bool = False,
+) -> Result:
+    """Turns a sentence and a dataset into a proven model.
+
+    Args:
+        task: What is wanted, in a sentence; or a Task, to leave nothing to inference; or a Plan, which holds all else.
+        data: A path (csv, tsv, json, jsonl, parquet, arrow, gzipped or not; a folder of them), a list of dicts, a
+            pandas or Arrow table, a `datasets.Dataset` or `DatasetDict`, or a hub id.
+        target: Column to predict. inputs: columns to read. Both are worked out where they are left out.
+        test: Rows that decide nothing and prove the result; without them, some are set aside where there are enough.
+        models: Base models, as hub ids or folders. trainer: one or several of the registered trainers.
+        space: A search space: a YAML file, or a function of an Optuna trial.
+        metric: What decides: a name, a Metric, or a function of (targets, predictions).
+        positive: The label that a binary F1, precision or recall is about.
+        group: Rows that share a value of this column stay on one side of every split.
+        time: Column of time: the latest rows validate and prove.
+        budget: "20m", "3 trials", "2 gpu-hours", seconds, or a Budget.
+        sampler: "tpe" or "random". scheduler: "asha", "median" or "none".
+        max_concurrent: Trials at once. gpus_per_trial: GPUs of each, fractions allowed.
+        fixes_off: Names of audit checks that only report, or "all".
+        tracker: Listens to the run; None shows progress on standard error.
+        cluster: Address of a Ray cluster; None uses this machine, or the Ray that runs in this process.
+        folder: The run's folder, new or empty; None makes one under `runs/`.
+        seed: Decides splits, configurations and trainings.
+        verbose: Shows Ray's own output.
+
+    Raises:
+        AutosftError: Something the caller can change; the message says what.
+    """
+    clock, listener = Clock(), tracker or progress()
+    try:
+        if isinstance(task, Plan):
+            return _fit_plan(task, RunFolder.create(folder), clock, listener, cluster=cluster, verbose=verbose)
+        question = Question(task, data, test, target, inputs, metric, positive, group, time, fixes_off, seed)
+        options = _options(
+            models, trainer, space, budget, sampler, scheduler, max_concurrent, gpus_per_trial, cluster, verbose
+        )
+        RunFolder.check_free(folder)
+        listener.phase("read")
+        understood, source = understand(question)
+        with TemporaryDirectory(prefix="autosft-") as scratch, _runner(options, understood, Path(scratch)) as runner:
+            listener.phase("audit")
+            prepared = check(question, understood, source)
+            made = _plan(question, options, prepared, runner, clock, listener)
+            run = RunFolder.create(folder)
+            with run.locked():
+                return _carry_out(made, run, runner, clock, listener)
+    finally:
+        listener.closed()
+
+
+def plan(
+    task: str | Task,
+    data: object,
+    *,
+    target: str | None = None,
+    inputs: Sequence[str] | None = None,
+    test: object | None = None,
+    models: Sequence[str] | str | None = None,
+    trainer: str | Sequence[str] | None = None,
+    space: str | Path | Callable[[Any], dict[str, object]] | None = None,
+    metric: str | Metric | MetricFunction | None = None,
+    positive: object | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    budget: str | float | Budget = DEFAULT_BUDGET,
+    sampler: str = "tpe",
+    scheduler: str = "asha",
+    max_concurrent: int | None = None,
+    gpus_per_trial: float | None = None,
+    fixes_off: Collection[str] = (),
+    tracker: Tracker | None = None,
+    cluster: str | None = None,
+    seed: int = 0,
+    timing: bool = True,
+    verbose: bool = False,
+) -> Plan:
+    """Says what `fit` would do, why, and what it would cost. Arguments as in `fit`.
+
+    Args:
+        timing: Whether a few real steps are timed; without, the quote holds within a factor of three.
+    """
+    clock, listener = Clock(), tracker or progress()
+    question = Question(task, data, test, target, inputs, metric, positive, group, time, fixes_off, seed)
+    options = _options(
+        models, trainer, space, budget, sampler, scheduler, max_concurrent, gpus_per_trial, cluster, verbose
+    )
+    options = replace(options, timing=timing)
+    try:
+        listener.phase("read")
+        understood, source = understand(question)
+        if not timing:
+            prepared = check(question, understood, source)
+            return _plan(question, options, prepared, None, clock, listener)
+        with TemporaryDirectory(prefix="autosft-") as scratch, _runner(options, understood, Path(scratch)) as runner:
+            listener.phase("audit")
+            prepared = check(question, understood, source)
+            return _plan(question, options, prepared, runner, clock, listener)
+    finally:
+        listener.closed()
+
+
+def resume(
+    folder: str | Path,
+    *,
+    budget: str | float | Budget | None = None,
+    tracker: Tracker | None = None,
+    cluster: str | None = None,
+    verbose: bool = False,
+) -> Result:
+    """Goes on with a run: after a crash with what is left of its budget, or further with more.
+
+    Args:
+        folder: The run's folder.
+        budget: What is added to the run's budget, such as "+1h" or "+10 trials". A finished run needs it; without, it
+            is returned as it is.
+
+    Raises:
+        RunFolderError: The folder is not a run's, or another process works on it.
+        PlanError: The data are no longer what the plan was made for.
+    """
+    run = RunFolder.open(folder)
+    if run.result.exists() and budget is None:
+        return Result.load(folder)
+    listener = tracker or progress()
+    with run.locked():
+        made = Plan.load(run.plan)
+        spent = TrialLog(run.trials).spent_seconds()
+        if budget is not None:
+            made = made.with_budget(made.budget.plus(Budget.parse(budget), spent_seconds=spent))
+        try:
+            made.check_data()
+            run.reopen()
+            return _with_runner(made, run, Clock(spent_seconds=spent), listener, cluster=cluster, verbose=verbose)
+        finally:
+            listener.closed()
+
+
+def load(folder: str | Path) -> Predictor:
+    """Loads a model's folder, or a run's, for prediction; needs neither Ray nor Optuna.
+
+    Raises:
+        RunFolderError: It is neither.
+    """
+    return Predictor.load(folder)
+
+
+def _options(
+    models: Sequence[str] | str | None,
+    trainer: str | Sequence[str] | None,
+    space: object | None,
+    budget: str | float | Budget,
+    sampler: str,
+    scheduler: str,
+    max_concurrent: int | None,
+    gpus_per_trial: float | None,
+    cluster: str | None,
+    verbose: bool,
+) -> Options:
+    """Checks what can be checked before anything is read."""
+    check_sampler(sampler)
+    check_scheduler(scheduler)
+    return Options(
+        models=[models] if isinstance(models, str) else models,
+        trainer=[trainer] if isinstance(trainer, str) else trainer,
+        space=space,
+        budget=Budget.parse(budget),
+        sampler=sampler,
+        scheduler=scheduler,
+        max_concurrent=max_concurrent,
+        gpus_per_trial=gpus_per_trial,
+        cluster=cluster,
+        verbose=verbose,
+    )
+
+
+def _runner(options: Options, task: Task, scratch: Path) -> Runner:
+    from autosft.search.runner import Runner
+
+    return Runner(
+        scratch=scratch,
+        scheduler=options.scheduler,
+        greater_is_better=task.metric.greater_is_better,
+        address=options.cluster,
+        machine=machine_here(),
+        verbose=options.verbose,
+    )
+
+
+def _plan(
+    question: Question, options: Options, prepared: Prepared, runner: Runner | None, clock: Clock, listener: Tracker
+) -> Plan:
+    """Makes the plan from checked data: draws up the arms, times them, and divides the budget."""
+    kind = task_kind(prepared.task.kind)
+    machine = machine_here()
+    resources = resources_on(machine, gpus_per_trial=options.gpus_per_trial, max_concurrent=options.max_concurrent)
+    arms, reasons = draft_arms(
+        kind.input,
+        kind.output,
+        num_rows=len(prepared.data.training(0)[0]),
+        models=options.models,
+        trainers=options.trainer,
+        space=options.space,
+        machine=machine,
+    )
+    if runner is not None and options.timing:
+        listener.phase("measure")
+        arms = tuple(
+            _measured(arm, prepared, runner, resources.cpus_per_trial, resources.gpus_per_trial) for arm in arms
+        )
+    made = settle(
+        prepared,
+        arms,
+        resources,
+        origin=question.origin,
+        budget=options.budget,
+        scheduler=options.scheduler,
+        sampler=options.sampler,
+        seed=question.seed,
+        reasons=reasons,
+        spent_seconds=clock.spent,
+    )
+    listener.planned(made)
+    return made
+
+
+def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: float) -> Arm:
+    arguments = {
+        "trainer": arm.trainer,
+        "base_model": arm.base_model,
+        "folder": arm.folder,
+        "config": dict(arm.default),
+        "task": prepared.task,
+        "data": prepared.data.for_search(),
+        "limits": Limits(num_threads=cpus, cache=cache_folder()),
+    }
+    cost: Cost = runner.run("autosft.search.work:measure", arguments, cpus=float(cpus), gpus=gpus).value
+    return replace(arm, cost=cost, max_length=cost.max_length)
+
+
+def _fit_plan(
+    made: Plan, run: RunFolder, clock: Clock, listener: Tracker, *, cluster: str | None, verbose: bool
+) -> Result:
+    """Carries out a plan that was made before."""
+    made.check_data()
+    listener.planned(made)
+    with run.locked():
+        return _with_runner(made, run, clock, listener, cluster=cluster, verbose=verbose)
+
+
+def _with_runner(
+    made: Plan, run: RunFolder, clock: Clock, listener: Tracker, *, cluster: str | None, verbose: bool
+) -> Result:
+    options = Options(made.budget, scheduler=made.scheduler, cluster=cluster, verbose=verbose)
+    with TemporaryDirectory(prefix="autosft-") as scratch, _runner(options, made.task, Path(scratch)) as runner:
+        return _carry_out(made, run, runner, clock, listener)
+
+
+def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listener: Tracker) -> Result:
+    """Searches, refits, proves and writes the result: from here on everything follows from the plan."""
+    run.write(run.plan, made.to_json())
+    clock = clock.limited(made.budget.wall_seconds(made.resources.machine.gpus))
+    held_out = made.data.held_out()
+    rates = [arm.cost.predict_rows_per_second for arm in made.arms if arm.cost]
+    closing = closing_seconds(len(held_out[1]) if held_out else 0, rates)
+
+    listener.phase("search")
+    search = Search(
+        made,
+        runner,
+        folder=run.path,
+        cache=cache_folder(),
+        clock=clock,
+        tracker=listener,
+        closing_seconds=closing,
+        refit_factor=made.refit_factor,
+        earlier=TrialLog(run.trials).trials(),
+    )
+    trials = search.run()
+    validation = made.data.training(0)[1]
+    assert validation is not None, "fold 0 is the validation set"
+    winner = choose(made.task, trials, validation.targets(), search.outputs, seed=made.seed)
+    default = best_default(trials, made.task.metric.greater_is_better) or winner
+
+    listener.phase("refit")
+    left = None if clock.left is None else clock.left - closing
+    refitted = run_refit(
+        replace(made, refit=made.refit and not search.interrupted),
+        winner,
+        runner,
+        folder=run.path / "trials" / "refit",
+        cache=cache_folder(),
+        seconds_left=left,
+    )
+    listener.note(refitted.reason)
+    folders = {trial.number: search.scratch(trial) for trial in (winner, default)}
+    model = refitted.model or folders[winner.number] / "model"
+
+    listener.phase("prove")
+    proof = prove(
+        made,
+        winner,
+        default,
+        runner,
+        shipped_model=model,
+        trial_folders=folders,
+        folder=run.path / "trials" / "folds",
+        cache=cache_folder(),
+        seconds_left=0.0 if search.interrupted else clock.left,
+    )
+    seconds = account(
+        runner.cpu_seconds,
+        made.resources,
+        wall_seconds=clock.sitting,
+        driver_seconds=clocks.process_time(),
+    )
+    summary = finish(
+        run,
+        made,
+        trials,
+        winner=winner,
+        default=default,
+        refit=refitted,
+        proof=proof,
+        model=model,
+        seconds=seconds,
+        interrupted=search.interrupted,
+    )
+    return Result(run.path, made, tuple(trials), summary)

@@ -1,0 +1,145 @@
+"""The audit: runs every check on the data before it is split, carries out the safe fixes, and reports what it found.
+
+The checks live in `autosft.data.checks`; whether the validation set is large enough is asked in `autosft.data.split`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from autosft.data.checks import columns, duplicates, labels, leaks, missing
+from autosft.data.checks.subject import Outcome, Subject
+from autosft.data.finding import Finding
+from autosft.data.source import Source
+from autosft.errors import DataError, PlanError, did_you_mean, explain
+from autosft.task import Task
+
+#: In the order in which they run: each one sees the data as the fixes before it left it.
+CHECKS: dict[str, Callable[[Subject], Outcome | None]] = {
+    "missing-labels": missing.missing_labels,
+    "missing-inputs": missing.missing_inputs,
+    "label-spelling": labels.label_spelling,
+    "conflicting-labels": duplicates.conflicting_labels,
+    "exact-duplicates": duplicates.exact_duplicates,
+    "duplicates-across-splits": duplicates.duplicates_across_splits,
+    "near-duplicates-across-splits": duplicates.near_duplicates_across_splits,
+    "near-duplicates": duplicates.near_duplicates,
+    "rare-classes": labels.rare_classes,
+    "unseen-test-labels": labels.unseen_test_labels,
+    "id-like-columns": columns.id_like_columns,
+    "constant-columns": columns.constant_columns,
+    "leaking-columns": leaks.leaking_columns,
+    "imbalance": labels.imbalance,
+    "many-classes": labels.many_classes,
+}
+#: Switches every fix off.
+ALL = "all"
+
+
+def audit(
+    task: Task, source: Source, *, off: Collection[str] = (), seed: int = 0
+) -> tuple[Source, Task, tuple[Finding, ...]]:
+    """Checks the data, fixes what is safe to fix, and says so.
+
+    Test rows are never dropped, nor altered except for the spelling of their labels.
+
+    Args:
+        task: The task; its columns must be in every split.
+        source: The data as read.
+        off: Names of checks whose fix is not to be carried out, or "all". They still report.
+        seed: For the checks that look at a sample.
+
+    Returns:
+        The cleaned source; the task, its labels merged and without those that no row is left of; and the findings in
+        the order of the checks.
+
+    Raises:
+        PlanError: `off` names an unknown check.
+        DataError: No training rows, or only one class, are left; the message says which check removed what.
+    """
+    switched_off = _known(off)
+    subject = Subject.of(task, source, seed=seed)
+    findings: list[Finding] = []
+    for name, check in CHECKS.items():
+        outcome = check(subject)
+        if outcome is None:
+            continue
+        fixed = outcome.can_fix and not {name, ALL} & switched_off
+        if fixed:
+            subject = outcome.applied_to(subject)
+        findings.append(_finding(name, outcome, fixed=fixed))
+        _require_rows(subject, source, findings)
+    _require_classes(subject, source, findings)
+    unseen_are_scored = not {"unseen-test-labels", ALL} & switched_off
+    return subject.source, _settled(subject, unseen_are_scored=unseen_are_scored), tuple(findings)
+
+
+def _known(off: Collection[str]) -> set[str]:
+    names = {off} if isinstance(off, str) else set(off)
+    for name in sorted(names - {*CHECKS, ALL}):
+        raise PlanError(
+            explain(
+                wrong=f"there is no check named '{name}'",
+                expected="names of checks whose fix is to be switched off, or 'all'",
+                fix=did_you_mean(name, [*CHECKS, ALL]),
+            )
+        )
+    return names
+
+
+def _finding(name: str, outcome: Outcome, *, fixed: bool) -> Finding:
+    action = outcome.fix if fixed else outcome.advice
+    return Finding(name, outcome.severity, outcome.message, outcome.count, outcome.examples, action, fixed)
+
+
+def _settled(subject: Subject, *, unseen_are_scored: bool) -> Task:
+    """Returns the task without the labels that the fixes left no row of."""
+    task = subject.task
+    if not task.labels:
+        return task
+    known = set(subject.label_counts)
+    if unseen_are_scored:
+        known |= {label for texts in subject.labels.values() for label in texts.unique().to_pylist()}
+    labels = tuple(label for label in task.labels if label in known)
+    positive = task.metric.positive
+    if positive is not None and positive not in subject.label_counts:
+        raise DataError(
+            explain(
+                wrong=f"no training row with the positive label '{positive}' is left",
+                expected="rows of the label that the metric is about",
+                fix=did_you_mean(positive, subject.label_counts),
+            )
+        )
+    return task.with_labels(labels, task.label_type)
+
+
+def _require_rows(subject: Subject, source: Source, findings: list[Finding]) -> None:
+    if subject.source.train.num_rows:
+        return
+    raise DataError(
+        explain(
+            wrong=f"no training rows are left of {source.train.num_rows:,} in {source.origin} ({_story(findings)})",
+            expected=f"rows with an input ({', '.join(subject.task.input_columns)}) and a label "
+            f"({subject.task.target_column})",
+            fix="check that these are the right columns (target=, inputs=), and the rows behind them",
+        )
+    )
+
+
+def _require_classes(subject: Subject, source: Source, findings: list[Finding]) -> None:
+    if not subject.task.labels or len(subject.label_counts) > 1:
+        return
+    left = ", ".join(f"'{label}'" for label in subject.label_counts) or "none"
+    raise DataError(
+        explain(
+            wrong=f"one class at most is left to learn in column '{subject.task.target_column}' of {source.origin}: "
+            f"{left} ({_story(findings)})",
+            expected="training rows of at least two classes",
+            fix="check that this is the right column (target=), or add rows of another class",
+        )
+    )
+
+
+def _story(findings: list[Finding]) -> str:
+    told = [f"{finding.check}: {finding.action}" for finding in findings if finding.fixed]
+    return "; ".join(told) or "nothing was removed by the audit"

@@ -1,0 +1,65 @@
+"""Columns that carry nothing to learn from: identifiers and constants.
+
+Columns that carry too much are found in `autosft.data.checks.leaks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from autosft.data.checks.subject import NUM_EXAMPLES, Outcome, Subject
+from autosft.data.finding import Severity
+from autosft.data.texts import as_text, shortened
+
+_MIN_ROWS = 20
+_MAX_IDENTIFIER_LENGTH = 40
+
+
+def id_like_columns(subject: Subject) -> Outcome | None:
+    """Finds columns with another whole number or another short word in every row."""
+    found = [name for name, column in _columns(subject) if _is_id_like(column)]
+    return _report(subject, found, "have another number or word in every row, as identifiers do")
+
+
+def constant_columns(subject: Subject) -> Outcome | None:
+    """Finds columns with one value, or none, in all training rows."""
+    found = [name for name, column in _columns(subject) if _is_constant(column)]
+    return _report(subject, found, "have the same value in every row")
+
+
+def _columns(subject: Subject) -> Iterator[tuple[str, pa.Array]]:
+    """Yields every flat column but the target, as text."""
+    train, task = subject.source.train, subject.task
+    named = {task.target_column, task.group_column, task.time_column}
+    for field in train.schema:
+        if field.name not in named and not pa.types.is_nested(field.type):
+            yield field.name, as_text(train.column(field.name))
+
+
+def _is_constant(column: pa.Array) -> bool:
+    return len(pc.unique(column)) == 1 and len(column) > 1
+
+
+def _is_id_like(column: pa.Array) -> bool:
+    if len(column) < _MIN_ROWS or column.null_count or pc.count_distinct(column).as_py() < len(column):
+        return False
+    # A fraction is a measurement, not a name; both differ from row to row.
+    plain = pc.match_substring_regex(column, rf"^[^\s.]{{1,{_MAX_IDENTIFIER_LENGTH}}}$")
+    return bool(pc.all(plain).as_py())
+
+
+def _report(subject: Subject, found: list[str], what: str) -> Outcome | None:
+    if not found:
+        return None
+    inputs = [name for name in found if name in subject.task.input_columns]
+    train = subject.source.train
+    return Outcome(
+        Severity.WARNING if inputs else Severity.INFO,
+        f"Columns that {what}: {', '.join(map(shortened, found))}.",
+        len(found),
+        examples=tuple(shortened(f"{name}: {train.column(name)[0].as_py()}") for name in found[:NUM_EXAMPLES]),
+        advice=f"leave {', '.join(inputs)} out of the inputs" if inputs else "",
+    )

@@ -1,0 +1,53 @@
+"""Rows without a label or without anything to read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from autosft.data.checks.subject import Outcome, Subject, examples_of, plural
+from autosft.data.finding import Severity
+
+
+def missing_labels(subject: Subject) -> Outcome | None:
+    """Finds null and blank labels. Test rows stay: they are reported, and not scored."""
+    return _missing(subject, what="label", missing=_masks(subject, of_labels=True))
+
+
+def missing_inputs(subject: Subject) -> Outcome | None:
+    """Finds rows whose input columns are all null or blank. Test rows stay, and are scored."""
+    return _missing(subject, what="input", missing=_masks(subject, of_labels=False))
+
+
+def _masks(subject: Subject, *, of_labels: bool) -> dict[str, NDArray[np.bool_]]:
+    if of_labels:
+        found = {name: pc.is_null(labels) for name, labels in subject.labels.items()}
+    else:
+        found = {name: pc.equal(texts, "") for name, texts in subject.texts.items()}
+    return {name: mask.to_numpy(zero_copy_only=False) for name, mask in found.items()}
+
+
+def _missing(subject: Subject, *, what: str, missing: dict[str, NDArray[np.bool_]]) -> Outcome | None:
+    counts = {name: int(mask.sum()) for name, mask in missing.items() if mask.any()}
+    if not counts:
+        return None
+    keep = {name: ~missing[name] for name in counts if name != "test"}
+    dropped = sum(counts[name] for name in keep)
+    where = ", ".join(f"{count:,} in {name}" for name, count in counts.items())
+    test = ""
+    if "test" in counts:
+        test = "test rows without a label are not scored" if what == "label" else "test rows stay and are scored"
+    no_score = what == "label" and "test" in counts and counts["test"] == len(missing["test"])
+    first = next(iter(keep or counts))
+    shown = subject.texts[first] if what == "label" else subject.labels[first]
+    return Outcome(
+        Severity.ERROR if no_score else Severity.WARNING,
+        f"Rows without {'a label' if what == 'label' else 'any input'}: {where}."
+        + (" No test row can be scored." if no_score else ""),
+        sum(counts.values()),
+        examples=examples_of(shown, np.flatnonzero(missing[first])),
+        fix="; ".join(part for part in (f"dropped {plural(dropped, 'row')}" if dropped else "", test) if part),
+        advice=test if not dropped else f"fill in the missing {what}s or leave those rows out",
+        keep=keep,
+    )

@@ -1,0 +1,115 @@
+"""What a check is given (the Subject) and what it answers (the Outcome).
+
+The checks themselves live in the other files of this folder; `autosft.data.audit` runs them in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from autosft.data.finding import Severity
+from autosft.data.source import Source
+from autosft.data.texts import input_texts, label_texts, shortened
+from autosft.task import Task
+
+NUM_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The data as it stands between two checks.
+
+    Attributes:
+        task: The task, its labels as merged so far.
+        source: The tables as cleaned so far.
+        texts: The inputs of each split with white space squeezed, large_string, "" where blank.
+        labels: The labels of each split as text, large_string, null where missing.
+        seed: For checks that look at a sample.
+    """
+
+    task: Task
+    source: Source
+    texts: Mapping[str, pa.Array]
+    labels: Mapping[str, pa.Array]
+    seed: int = 0
+
+    @staticmethod
+    def of(task: Task, source: Source, *, seed: int) -> Subject:
+        """Reads the input and target columns of every split."""
+        texts = {name: input_texts(table, task.input_columns) for name, table in source.splits.items()}
+        labels = {name: label_texts(table.column(task.target_column)) for name, table in source.splits.items()}
+        return Subject(task, source, texts, labels, seed)
+
+    def keep(self, rows: Mapping[str, NDArray[np.bool_]]) -> Subject:
+        """Returns the subject with only the rows of each named split that its mask keeps."""
+        masks = {name: pa.array(mask) for name, mask in rows.items()}
+        tables = {name: self.source.splits[name].filter(mask) for name, mask in masks.items()}
+        return replace(
+            self,
+            source=replace(self.source, splits={**self.source.splits, **tables}),
+            texts={**self.texts, **{name: self.texts[name].filter(mask) for name, mask in masks.items()}},
+            labels={**self.labels, **{name: self.labels[name].filter(mask) for name, mask in masks.items()}},
+        )
+
+    @cached_property
+    def folded(self) -> Mapping[str, pa.Array]:
+        """The inputs of each split in lower case: two rows with one folded text count as the same text."""
+        return {name: pc.utf8_lower(texts) for name, texts in self.texts.items()}
+
+    @cached_property
+    def label_counts(self) -> dict[str, int]:
+        """Number of training rows by label, most frequent first."""
+        counted = pc.value_counts(self.labels["train"].drop_null())
+        pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+        return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found.
+
+    Attributes:
+        severity: How much it matters.
+        message: What was found, in one sentence.
+        count: Rows, columns or classes concerned.
+        examples: A few of them as text.
+        fix: What the check's own fix does, in the past tense; empty where it has none.
+        advice: What the user could do, said when there is no fix or it is switched off.
+        keep: Part of the fix: the rows to keep, as a mask by split.
+        repaired: The fix instead of `keep`: the subject with changed values.
+    """
+
+    severity: Severity
+    message: str
+    count: int
+    examples: tuple[str, ...] = ()
+    fix: str = ""
+    advice: str = ""
+    keep: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    repaired: Subject | None = None
+
+    @property
+    def can_fix(self) -> bool:
+        return bool(self.keep) or self.repaired is not None
+
+    def applied_to(self, subject: Subject) -> Subject:
+        """Returns the subject after the fix."""
+        return self.repaired if self.repaired is not None else subject.keep(self.keep)
+
+
+def examples_of(texts: pa.Array, rows: Iterable[int]) -> tuple[str, ...]:
+    """Returns the first few of these rows, shortened."""
+    return tuple(shortened(texts[int(row)].as_py()) for row, _ in zip(rows, range(NUM_EXAMPLES), strict=False))
+
+
+def plural(count: int, noun: str) -> str:
+    """Returns "1 row", "2 rows", "2 classes"."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"

@@ -1,0 +1,139 @@
+"""The few column types that the rest of the package meets: string, int64, double, bool, and whatever is nested.
+
+What lives here: guessing the type of cells read as text, and widening Arrow's many types to those few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from autosft.errors import DataError, explain
+
+# No leading zeros and at most 18 digits: "007" and long identifiers are names, which a number could not give back.
+_INTEGER = r"^\s*-?(0|[1-9][0-9]{0,17})\s*$"
+_NUMBER = r"^\s*-?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*$"
+_MISSING_WORDS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A")
+_MISSING_SHARE = 0.1
+_PEEK_ROWS = 1000
+
+
+def typed_cells(table: pa.Table, *, keep_text: Collection[str] = ()) -> tuple[pa.Table, tuple[str, ...]]:
+    """Turns columns of cells (strings) into int64 or double where every cell is a number.
+
+    A word such as "NA" counts as missing only among numbers, where they make up at least nine tenths of the cells.
+
+    Args:
+        table: String columns; null where the cell was empty.
+        keep_text: Columns that stay strings whatever they hold.
+
+    Returns:
+        The table, and a note for each column in which words were read as missing.
+    """
+    notes: list[str] = []
+    for index, name in enumerate(table.column_names):
+        if name in keep_text:
+            continue
+        column, note = _typed_column(name, table.column(index))
+        table = table.set_column(index, name, column)
+        notes += [note] if note else []
+    return table, tuple(notes)
+
+
+def plain_types(table: pa.Table, *, place: str) -> pa.Table:
+    """Widens each column to string, int64 or double where it is a kind of text, integer or float; decodes dictionaries.
+
+    Raises:
+        DataError: Two columns share a name, or there are no columns or no rows.
+    """
+    check_names(table.column_names, place=place)
+    if table.num_rows == 0:
+        raise DataError(
+            explain(
+                wrong=f"{place} has columns ({', '.join(table.column_names)}) but no rows",
+                expected="at least one row of data",
+                fix="check that the export finished, or point to the file that holds the rows",
+            )
+        )
+    for index, field in enumerate(table.schema):
+        plain = _plain_type(field.type)
+        if plain != field.type:
+            table = table.set_column(index, field.name, _cast(table.column(index), plain))
+    return table.replace_schema_metadata(None)
+
+
+def check_names(names: Collection[str], *, place: str) -> None:
+    """Raises DataError when there is no column, or two of them share a name."""
+    if not names:
+        raise DataError(
+            explain(
+                wrong=f"{place} has no columns",
+                expected="a table with named columns, for example 'text' and 'label'",
+                fix="check that the file or object is the one you meant",
+            )
+        )
+    seen: set[str] = set()
+    repeated = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    if repeated:
+        raise DataError(
+            explain(
+                wrong=f"{place} has more than one column named '{repeated[0]}' (columns: {', '.join(names)})",
+                expected="every column name once",
+                fix="rename or remove the repeated columns",
+            )
+        )
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """Whether a type is one of Arrow's strings."""
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+
+
+def is_number(type_: pa.DataType) -> bool:
+    """Whether a type is an integer or a float."""
+    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
+
+
+def _typed_column(name: str, column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str | None]:
+    # Most text columns are told by their first rows; only those that may be numbers are looked at whole.
+    missing_words = pa.array(_MISSING_WORDS)
+    peek = column.slice(0, _PEEK_ROWS).drop_null()
+    peek_words = pc.is_in(peek, value_set=missing_words)
+    if not pc.all(pc.or_(pc.match_substring_regex(peek, _NUMBER), peek_words), min_count=0).as_py():
+        return column, None
+    cells = column.drop_null()
+    numbers = pc.match_substring_regex(cells, _NUMBER)
+    words = pc.is_in(cells, value_set=missing_words)
+    num_words = pc.sum(words, min_count=0).as_py()
+    if not len(cells) or num_words > _MISSING_SHARE * len(cells) or not pc.all(pc.or_(numbers, words)).as_py():
+        return column, None
+    integers = pc.match_substring_regex(cells.filter(numbers), _INTEGER)
+    target = pa.int64() if pc.all(integers).as_py() else pa.float64()
+    if num_words:
+        column = pc.if_else(pc.is_in(column, value_set=missing_words), pa.scalar(None, pa.string()), column)
+    note = f"Column '{name}' holds numbers; {num_words} cells such as 'NA' were read as missing." if num_words else None
+    return pc.utf8_trim_whitespace(column).cast(target), note
+
+
+def _plain_type(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(type_):
+        return _plain_type(type_.value_type)
+    if is_text(type_) or pa.types.is_null(type_):
+        return pa.string()
+    if pa.types.is_integer(type_):
+        return pa.int64()
+    if pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+        return pa.float64()
+    return type_
+
+
+def _cast(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        return column.cast(type_)
+    except pa.ArrowInvalid:
+        # Beyond int64, or more than 2 GB of text in one piece: the wider type holds what the plain one cannot.
+        return column

@@ -1,0 +1,239 @@
+"""The Data: rows ready for training in memory-mapped Arrow files, of which the search is given no held-out one.
+
+How rows are split lives in `autosft.data.split`; what the columns hold is decided by the kind of task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from autosft.data.source import Source
+from autosft.data.split import Part, SplitPlan, split
+from autosft.data.texts import label_texts
+from autosft.errors import RunFolderError, explain
+from autosft.task import Task
+
+if TYPE_CHECKING:
+    from autosft.tasks.base import TaskKind
+
+#: Target of a held-out row that is not scored: it has no label, or one that the task does not know.
+NOT_SCORED = -1
+_ROWS_FILE = "rows.arrow"
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of one file, all or some of them, read when asked for.
+
+    Attributes:
+        path: Arrow IPC file with the kind's input columns, "target", "row" (int64, position in the original split) and
+            "fold" (int8).
+        indices: Positions in the file, in this order, shape (rows,); None for all.
+    """
+
+    path: Path
+    indices: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices) if self.indices is not None else int(_mapped(self.path).num_rows)
+
+    def table(self) -> pa.Table:
+        """Returns the rows; memory-mapped where all are asked for."""
+        table = _mapped(self.path)
+        return table if self.indices is None else table.take(pa.array(self.indices))
+
+    def targets(self) -> NDArray[Any]:
+        """Returns the encoded targets, shape (rows,)."""
+        return self.numbers("target")
+
+    def numbers(self, name: str) -> NDArray[Any]:
+        """Returns a column of numbers, shape (rows,)."""
+        return np.asarray(self._taken(name).to_numpy())
+
+    def column(self, name: str) -> list[Any]:
+        """Returns one column as Python values."""
+        values: list[Any] = self._taken(name).to_pylist()
+        return values
+
+    def _taken(self, name: str) -> pa.ChunkedArray:
+        column = _mapped(self.path).column(name)
+        return column if self.indices is None else column.take(pa.array(self.indices))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Checked rows in parts, on disk. Small and picklable: it holds paths.
+
+    Attributes:
+        folder: Where the search part lies.
+        num_folds: Folds of the search part; fold 0 is the validation set.
+        parts: Number of rows by part: "search", and "test" or "proof".
+        fingerprint: Hash of the search part's content, 16 hexadecimal digits.
+        held_out_folder: Where test or proof rows lie; None in what the search is given.
+    """
+
+    folder: Path
+    num_folds: int
+    parts: Mapping[str, int]
+    fingerprint: str
+    held_out_folder: Path | None = None
+
+    def training(self, fold: int | None) -> tuple[Rows, Rows | None]:
+        """Returns rows to train on and rows to validate on.
+
+        Args:
+            fold: The fold that validates, all other rows training; None to train on all rows and validate on none.
+
+        Raises:
+            ValueError: There is no such fold.
+        """
+        path = self.folder / _ROWS_FILE
+        if fold is None:
+            return Rows(path), None
+        if not 0 <= fold < self.num_folds:
+            raise ValueError(f"fold {fold} is not one of the {self.num_folds} folds")
+        validates = Rows(path).numbers("fold") == fold
+        return Rows(path, np.flatnonzero(~validates)), Rows(path, np.flatnonzero(validates))
+
+    def held_out(self) -> tuple[str, Rows] | None:
+        """Returns "test" or "proof" with its rows, or None. Rows with the target `NOT_SCORED` are not scored."""
+        name = next((name for name in ("test", "proof") if name in self.parts), None)
+        if name is None or self.held_out_folder is None:
+            return None
+        return name, Rows(self.held_out_folder / f"{name}.arrow")
+
+    def for_search(self) -> Data:
+        """Returns the same data without any path to the held-out rows, or their number."""
+        return replace(self, parts={"search": self.parts["search"]}, held_out_folder=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns a JSON object that `from_json` reads back."""
+        return {
+            "folder": str(self.folder),
+            "num_folds": self.num_folds,
+            "parts": dict(self.parts),
+            "fingerprint": self.fingerprint,
+            "held_out_folder": None if self.held_out_folder is None else str(self.held_out_folder),
+        }
+
+    @staticmethod
+    def from_json(row: Mapping[str, Any]) -> Data:
+        """Rebuilds Data from `to_json`."""
+        held_out = row["held_out_folder"]
+        return Data(
+            Path(row["folder"]),
+            row["num_folds"],
+            dict(row["parts"]),
+            row["fingerprint"],
+            None if held_out is None else Path(held_out),
+        )
+
+
+def materialise(kind: TaskKind, task: Task, source: Source, *, folder: Path, seed: int) -> tuple[Data, SplitPlan]:
+    """Splits the rows and writes each part once.
+
+    The search part goes to `folder/<fingerprint>/search`, test or proof rows to
+    `folder/<fingerprint>/held_out/<their own fingerprint>`. Files that already hold the same rows are left alone;
+    others appear whole or not at all.
+
+    Args:
+        kind: The task's kind, which encodes inputs and targets.
+        task: The task, as the audit left it.
+        source: The data, as the audit left it.
+        folder: Made if it is missing.
+        seed: Of the split.
+
+    Raises:
+        DataError: The rows cannot be split, or a target cannot be encoded.
+        RunFolderError: The folder cannot be written: read-only, full, or in the way of a file.
+    """
+    parts = split(task, source, seed=seed)
+    search = _encoded(kind, task, parts.search, held_out=False)
+    fingerprint = _digest(search)
+    home = folder / fingerprint
+    counts = {"search": search.num_rows}
+    _write(search, home / "search" / _ROWS_FILE)
+    held_out_folder = None
+    if parts.held_out is not None:
+        name, part = parts.held_out
+        held_out = _encoded(kind, task, part, held_out=True)
+        # Runs with the same training rows and another test set share `home`.
+        held_out_folder = home / "held_out" / _digest(held_out)
+        counts[name] = held_out.num_rows
+        _write(held_out, held_out_folder / f"{name}.arrow")
+    return Data(home / "search", parts.plan.num_folds, counts, fingerprint, held_out_folder), parts.plan
+
+
+def _encoded(kind: TaskKind, task: Task, part: Part, *, held_out: bool) -> pa.Table:
+    targets = _held_out_targets(kind, task, part.table) if held_out else kind.encode_targets(task, part.table)
+    table = kind.encode_inputs(task, part.table)
+    table = table.append_column("target", pa.array(targets))
+    table = table.append_column("row", pa.array(part.rows, pa.int64()))
+    table = table.append_column("fold", pa.array(part.folds, pa.int8()))
+    # One chunk a column, whatever files the rows came from, so that equal rows make equal bytes.
+    return table.replace_schema_metadata(None).combine_chunks()
+
+
+def _held_out_targets(kind: TaskKind, task: Task, table: pa.Table) -> NDArray[Any]:
+    """Encodes the targets of rows that have a known one; the others get NOT_SCORED."""
+    texts = label_texts(table.column(task.target_column))
+    known = pc.is_in(texts, value_set=pa.array(task.labels, texts.type)) if task.labels else pc.is_valid(texts)
+    encoded = kind.encode_targets(task, table.filter(known))
+    targets = np.full(len(texts), NOT_SCORED if task.labels else np.nan, dtype=encoded.dtype)
+    targets[np.asarray(known.to_numpy(zero_copy_only=False), dtype=bool)] = encoded
+    return targets
+
+
+def _digest(table: pa.Table) -> str:
+    return hashlib.sha256(_as_bytes(table)).hexdigest()[:16]
+
+
+def _as_bytes(table: pa.Table) -> memoryview:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return memoryview(sink.getvalue()).cast("B")
+
+
+def _mapped(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    content = _as_bytes(table)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        if path.exists() and path.stat().st_size == len(content) and path.read_bytes() == content:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    except OSError as error:
+        _remove(unfinished)
+        raise RunFolderError(
+            explain(
+                wrong=f"the rows cannot be written to {path.parent} ({error.strerror or error})",
+                expected=f"a writable folder with {len(content) / 1e6:.0f} MB to spare",
+                fix="pass another folder=, or free space there",
+            )
+        ) from error
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        # Where nothing could be written there is nothing to remove.
+        return

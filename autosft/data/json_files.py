@@ -1,0 +1,134 @@
+"""JSON in its usual shapes: an array of objects, an object of columns, {"data": [...]}, and JSON Lines.
+
+What lives here: telling the shapes apart and reading them. Encodings are settled before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json
+
+from autosft.data.objects import table_from_columns, table_from_rows
+from autosft.errors import DataError, explain
+
+_BLOCK_BYTES = 1 << 25  # a row must fit in one block
+
+
+def read_json(text: pa.Buffer, *, place: str) -> pa.Table:
+    """Reads JSON or JSON Lines in UTF-8. Strings that look like dates stay strings.
+
+    Raises:
+        DataError: Empty, not JSON (with the line), another shape, or a column of mixed types.
+    """
+    head, _, rest = bytes(text).lstrip().partition(b"\n")
+    if not head:
+        raise DataError(
+            explain(
+                wrong=f"{place} is empty",
+                expected="an array of objects, or one object a line",
+                fix="check that the export finished, or point to another file",
+            )
+        )
+    if head[:1] == b"{" and rest.strip() and _is_json(head):
+        return _read_lines(text, place=place)
+    try:
+        value = json.loads(bytes(text))
+    except json.JSONDecodeError as error:
+        # An object in one piece, then more of them: JSON Lines, one of its objects spread over several lines.
+        if head[:1] == b"{" and error.msg == "Extra data":
+            return _read_lines(text, place=place)
+        raise _broken(place, error.lineno, error.msg) from error
+    except RecursionError as error:
+        raise _broken(place, 1, "nested too deeply to be rows") from error
+    return _from_value(value, place=place)
+
+
+def _from_value(value: Any, *, place: str) -> pa.Table:
+    if isinstance(value, list):
+        return table_from_rows(value, place=place)
+    if isinstance(value, Mapping) and value:
+        rows = value.get("data", next(iter(value.values())) if len(value) == 1 else None)
+        if isinstance(rows, list) and rows and isinstance(rows[0], Mapping):
+            return table_from_rows(rows, place=place)
+        if all(isinstance(column, list) for column in value.values()):
+            return table_from_columns(value, place=place)
+        if all(isinstance(column, Mapping) for column in value.values()):
+            # What pandas writes by default: each column an object from row number to value.
+            return table_from_columns({name: list(column.values()) for name, column in value.items()}, place=place)
+        return table_from_rows([value], place=place)
+    raise DataError(
+        explain(
+            wrong=f"{place} holds a JSON {type(value).__name__}: {str(value)[:60]!r}",
+            expected='rows: [{"text": "...", "label": "..."}, ...], or one such object a line',
+            fix="write the rows as an array of objects",
+        )
+    )
+
+
+def _read_lines(text: pa.Buffer, *, place: str) -> pa.Table:
+    try:
+        table = _parse_lines(text, schema=None)
+        if any(_without_dates(field.type) != field.type for field in table.schema):
+            schema = pa.schema([(field.name, _without_dates(field.type)) for field in table.schema])
+            table = _parse_lines(text, schema=schema)
+        return table
+    except pa.ArrowException as error:
+        return _read_line_by_line(text, place=place, reason=str(error))
+
+
+def _parse_lines(text: pa.Buffer, *, schema: pa.Schema | None) -> pa.Table:
+    return pyarrow.json.read_json(
+        pa.BufferReader(text),
+        read_options=pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=pyarrow.json.ParseOptions(explicit_schema=schema),
+    )
+
+
+def _without_dates(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_temporal(type_):
+        return pa.string()
+    if pa.types.is_list(type_):
+        return pa.list_(_without_dates(type_.value_type))
+    if pa.types.is_struct(type_):
+        return pa.struct([(field.name, _without_dates(field.type)) for field in type_])
+    return type_
+
+
+def _read_line_by_line(text: pa.Buffer, *, place: str, reason: str) -> pa.Table:
+    """Finds the line that Arrow could not read; reads it all where only Arrow was at a loss."""
+    rows: list[Any] = []
+    for number, line in enumerate(bytes(text).split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise _broken(place, number, error.msg) from error
+        if not isinstance(row, dict):
+            raise _broken(place, number, f"this line is a {type(row).__name__}, not an object")
+        rows.append(row)
+    if not rows:
+        raise _broken(place, 1, reason)
+    return table_from_rows(rows, place=place)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _broken(place: str, line: int, reason: str) -> DataError:
+    return DataError(
+        explain(
+            wrong=f"{place}, line {line}: not valid JSON ({reason})",
+            expected="an array of objects, or one object a line",
+            fix="repair that line; a file cut off in the middle must be fetched again",
+        )
+    )

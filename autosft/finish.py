@@ -1,0 +1,184 @@
+"""The end of a run: the model's folder with its card, the trials as a table, and `result.json`, written last."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autosft.accounting import PHASES
+from autosft.disk import writing
+from autosft.planning.plan import Plan, Resources
+from autosft.predictor import copy_model, describe_model
+from autosft.proof import Proof, Score
+from autosft.refit import Refit
+from autosft.run_folder import FORMAT, RunFolder
+from autosft.search.trial import Trial
+
+_PACKAGES = ("autosft", "torch", "transformers", "ray", "optuna", "scikit-learn", "pyarrow")
+
+
+def finish(
+    run: RunFolder,
+    plan: Plan,
+    trials: list[Trial],
+    *,
+    winner: Trial,
+    default: Trial,
+    refit: Refit,
+    proof: Proof,
+    model: Path,
+    seconds: Mapping[str, float],
+    interrupted: bool,
+) -> dict[str, Any]:
+    """Writes everything a finished run leaves behind, and removes its scratch; returns the content of `result.json`.
+
+    Args:
+        model: Folder of the model that is shipped.
+        seconds: See `account`.
+
+    Raises:
+        RunFolderError: The folder cannot be written.
+    """
+    versions = package_versions()
+    summary = _summary(plan, trials, winner, default, refit, proof, seconds, interrupted) | {"versions": versions}
+    with writing(run.path):
+        shutil.rmtree(run.model, ignore_errors=True)
+        copy_model(model, run.model)
+        trainer = plan.arm(winner.arm).trainer
+        describe_model(run.model, plan.task, trainer, card=_card(plan, winner, proof), versions=versions)
+        _write_trials(run.path / "trials.parquet", trials)
+    findings = [finding.to_json() for finding in plan.findings]
+    run.write(run.path / "data" / "findings.json", {"fingerprint": plan.data.fingerprint, "findings": findings})
+    run.write(run.result, summary)
+    return summary
+
+
+def account(
+    cpu_seconds: Mapping[str, float], resources: Resources, *, wall_seconds: float, driver_seconds: float
+) -> dict[str, float]:
+    """Divides `wall x workers` among what workers did; what nobody accounts for is idle.
+
+    Args:
+        cpu_seconds: Seconds times CPUs of all jobs by phase, with "start_up" and "total".
+        driver_seconds: CPU seconds of the driver's own process.
+    """
+    workers = resources.max_concurrent
+    by_phase = {name: cpu_seconds[name] / resources.cpus_per_trial for name in (*PHASES, "start_up")}
+    # What a job does outside its marked phases is reading data and collecting garbage.
+    by_phase["load"] += (
+        max(0.0, cpu_seconds["total"] - sum(cpu_seconds[name] for name in PHASES)) / resources.cpus_per_trial
+    )
+    idle = wall_seconds * workers - sum(by_phase.values())
+    numbers = {"wall": wall_seconds, "workers": workers, "driver": driver_seconds, **by_phase, "idle": max(0.0, idle)}
+    return {name: round(value, 3) for name, value in numbers.items()}
+
+
+def package_versions() -> dict[str, str]:
+    """Returns the versions that a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def _summary(
+    plan: Plan,
+    trials: list[Trial],
+    winner: Trial,
+    default: Trial,
+    refit: Refit,
+    proof: Proof,
+    seconds: Mapping[str, float],
+    interrupted: bool,
+) -> dict[str, Any]:
+    arm, default_arm = plan.arm(winner.arm), plan.arm(default.arm)
+    validation = plan.data.training(0)[1]
+    changed = {key: value for key, value in winner.config.items() if arm.default.get(key) != value}
+    return {
+        "format": FORMAT,
+        "kind": plan.task.kind,
+        "metric": plan.task.metric.name,
+        "greater_is_better": plan.task.metric.greater_is_better,
+        "validation": {
+            "score": winner.score,
+            "interval": list(winner.interval or (winner.score, winner.score)),
+            "num_rows": len(validation) if validation is not None else 0,
+            "selected_on": True,
+        },
+        "test": {**_score(proof.shipped), "rows": proof.rows, "selected_on": proof.selected_on},
+        "default": {"trainer": default_arm.trainer, "model": default_arm.base_model.id, **_score(proof.default)},
+        "gain_over_default": {
+            "score": proof.gain,
+            "interval": [proof.gain_interval.low, proof.gain_interval.high],
+            "proven": proof.is_proven,
+        },
+        "best": {
+            "trainer": arm.trainer,
+            "model": arm.base_model.id,
+            "config": dict(winner.config),
+            "changed": changed,
+            "is_default": winner.number == default.number,
+            "trial": winner.number,
+        },
+        "refit": {
+            "done": refit.model is not None,
+            "reason": refit.reason,
+            "reload_difference": refit.reload_difference,
+        },
+        "num_trials": len(trials),
+        "interrupted": interrupted,
+        "seconds": dict(seconds),
+        "seed": plan.seed,
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    return {"score": score.score, "interval": [score.interval.low, score.interval.high], "num_rows": score.num_rows}
+
+
+def _write_trials(path: Path, trials: list[Trial]) -> None:
+    import json
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        {**trial.to_json(), "config": json.dumps(dict(trial.config)), "seconds": json.dumps(dict(trial.seconds))}
+        for trial in trials
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def _card(plan: Plan, winner: Trial, proof: Proof) -> str:
+    arm, task, score = plan.arm(winner.arm), plan.task, proof.shipped
+    kinds = {"test": "test rows", "proof": "rows set aside for proof", "folds": "validation rows (also chosen by)"}
+    inputs = ", ".join(f"`{name}`" for name in task.input_columns)
+    licence = arm.base_model.licence
+    interval = f"[{score.interval.low:.4f}, {score.interval.high:.4f}]"
+    where = f"{score.num_rows:,} {kinds[proof.rows]}"
+    return f"""---
+{"license: " + licence if licence != "unknown" else "# licence of the base model: unknown"}
+base_model: {arm.base_model.id}
+---
+# {task.description or task.kind}
+
+A model for {task.kind}, made from {arm.base_model.id} by autosft ({arm.trainer}).
+
+* Reads {inputs}; predicts `{task.target_column}`, one of {len(task.labels)} labels.
+* {task.metric.name} {score.score:.4f}, 95 % interval {interval}, on {where}.
+* Rows are cut at {arm.max_length} tokens. Data fingerprint: {plan.data.fingerprint}.
+
+```python
+import autosft
+
+model = autosft.load("this folder")
+model.predict(["a text"])
+```
+"""

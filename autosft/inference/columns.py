@@ -1,0 +1,218 @@
+"""What a column looks like: its profile (type, cardinality, lengths) and the role that follows from it.
+
+Nothing here knows the user's sentence; which column is chosen for what is decided beside this file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+
+from autosft.tasks.label_values import label_texts, plain
+
+_SAMPLE = 2000
+_MAX_VALUES = 1001
+_MAX_LABEL_WORDS = 6
+_URL = re.compile(r"(https?://|www\.|s3://|gs://)\S+")
+_DATE = re.compile(
+    r"\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?([T ]\d{1,2}:\d{2}\S*( ?\S+)?)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}( \d.*)?"
+)
+_ID_NAME = re.compile(r"(^|_)(id|ids|uid|uuid|guid|idx|index|hash|md5|sha\d*|isbn|rowid|row|key|pk|unnamed \d+)$|^$")
+_DATE_NAME = re.compile(r"(^|_)(date|datetime|timestamp|time|created|updated|day|month|year)(_at|_on|_utc)?$|_at$")
+_LIST_TEXT = re.compile(r"\[.*\]", re.DOTALL)
+_SEPARATORS = re.compile(r"\s*[,;|]\s*")
+
+
+def word_set(words: str) -> frozenset[str]:
+    """Returns the words of a string, for tables of words."""
+    return frozenset(words.split())
+
+
+_SPLIT_NAMES = word_set("split fold partition subset is_train is_test is_valid set")
+_SPLIT_VALUES = word_set("train training test testing dev val valid validation eval holdout unused")
+
+
+class Role(StrEnum):
+    """What a column looks like, judged without the sentence."""
+
+    TEXT = "free text"
+    LABEL = "labels"
+    NUMBER = "numbers"
+    LABELS = "several labels per row"
+    ID = "an identifier"
+    CONSTANT = "one constant value"
+    URL = "links"
+    DATE = "dates"
+    SPLIT = "names of splits"
+    OTHER = "nested values"
+    EMPTY = "nothing but missing values"
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """One column of the training rows.
+
+    Attributes:
+        name: As in the data.
+        position: Place among the columns, from 0.
+        role: What it looks like.
+        type: Its Arrow type, dictionary encoding aside.
+        num_values: Rows with a value; white space alone and NaN count as missing.
+        num_missing: Rows without.
+        values: Distinct values as text, at most 1,001 of them, most frequent first.
+        num_distinct: Number of distinct values.
+        top_count: Rows that have the most frequent value.
+        bottom: The least frequent value.
+        mean_length: Characters per value, over the first rows.
+        mean_words: Words per value, over the first rows.
+    """
+
+    name: str
+    position: int
+    role: Role
+    type: pa.DataType
+    num_values: int
+    num_missing: int
+    values: tuple[str, ...]
+    num_distinct: int
+    top_count: int
+    bottom: str
+    mean_length: float
+    mean_words: float
+
+    @property
+    def is_string(self) -> bool:
+        return is_string(self.type)
+
+
+def is_string(column_type: pa.DataType) -> bool:
+    """Tells whether values of this type are text."""
+    return bool(
+        pa.types.is_string(column_type) or pa.types.is_large_string(column_type) or pa.types.is_string_view(column_type)
+    )
+
+
+def name_words(name: str) -> tuple[str, ...]:
+    """Returns the words of a column's name in lower case: "ticketType" and "ticket_type" give the same."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return tuple(re.findall(r"[^\W_]+", spaced.casefold()))
+
+
+def has_fractions(values: Iterable[str]) -> bool:
+    """Tells whether any of these numbers, written as text, is not whole."""
+    return any("." in value or "e-" in value for value in values)
+
+
+def profile(table: pa.Table) -> list[ColumnProfile]:
+    """Profiles every column of a table that has rows."""
+    return [_profile_column(name, i, plain(table.column(i))) for i, name in enumerate(table.column_names)]
+
+
+def _profile_column(name: str, position: int, column: pa.ChunkedArray) -> ColumnProfile:
+    if not _has_text_form(column.type):
+        role = Role.LABELS if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) else Role.OTHER
+        num_missing = column.null_count
+        return ColumnProfile(
+            name, position, role, column.type, len(column) - num_missing, num_missing, (), 0, 0, "", 0.0, 0.0
+        )
+    texts = label_texts(column).drop_null()
+    counts = pa.Table.from_struct_array(texts.value_counts())
+    counts = counts.sort_by([("counts", "descending"), ("values", "ascending")])
+    values = counts["values"].slice(0, _MAX_VALUES).to_pylist()
+    sample = texts.slice(0, _SAMPLE).to_pylist()
+    return ColumnProfile(
+        name=name,
+        position=position,
+        role=_role(name, column.type, values, counts.num_rows, sample, len(texts)),
+        type=column.type,
+        num_values=len(texts),
+        num_missing=len(column) - len(texts),
+        values=tuple(values),
+        num_distinct=counts.num_rows,
+        top_count=counts["counts"][0].as_py() if values else 0,
+        bottom=counts["values"][-1].as_py() if values else "",
+        mean_length=_mean([len(value) for value in sample]),
+        mean_words=_mean([len(value.split()) for value in sample]),
+    )
+
+
+def _role(
+    name: str, column_type: pa.DataType, values: list[str], num_distinct: int, sample: list[str], num_values: int
+) -> Role:
+    if not values:
+        return Role.EMPTY
+    if num_distinct == 1:
+        return Role.CONSTANT
+    folded = "_".join(name_words(name)) or name
+    if {value.casefold() for value in values} <= _SPLIT_VALUES or (folded in _SPLIT_NAMES and num_distinct <= 20):
+        return Role.SPLIT
+    if pa.types.is_temporal(column_type) or _share(sample, _DATE) > 0.9:
+        return Role.DATE
+    if _is_id(folded, column_type, num_distinct, num_values, sample):
+        return Role.ID
+    if not is_string(column_type):
+        return _role_of_numbers(folded, column_type, values, num_distinct, num_values)
+    return _role_of_strings(values, num_distinct, sample, num_values)
+
+
+def _role_of_numbers(
+    folded: str, column_type: pa.DataType, values: list[str], num_distinct: int, num_values: int
+) -> Role:
+    if pa.types.is_boolean(column_type):
+        return Role.LABEL
+    if _DATE_NAME.search(folded) and num_distinct > 12:
+        return Role.DATE
+    # Ratings in halves are classes; a measurement is told from them by how many values it takes.
+    most = 1000 if pa.types.is_integer(column_type) else 10 if has_fractions(values) else 100
+    return Role.LABEL if num_distinct <= min(most, max(2, num_values // 2)) else Role.NUMBER
+
+
+def _role_of_strings(values: list[str], num_distinct: int, sample: list[str], num_values: int) -> Role:
+    if _share(sample, _URL) > 0.9:
+        return Role.URL
+    if _share(sample, _LIST_TEXT) > 0.9 or _combines_labels(values):
+        return Role.LABELS
+    mean_words = _mean([len(value.split()) for value in sample])
+    # Utterances repeat too: many distinct values of several words are text, few of them are labels.
+    repeated = num_distinct <= max(2, num_values // 2)
+    wordy = mean_words > _MAX_LABEL_WORDS or (mean_words > 3 and num_distinct > num_values / 5)
+    return Role.LABEL if repeated and num_distinct <= 1000 and (not wordy or num_distinct <= 2) else Role.TEXT
+
+
+def _is_id(folded: str, column_type: pa.DataType, num_distinct: int, num_values: int, sample: list[str]) -> bool:
+    nearly_unique = num_distinct > 0.95 * num_values and num_values >= 4
+    named = _ID_NAME.search(folded) is not None
+    if pa.types.is_integer(column_type):
+        return nearly_unique or (named and num_distinct > max(10, 0.02 * num_values))
+    if not is_string(column_type):
+        return nearly_unique and named
+    one_word = all(" " not in value for value in sample)
+    coded = _share(sample, re.compile(r"(?=.*\d)[\w.:@/#+=-]+")) > 0.8
+    return one_word and ((nearly_unique and coded) or (named and num_distinct > 20))
+
+
+def _combines_labels(values: list[str]) -> bool:
+    """Tells "joy", "fear", "joy;fear" from labels that merely contain a comma, or from text."""
+    known = set(values)
+    combined = [value for value in values if _SEPARATORS.search(value)]
+    pieces = [piece for value in combined for piece in _SEPARATORS.split(value) if piece]
+    if not pieces or any(len(piece.split()) > 4 for piece in pieces):
+        return False
+    alone = sum(piece in known for piece in pieces)
+    return alone >= 0.8 * len(pieces) or (len(combined) > 0.3 * len(values) and len(set(pieces)) < 0.6 * len(combined))
+
+
+def _has_text_form(column_type: pa.DataType) -> bool:
+    return not (pa.types.is_nested(column_type) or pa.types.is_duration(column_type) or "binary" in str(column_type))
+
+
+def _share(sample: list[str], pattern: re.Pattern[str]) -> float:
+    return sum(pattern.fullmatch(value) is not None for value in sample) / max(1, len(sample))
+
+
+def _mean(lengths: list[int]) -> float:
+    return sum(lengths) / max(1, len(lengths))

@@ -1,0 +1,198 @@
+"""Which column is predicted: every column is a candidate, points say how likely, and close calls are the user's.
+
+What columns look like lives in `autosft.inference.columns`, what the sentence says in `autosft.inference.sentence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from autosft.errors import TaskError, explain
+from autosft.inference.columns import ColumnProfile, Role, has_fractions, name_words, word_set
+from autosft.inference.sentence import Sentence
+from autosft.tasks.label_values import label_texts
+
+MAX_CLASSES = 1000
+_CLOSE = 1.0
+
+# Points. Only their order matters: being asked for beats a telling name, which beats looking like labels.
+_ROLE_POINTS = {Role.LABEL: 1.0, Role.LABELS: -2.0, Role.NUMBER: -3.0, Role.TEXT: -5.0}
+_UNFIT = -8.0
+_NAMED, _ASKED_FOR, _OFFERED_AS_INPUT = 4.0, 2.0, -6.0
+_LABEL_NAMED, _HINTED = 3.0, 2.0
+_TELLING, _TELLING_IN_PART, _TYPICAL, _METADATA = 4.0, 3.0, 2.0, -2.0
+_MOSTLY_MISSING, _LAST_COLUMN = -1.0, 0.5
+
+_TELLING_NAMES = word_set("label labels target targets class classes y gold truth groundtruth outcome")
+_TYPICAL_NAMES = word_set(
+    "category categories intent sentiment topic tag type emotion genre toxic toxicity spam stars rating polarity "
+    "priority queue department urgency severity status section stance verdict is"
+)
+_METADATA_NAMES = word_set(
+    "lang language locale source author user username year month version annotator annotators length len count country "
+    "region platform channel gender domain device confidence license agreement worker rater"
+)
+
+
+@dataclass(frozen=True)
+class TargetReading:
+    """One reading of which column is predicted, with its points and the reasons in words."""
+
+    column: ColumnProfile
+    points: float
+    reasons: tuple[str, ...]
+
+    def describe(self) -> str:
+        because = f" because {' and '.join(self.reasons)}" if self.reasons else ""
+        return f"target '{self.column.name}' ({_shown(self.column)}){because}"
+
+
+def choose_target(
+    profiles: list[ColumnProfile], sentence: Sentence, table: pa.Table, *, excluded: Container[str]
+) -> tuple[TargetReading, TargetReading | None]:
+    """Returns the best reading of the target and the runner-up.
+
+    Args:
+        profiles: Every column.
+        sentence: What the user wrote.
+        table: The training rows, to see whether two columns say the same.
+        excluded: Columns that were given another part.
+
+    Raises:
+        TaskError: No column can be the target, or two readings are close.
+    """
+    readings = [_read(column, sentence, len(profiles)) for column in profiles if column.name not in excluded]
+    readings.sort(key=lambda reading: -reading.points)
+    if not readings:
+        raise TaskError(_no_target(profiles))
+    best = readings[0]
+    if best.column.role in _ROLE_POINTS and best.column.role is not Role.LABEL and not best.reasons:
+        raise TaskError(_no_target(profiles))
+    if best.points <= _UNFIT:
+        raise TaskError(_no_target(profiles))
+    second = next((other for other in readings[1:] if other.column.role is Role.LABEL), None)
+    if second and best.points - second.points < _CLOSE and not _same_labels(best.column, second.column, table):
+        raise TaskError(_close_call(best, second))
+    return best, second
+
+
+def check_target(column: ColumnProfile, *, kind_given: bool) -> None:
+    """Raises TaskError where a column cannot be learned as one label per row.
+
+    Args:
+        column: The target.
+        kind_given: The user asked for classification by name, so numbers and combinations are taken as classes.
+    """
+    name, role = column.name, column.role
+    if role is Role.EMPTY:
+        _refuse(f"every label in column '{name}' is missing", "choose another column with target=")
+    if role is Role.OTHER or (role is Role.LABELS and not column.is_string):
+        wrong = f"column '{name}' of type {column.type} holds lists: this looks like several labels per row"
+        _refuse(wrong, _ONE_LABEL)
+    if role is Role.CONSTANT:
+        _refuse(f"column '{name}' has only one class, '{column.values[0]}'", "add rows of a second class")
+    if role is Role.LABELS and not kind_given:
+        wrong = f"column '{name}' looks like several labels per row ('{_combination(column)}')"
+        _refuse(wrong, _ONE_LABEL + _AS_CLASSES)
+    if _is_measurement(column) and not kind_given:
+        wrong = f"column '{name}' holds {column.num_distinct:,} different decimal numbers: this looks like a regression"
+        _refuse(wrong, "turn the numbers into a few classes, such as low, medium and high" + _AS_CLASSES)
+    if column.num_distinct > MAX_CLASSES or column.num_distinct > column.num_values / 2:
+        looks = "free text" if column.mean_words >= 2 else "an identifier or free text"
+        found = f"{column.num_distinct:,} different values in {column.num_values:,} rows"
+        fix = f"choose another column with target=, or merge labels to at most {MAX_CLASSES:,} with several rows each"
+        _refuse(f"column '{name}' has {found}: this looks like {looks}", fix)
+
+
+_ONE_LABEL = "keep one label per row, for example in a column of its own"
+_AS_CLASSES = ", or pass kind='text-classification' to take each value as a class"
+
+
+def _refuse(wrong: str, fix: str) -> None:
+    expected = "one label per row out of a few that repeat (autosft trains classification with one label today)"
+    raise TaskError(explain(wrong=wrong, expected=expected, fix=fix))
+
+
+def _is_measurement(column: ColumnProfile) -> bool:
+    return column.role is Role.NUMBER and has_fractions(column.values)
+
+
+def _combination(column: ColumnProfile) -> str:
+    return next((value for value in column.values if any(sign in value for sign in ",;|")), column.values[0])[:60]
+
+
+def _read(column: ColumnProfile, sentence: Sentence, num_columns: int) -> TargetReading:
+    points = _ROLE_POINTS.get(column.role, _UNFIT)
+    reasons: list[str] = []
+    if column.position == num_columns - 1:
+        points += _LAST_COLUMN
+    if column.num_missing > column.num_values:
+        points += _MOSTLY_MISSING
+    for added, reason in (*_from_sentence(column, sentence), *_from_name(column, sentence)):
+        points += added
+        if added > 0:
+            reasons.append(reason)
+    return TargetReading(column, points, tuple(reasons))
+
+
+def _from_sentence(column: ColumnProfile, sentence: Sentence) -> list[tuple[float, str]]:
+    mention, found = sentence.mention(column.name), []
+    # "Each message" and "from the title" name what is read.
+    if mention.as_input:
+        found.append((_OFFERED_AS_INPUT, ""))
+    elif mention.strength and (column.role is not Role.TEXT or mention.as_target):
+        found.append((_NAMED * mention.strength, "the sentence names the column"))
+        if mention.as_target:
+            found.append((_ASKED_FOR, "asks for it"))
+    elif column.role is Role.LABEL and (word := sentence.hints_at(column.name)):
+        found.append((_HINTED, f"the sentence says '{word}'"))
+    if column.role is Role.LABEL and column.num_distinct <= 20:
+        named = next((value for value in column.values if sentence.names_label(value)), None)
+        if named:
+            found.append((_LABEL_NAMED, f"the sentence names its value '{named}'"))
+    return found
+
+
+def _from_name(column: ColumnProfile, sentence: Sentence) -> list[tuple[float, str]]:
+    words = name_words(column.name)
+    if column.role not in _ROLE_POINTS or not words:
+        return []
+    if words[-1] in _TELLING_NAMES or words[0] in _TELLING_NAMES:
+        return [(_TELLING if len(words) == 1 else _TELLING_IN_PART, "targets are often called that")]
+    if words[-1] in _TYPICAL_NAMES or words[0] in _TYPICAL_NAMES:
+        return [(_TYPICAL, "its name is typical of a target")]
+    asked = sentence.mention(column.name).strength or sentence.hints_at(column.name)
+    return [(_METADATA, "")] if _METADATA_NAMES & set(words) and not asked else []
+
+
+def _same_labels(first: ColumnProfile, second: ColumnProfile, table: pa.Table) -> bool:
+    """Tells whether two columns are one labelling written twice, as a number and as a name."""
+    if first.num_distinct != second.num_distinct or first.role is not Role.LABEL:
+        return False
+    pairs = pa.table({"first": label_texts(table[first.name]), "second": label_texts(table[second.name])})
+    return bool(pairs.group_by(["first", "second"]).aggregate([]).num_rows <= first.num_distinct + 1)
+
+
+def _shown(column: ColumnProfile) -> str:
+    shown = ", ".join(value if len(value) <= 24 else value[:21] + "..." for value in column.values[:3])
+    return f"{column.num_distinct:,} values: {shown}" + (", ..." if column.num_distinct > 3 else "")
+
+
+def _close_call(best: TargetReading, second: TargetReading) -> str:
+    return explain(
+        wrong=f"two readings of the task are close: (1) {best.describe()}; (2) {second.describe()}",
+        expected="a sentence or column names that tell which column is to be predicted",
+        fix=f"pass target='{best.column.name}' or target='{second.column.name}'",
+    )
+
+
+def _no_target(profiles: list[ColumnProfile]) -> str:
+    looks = "; ".join(f"'{column.name}' looks like {column.role}" for column in profiles[:12])
+    return explain(
+        wrong=f"no column looks like a label ({looks})",
+        expected="a column with a few values that repeat",
+        fix="name the column to predict with target='...'",
+    )

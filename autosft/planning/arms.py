@@ -1,0 +1,103 @@
+"""Which arms race: trainers that can do the task, with base models that can be had."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from autosft.base_models import BaseModel, at_hand, candidates, describe, locate
+from autosft.errors import BaseModelError, PlanError, explain
+from autosft.planning.plan import Arm
+from autosft.search.settings import Machine
+from autosft.search.space import FunctionSpace, Space, load_space, read_space
+from autosft.task import Input, Output
+from autosft.trainers import trainer_class, trainer_names
+
+#: Base models that race by default where the user names none. Transferability scores are too noisy to choose among
+#: them (arXiv 2510.06448), and each costs a pass over the data.
+_NUM_BASE_MODELS = 2
+
+
+def draft_arms(
+    input: Input,
+    output: Output,
+    *,
+    num_rows: int,
+    models: Sequence[str] | None,
+    trainers: Sequence[str] | None,
+    space: str | os.PathLike[str] | object | None,
+    machine: Machine,
+    language: str | None = None,
+) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
+    """Chooses trainers and base models; returns the arms and the reasons, unavailable models among them.
+
+    Raises:
+        PlanError: No trainer can train this pair of input and output, or a name is unknown.
+        BaseModelError: No base model is left.
+    """
+    names = list(trainers) if trainers else trainer_names()
+    classes = {name: trainer_class(name) for name in names}
+    able = {name: found for name, found in classes.items() if (input, output) in found.trains}
+    if not able:
+        wrong = f"no trainer of {', '.join(names)} trains {input} to {output}"
+        raise PlanError(
+            explain(wrong=wrong, expected="a trainer for this task", fix="leave trainer= out to see all of them")
+        )
+    bases, reasons = _base_models(input, models, machine, language)
+    arms = []
+    for name, found in able.items():
+        chosen = _space(space, name, input, output, named=len(able) == 1)
+        chosen.check(found.Config)
+        for base, folder in bases:
+            default = asdict(found.default_config(base, num_rows))
+            arms.append(Arm(f"{name}/{_short(base.id)}", name, base, folder, default, chosen, max_length=None))
+    return tuple(arms), reasons
+
+
+def _base_models(
+    input: Input, models: Sequence[str] | None, machine: Machine, language: str | None
+) -> tuple[list[tuple[BaseModel, str]], tuple[str, ...]]:
+    """Locates base models; one that cannot be had is left out with a reason, as long as another is there."""
+    if models:
+        wanted = list(models)
+    else:
+        memory = machine.gpu_memory_bytes if machine.gpus else None
+        rows = candidates(input, language=language, device_memory_bytes=memory)
+        wanted = [row.id for row in rows][: 2 * _NUM_BASE_MODELS]
+    found: list[tuple[BaseModel, str]] = []
+    reasons: list[str] = []
+    errors: list[BaseModelError] = []
+    for name in wanted:
+        if not models and len(found) == _NUM_BASE_MODELS:
+            break
+        try:
+            folder = locate(name)
+            found.append((describe(name), str(folder)))
+        except BaseModelError as error:
+            errors.append(error)
+            reasons.append(f"{name} is left out: {str(error).splitlines()[0]}")
+    if not found:
+        if errors:
+            raise errors[0]
+        wrong = "no base model is on this machine, and the hub cannot be asked"
+        here = ", ".join(at_hand()) or "none"
+        fix = "install autosft[demo] for a small one, pass models=['/path/to/a/model'], or unset HF_HUB_OFFLINE"
+        raise BaseModelError(explain(wrong=wrong, expected=f"a model for {input} (at hand: {here})", fix=fix))
+    return found, tuple(reasons)
+
+
+def _space(given: object, trainer: str, input: Input, output: Output, *, named: bool) -> Space:
+    if given is None:
+        return load_space(trainer, input, output)
+    chosen = FunctionSpace(given) if callable(given) else read_space(str(given))
+    if isinstance(chosen, FunctionSpace):
+        if not named:
+            wrong = "a search space that is a function, for several trainers"
+            raise PlanError(explain(wrong=wrong, expected="one trainer", fix="pass trainer='transformers' too"))
+        return chosen
+    return chosen if chosen.trainer == trainer else load_space(trainer, input, output)
+
+
+def _short(model_id: str) -> str:
+    return model_id.rstrip("/").rpartition("/")[2]

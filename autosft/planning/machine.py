@@ -1,0 +1,57 @@
+"""What there is to run on, and how it is divided among trials."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from autosft.errors import PlanError, explain
+from autosft.planning.plan import Resources
+from autosft.search.settings import Machine
+
+#: A trial gets all cores up to this: training speeds up 1.84 times from one thread to two (MiniLM), less beyond four.
+MAX_THREADS = 4
+
+
+def machine_here() -> Machine:
+    """Returns this machine's cores and those GPUs that nobody else uses; a cgroup's limit counts."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        cpus = min(cpus, max(1, int(quota) // int(period))) if quota != "max" else cpus
+    except (OSError, ValueError):
+        pass
+    free = _free_gpus()
+    return Machine(cpus, len(free), min(free, default=0))
+
+
+def resources_on(machine: Machine, *, gpus_per_trial: float | None, max_concurrent: int | None) -> Resources:
+    """Divides a machine among trials: as many at once as it carries.
+
+    Raises:
+        PlanError: A trial would not fit on the machine.
+    """
+    gpus = gpus_per_trial if gpus_per_trial is not None else (1.0 if machine.gpus else 0.0)
+    if gpus > machine.gpus:
+        wrong = f"a trial would take {gpus:g} GPUs, and {machine.gpus} are free here"
+        raise PlanError(explain(wrong=wrong, expected="at most what is free", fix="pass a smaller gpus_per_trial"))
+    if max_concurrent is not None and max_concurrent < 1:
+        wrong = f"max_concurrent is {max_concurrent}"
+        raise PlanError(explain(wrong=wrong, expected="1 or more", fix="leave max_concurrent out"))
+    carried = int(machine.gpus / gpus) if gpus else max(1, machine.cpus // MAX_THREADS)
+    at_once = min(carried if max_concurrent is None else max_concurrent, machine.cpus)
+    if gpus:
+        at_once = min(at_once, carried)
+    return Resources(machine, max(1, machine.cpus // at_once), gpus, at_once)
+
+
+def _free_gpus() -> list[int]:
+    """Returns free bytes of each visible GPU that has nine tenths of its memory free, from nvidia-smi."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    query = ["nvidia-smi", "--query-gpu=memory.free,memory.total", "--format=csv,noheader,nounits"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    pairs = [tuple(map(int, line.split(","))) for line in done.stdout.splitlines() if line.count(",") == 1]
+    return [free * 2**20 for free, total in pairs if free >= 0.9 * total]

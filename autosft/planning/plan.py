@@ -1,0 +1,302 @@
+"""The Plan: every decision before money is spent, with its reasons. Frozen, printable, JSON both ways.
+
+How the decisions are made lives beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from autosft.base_models import BaseModel
+from autosft.budget import Budget, format_seconds
+from autosft.data.data import Data
+from autosft.data.finding import Finding, Severity
+from autosft.errors import PlanError, explain
+from autosft.search.settings import Machine
+from autosft.search.space import Space, space_from_json
+from autosft.task import Input, Task
+from autosft.trainers.base import Cost
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A trainer with a base model.
+
+    Attributes:
+        name: "trainer/model", unique in a plan.
+        trainer: The trainer's name.
+        base_model: What is known about the model.
+        folder: Where its files are.
+        default: The untuned default configuration.
+        space: What may vary.
+        max_length: Tokens a row is cut at; None until the trainer has chosen.
+        fidelity: Share of a full run that a trial of this arm takes; below 1 where the budget is small.
+        cost: What a full run was measured to cost, or None when nothing was timed.
+    """
+
+    name: str
+    trainer: str
+    base_model: BaseModel
+    folder: str
+    default: Mapping[str, Any]
+    space: Space
+    max_length: int | None
+    fidelity: float = 1.0
+    cost: Cost | None = None
+
+    @property
+    def trial_seconds(self) -> float:
+        """Predicted seconds of one trial, 0 when nothing was timed."""
+        return self.cost.run_seconds * self.fidelity if self.cost else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **{key: getattr(self, key) for key in ("name", "trainer", "folder", "max_length", "fidelity")},
+            "base_model": asdict(self.base_model),
+            "default": dict(self.default),
+            "space": self.space.to_json(),
+            "cost": asdict(self.cost) if self.cost else None,
+        }
+
+    @staticmethod
+    def from_json(row: Mapping[str, Any]) -> Arm:
+        base = row["base_model"]
+        lists = {"languages": tuple(base["languages"]), "inputs": tuple(Input(name) for name in base["inputs"])}
+        cost = Cost(**row["cost"]) if row["cost"] else None
+        return Arm(
+            **{
+                **row,
+                "base_model": BaseModel(**{**base, **lists}),
+                "space": space_from_json(row["space"]),
+                "cost": cost,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What a run is expected to cost.
+
+    Attributes:
+        wall_seconds: The whole run.
+        cpu_hours: Cores in use times hours.
+        gpu_hours: GPUs in use times hours.
+        num_trials: Trials that fit.
+        timed: Whether real steps were timed; otherwise the numbers hold within a factor of three.
+    """
+
+    wall_seconds: float
+    cpu_hours: float
+    gpu_hours: float
+    num_trials: int
+    timed: bool
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What trials run on: CPUs and GPUs of each, and how many at once."""
+
+    machine: Machine
+    cpus_per_trial: int
+    gpus_per_trial: float
+    max_concurrent: int
+
+
+@dataclass(frozen=True)
+class DataOrigin:
+    """Where the rows came from, so that a saved plan can be run again; empty paths stand for data held in memory."""
+
+    data: str
+    test: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every decision before money is spent.
+
+    Attributes:
+        task: What is predicted, and which metric decides.
+        origin: Where the rows came from.
+        data: The checked rows in their parts.
+        findings: What the audit noticed and did.
+        arms: What races, in the order in which the defaults run.
+        facts: What the search spaces need to know about the data.
+        budget: What may be spent.
+        refit: Whether the winner is retrained on train and validation rows together.
+        scheduler: Name of the early-stopping scheduler.
+        sampler: Name of the sampler.
+        resources: What trials run on.
+        seed: Decides splits, configurations and trainings.
+        quote: What it is expected to cost.
+        reasons: Why, one sentence a decision.
+    """
+
+    task: Task
+    origin: DataOrigin
+    data: Data
+    findings: tuple[Finding, ...]
+    arms: tuple[Arm, ...]
+    facts: Mapping[str, bool]
+    budget: Budget
+    refit: bool
+    scheduler: str
+    sampler: str
+    resources: Resources
+    seed: int
+    quote: Quote
+    reasons: tuple[str, ...] = ()
+
+    def arm(self, name: str) -> Arm:
+        """Returns the arm of this name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    @property
+    def refit_factor(self) -> float:
+        """Rows of the refit over rows of a trial."""
+        return self.data.parts["search"] / max(1, len(self.data.training(0)[0]))
+
+    def check_data(self) -> None:
+        """Raises PlanError unless the rows that the plan was made for are still where they were written."""
+        if not (self.data.folder / "rows.arrow").exists():
+            wrong = f"the checked rows of {self.origin.data or 'this plan'} are no longer in {self.data.folder}"
+            raise PlanError(
+                explain(wrong=wrong, expected="the cache that `plan` wrote", fix="plan again from the data")
+            )
+
+    def with_budget(self, budget: Budget) -> Plan:
+        """Returns the same plan with another budget."""
+        return replace(self, budget=budget)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns a JSON object that `from_json` reads back; its "format" tells a plan from data."""
+        return {
+            "format": FORMAT,
+            "autosft": "plan",
+            "task": self.task.to_json(),
+            "origin": asdict(self.origin),
+            "data": self.data.to_json(),
+            "findings": [finding.to_json() for finding in self.findings],
+            "arms": [arm.to_json() for arm in self.arms],
+            "facts": dict(self.facts),
+            "budget": self.budget.to_json(),
+            "resources": asdict(self.resources),
+            "quote": asdict(self.quote),
+            "reasons": list(self.reasons),
+            **{key: getattr(self, key) for key in ("refit", "scheduler", "sampler", "seed")},
+        }
+
+    @staticmethod
+    def from_json(row: Mapping[str, Any]) -> Plan:
+        """Rebuilds a plan.
+
+        Raises:
+            PlanError: It is of a newer format, or was edited into something unusable.
+        """
+        if row.get("format") != FORMAT:
+            wrong = f"the plan has format {row.get('format')!r}"
+            raise PlanError(
+                explain(wrong=wrong, expected=f"format {FORMAT}", fix="use the autosft that wrote it, or plan again")
+            )
+        try:
+            resources = row["resources"]
+            return Plan(
+                task=Task.from_json(row["task"]),
+                origin=DataOrigin(**row["origin"]),
+                data=Data.from_json(row["data"]),
+                findings=tuple(Finding.from_json(item) for item in row["findings"]),
+                arms=tuple(Arm.from_json(item) for item in row["arms"]),
+                facts=row["facts"],
+                budget=Budget(**row["budget"]),
+                resources=Resources(**{**resources, "machine": Machine(**resources["machine"])}),
+                quote=Quote(**row["quote"]),
+                reasons=tuple(row["reasons"]),
+                **{key: row[key] for key in ("refit", "scheduler", "sampler", "seed")},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, PlanError):
+                raise
+            wrong = f"the plan cannot be read ({type(error).__name__}: {error})"
+            raise PlanError(
+                explain(wrong=wrong, expected="a plan as `autosft plan --out` wrote it", fix="plan again")
+            ) from error
+
+    def save(self, path: str | Path) -> None:
+        """Writes the plan as JSON."""
+        Path(path).write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(path: str | Path) -> Plan:
+        """Reads a plan that `save` wrote; raises PlanError where it cannot."""
+        try:
+            row = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            wrong = f"{path} cannot be read as a plan ({error})"
+            raise PlanError(
+                explain(wrong=wrong, expected="a JSON file written by `autosft plan --out`", fix="plan again")
+            ) from error
+        if not is_plan(row):
+            raise PlanError(
+                explain(
+                    wrong=f"{path} is not a plan", expected='a JSON object with "autosft": "plan"', fix="plan again"
+                )
+            )
+        return Plan.from_json(row)
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def is_plan(row: object) -> bool:
+    """Whether a JSON value is a plan, and not data that happens to be JSON."""
+    return isinstance(row, dict) and row.get("autosft") == "plan"
+
+
+def _lines(plan: Plan) -> list[str]:
+    task, quote = plan.task, plan.quote
+    inputs = ", ".join(f"'{name}'" for name in task.input_columns)
+    rows = ", ".join(f"{count:,} {part}" for part, count in plan.data.parts.items())
+    lines = [
+        f"Task      {task.kind}: {inputs} -> '{task.target_column}', {len(task.labels)} labels, "
+        f"decided by {task.metric.name}",
+        f"Data      {plan.origin.data}: {rows} rows",
+    ]
+    lines += [
+        f"          {_MARKS[finding.severity]} "
+        + "; ".join(filter(None, (finding.message.rstrip("."), finding.action)))
+        for finding in plan.findings
+    ]
+    lines += [f"Arm       {_describe(arm)}" for arm in plan.arms]
+    lines.append(
+        f"Search    {plan.sampler}, {plan.scheduler}; {plan.resources.max_concurrent} trial(s) at once on "
+        f"{plan.resources.cpus_per_trial} CPU(s)"
+        + (f" and {plan.resources.gpus_per_trial:g} GPU(s)" if plan.resources.gpus_per_trial else "")
+    )
+    spent = f"{quote.gpu_hours:.2f} GPU-hours" if quote.gpu_hours else f"{quote.cpu_hours:.2f} CPU-hours"
+    within = "" if quote.timed else ", within a factor of three (nothing was timed)"
+    lines.append(
+        f"Budget    {plan.budget}; quote: {format_seconds(quote.wall_seconds)}, {spent}, "
+        f"about {quote.num_trials} trials{within}"
+    )
+    lines += [f"Because   {reason.rstrip('.')}" for reason in (*task.reasons, *plan.reasons)]
+    if task.runner_up:
+        lines.append(f"Or else   {task.runner_up}")
+    return lines
+
+
+_MARKS = {Severity.INFO: "-", Severity.WARNING: "!", Severity.ERROR: "x"}
+
+
+def _describe(arm: Arm) -> str:
+    model = arm.base_model
+    size = f"{model.num_parameters / 1e6:.0f}M parameters"
+    text = f"{arm.name}: {size}, licence {model.licence}, rows cut at {arm.max_length} tokens"
+    if arm.cost:
+        share = "" if arm.fidelity >= 1 else f"; trials take {arm.fidelity:.0%} of it"
+        text += f"; a full run takes {format_seconds(arm.cost.run_seconds)}{share}"
+    return text

@@ -1,0 +1,131 @@
+"""Puts a plan together from checked data and timed arms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autosft.budget import Budget
+from autosft.data.finding import Finding, Severity
+from autosft.planning.division import SCARCE_ROWS_PER_CLASS, Lengths, fit_lengths
+from autosft.planning.machine import MAX_THREADS
+from autosft.planning.plan import Arm, DataOrigin, Plan, Quote, Resources
+from autosft.prepare import Prepared
+from autosft.search.settings import Machine
+from autosft.trainers.base import Cost
+
+
+def settle(
+    prepared: Prepared,
+    arms: Sequence[Arm],
+    resources: Resources,
+    *,
+    origin: DataOrigin,
+    budget: Budget,
+    scheduler: str,
+    sampler: str,
+    seed: int,
+    reasons: Sequence[str],
+    spent_seconds: float,
+) -> Plan:
+    """Puts the plan together: divides the budget among the arms, and says what it will cost.
+
+    Args:
+        arms: Timed where there was time to; the others get a rough cost.
+        spent_seconds: What the run has spent so far.
+    """
+    data, machine = prepared.data, resources.machine
+    train, validation = data.training(0)
+    counts = np.bincount(train.targets(), minlength=len(prepared.task.labels))
+    num_validation = len(validation) if validation is not None else 0
+    timed = all(arm.cost for arm in arms)
+    costed = [
+        arm
+        if arm.cost
+        else replace(arm, cost=_rough_cost(arm, num_rows=len(train), num_validation=num_validation, machine=machine))
+        for arm in arms
+    ]
+    held_out = data.held_out()
+    limit = budget.wall_seconds(machine.gpus)
+    lengths = fit_lengths(
+        costed,
+        budget=budget,
+        seconds_left=None if limit is None else limit - spent_seconds,
+        closing_seconds=closing_seconds(
+            len(held_out[1]) if held_out else 0, [arm.cost.predict_rows_per_second for arm in costed if arm.cost]
+        ),
+        refit_factor=data.parts["search"] / max(1, len(train)),
+        rows_per_class=float(np.median(counts)),
+        max_concurrent=resources.max_concurrent,
+    )
+    return Plan(
+        task=prepared.task,
+        origin=origin,
+        data=data,
+        findings=(*prepared.findings, *_cut_off(lengths.arms, data.parts["search"])),
+        arms=lengths.arms,
+        facts=_facts(train.targets()),
+        budget=budget,
+        refit=lengths.refit,
+        scheduler=scheduler,
+        sampler=sampler,
+        resources=resources,
+        seed=seed,
+        quote=_quote(lengths, resources, spent_seconds=spent_seconds, timed=timed),
+        reasons=(*prepared.reasons, *reasons, *lengths.reasons),
+    )
+
+
+def closing_seconds(num_rows: int, rows_per_second: Sequence[float]) -> float:
+    """Predicts what proof and writing take: loading models, and three of them over the held-out rows."""
+    slowest = min(rows_per_second, default=100.0)
+    return 6.0 + 3 * num_rows / slowest
+
+
+def _facts(targets: NDArray[np.int64]) -> dict[str, bool]:
+    """Returns what search spaces need to know about training targets of one label a row."""
+    counts = np.bincount(targets[targets >= 0])
+    counts = counts[counts > 0]
+    return {
+        "imbalanced": bool(counts.max() >= 3 * counts.min()),
+        "few_rows_per_class": bool(np.median(counts) < SCARCE_ROWS_PER_CLASS),
+    }
+
+
+def _quote(lengths: Lengths, resources: Resources, *, spent_seconds: float, timed: bool) -> Quote:
+    """Words the cost of a run: what was spent up to now and what is to come."""
+    wall = spent_seconds + lengths.wall_seconds
+    cpus = resources.cpus_per_trial * resources.max_concurrent
+    gpus = resources.gpus_per_trial * resources.max_concurrent
+    return Quote(wall, cpus * wall / 3600, gpus * wall / 3600, lengths.num_trials, timed)
+
+
+def _cut_off(arms: Sequence[Arm], num_rows: int) -> list[Finding]:
+    """Says how many rows are cut, once a model: trainers of one model cut alike."""
+    found = {}
+    for arm in arms:
+        if arm.cost and arm.cost.share_cut > 0:
+            count = round(arm.cost.share_cut * num_rows)
+            message = (
+                f"{arm.cost.share_cut:.1%} of the rows are longer than {arm.max_length} tokens of {arm.base_model.id}"
+            )
+            severity = Severity.WARNING if arm.cost.share_cut > 0.05 else Severity.INFO
+            found[arm.base_model.id] = Finding("cut-off", severity, message, count, (), "their ends are cut off", True)
+    return list(found.values())
+
+
+def _rough_cost(arm: Arm, *, num_rows: int, num_validation: int, machine: Machine) -> Cost:
+    """Estimates a cost from the base-model table, within a factor of three: a fixed rate of floating-point operations.
+
+    A training step takes about 6 operations per parameter and token, a forward pass 2 (Kaplan et al., arXiv
+    2001.08361). The rates are 40 billion a second and core, and 40 trillion a second and GPU.
+    """
+    rate = 4e13 * machine.gpus if machine.gpus else 4e10 * min(machine.cpus, MAX_THREADS)
+    tokens = 32
+    forward = 2 * arm.base_model.num_parameters * tokens / rate
+    epochs = arm.default.get("num_train_epochs", 0)
+    run = num_rows * (3 * epochs + 1) * forward + num_validation * forward
+    return Cost(1.0, run, 1 / forward, None, arm.base_model.context_tokens, 0.0)

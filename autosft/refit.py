@@ -1,0 +1,74 @@
+"""The refit: the best configuration trained again on train and validation rows together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autosft.planning.plan import Plan
+from autosft.search.search import training_arguments
+from autosft.search.trial import Trial
+from autosft.trainers.base import Limits
+
+if TYPE_CHECKING:
+    from autosft.search.runner import Runner
+
+#: A refit that would get less than this share of the time its trial took is not worth more than the trial's model.
+_ENOUGH = 0.5
+
+
+@dataclass(frozen=True)
+class Refit:
+    """What came of it.
+
+    Attributes:
+        model: Folder of the refitted model, or None where the search's own model is shipped.
+        reason: Why, in one sentence.
+        reload_difference: Largest difference of an output between the model in memory and the one read back.
+    """
+
+    model: Path | None
+    reason: str
+    reload_difference: float | None = None
+
+
+def refit(plan: Plan, winner: Trial, runner: Runner, *, folder: Path, cache: Path, seconds_left: float | None) -> Refit:
+    """Retrains the winner on every row the search had, at the same fidelity, and checks the saved model.
+
+    Args:
+        winner: The trial to repeat.
+        folder: The refit's own folder.
+        seconds_left: What it may take; it anneals to its end within that.
+
+    Raises:
+        AutosftError: The refit failed in a way that would fail every training.
+    """
+    took = winner.seconds.get("total", 0.0)
+    if not plan.refit:
+        return Refit(None, "no refit was planned; the model of the search is shipped")
+    if seconds_left is not None and seconds_left < _ENOUGH * took:
+        left = f"{max(seconds_left, 0):.0f} s were left, and the winner's training took {took:.0f} s"
+        return Refit(None, f"no time for a refit: {left}; the model of the search is shipped")
+    arm = plan.arm(winner.arm)
+    limits = Limits(
+        num_threads=plan.resources.cpus_per_trial,
+        cache=cache,
+        max_length=arm.max_length,
+        time_limit_seconds=seconds_left,
+        micro_batch_size=arm.cost.micro_batch_size if arm.cost else None,
+    )
+    arguments = {
+        **training_arguments(plan, replace(winner, fold=None)),
+        "data": plan.data.for_search(),
+        "scratch": folder,
+        "rungs": (1.0,),
+        "limits": limits,
+    }
+    resources = plan.resources
+    cpus = float(resources.cpus_per_trial)
+    ended = runner.run("autosft.search.work:train", arguments, cpus=cpus, gpus=resources.gpus_per_trial)
+    if ended.fate != "complete":
+        return Refit(None, f"the refit failed ({ended.message}); the model of the search is shipped")
+    reason = f"retrained on all {plan.data.parts['search']:,} training and validation rows"
+    return Refit(folder / "model", reason, ended.value["reload_difference"])

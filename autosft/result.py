@@ -1,0 +1,156 @@
+"""The Result: the plan, all trials, the proof, and a Predictor. What `fit` returns and `result.json` keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autosft.budget import format_seconds
+from autosft.errors import RunFolderError, explain
+from autosft.planning.plan import Plan
+from autosft.predictor import Predictor
+from autosft.run_folder import RunFolder
+from autosft.search.trial import Trial, TrialLog
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        folder: The run's folder.
+        plan: Every decision that was made before the search.
+        trials: Every trial, in the order in which they ended.
+        summary: The content of `result.json`.
+    """
+
+    folder: Path
+    plan: Plan
+    trials: tuple[Trial, ...]
+    summary: Mapping[str, Any]
+
+    @staticmethod
+    def load(folder: str | Path) -> Result:
+        """Reads a finished run.
+
+        Raises:
+            RunFolderError: It is not a run's folder, or the run did not finish.
+        """
+        run = RunFolder.open(folder)
+        if not run.result.exists():
+            wrong = f"{run.path} holds an unfinished run"
+            raise RunFolderError(explain(wrong=wrong, expected="a finished one", fix=f"autosft resume {run.path}"))
+        trials = tuple(TrialLog(run.trials).trials())
+        return Result(run.path, Plan.load(run.plan), trials, run.read(run.result))
+
+    @property
+    def predictor(self) -> Predictor:
+        """The shipped model."""
+        return Predictor.load(self.folder / "model")
+
+    @property
+    def best(self) -> Trial:
+        """The winning trial."""
+        return next(trial for trial in self.trials if trial.number == self.summary["best"]["trial"])
+
+    @property
+    def leaderboard(self) -> pd.DataFrame:
+        """Every trial, best first, with the 95 % interval of its score over the validation rows."""
+        import pandas as pd
+
+        rows = [
+            {
+                "trial": trial.number,
+                "arm": trial.arm,
+                "default": trial.is_default,
+                "fate": trial.fate,
+                "score": trial.score,
+                "low": trial.interval[0] if trial.interval else None,
+                "high": trial.interval[1] if trial.interval else None,
+                "loss": trial.loss,
+                "fidelity": trial.reports[-1][0] if trial.reports else 0.0,
+                "seconds": round(trial.seconds.get("total", 0.0), 1),
+                **trial.config,
+            }
+            for trial in self.trials
+        ]
+        frame = pd.DataFrame(rows)
+        # Scores of stopped trials stand below complete ones: they were reached on shorter trainings.
+        frame["_complete"] = frame["fate"] == "complete"
+        ascending = not self.plan.task.metric.greater_is_better
+        frame = frame.sort_values(["_complete", "score"], ascending=[False, ascending], na_position="last")
+        return frame.drop(columns="_complete").reset_index(drop=True)
+
+    def predict(self, rows: object) -> list[Any]:
+        """Returns one prediction a row; see `Predictor.predict`."""
+        return self.predictor.predict(rows)
+
+    def predict_proba(self, rows: object) -> NDArray[np.float32]:
+        """Returns probabilities; see `Predictor.predict_proba`."""
+        return self.predictor.predict_proba(rows)
+
+    def predict_table(self, rows: object) -> pa.Table:
+        """Returns the rows with predictions added; see `Predictor.predict_table`."""
+        return self.predictor.predict_table(rows)
+
+    def __str__(self) -> str:
+        return "\n".join([*_leaders(self), "", *_verdict(self)])
+
+
+def _leaders(result: Result) -> list[str]:
+    metric = result.plan.task.metric.name
+    shown = result.leaderboard.head(8)
+    lines = [f"{'trial':>5}  {metric:>9}  {'95 % interval':<18} {'seconds':>8}  arm"]
+    trials = {trial.number: trial for trial in result.trials}
+    for trial in (trials[number] for number in shown["trial"]):
+        score = "" if trial.score is None else f"{trial.score:.4f}"
+        interval = f"[{trial.interval[0]:.4f}, {trial.interval[1]:.4f}]" if trial.interval else trial.fate
+        name = trial.arm + (" (default)" if trial.is_default else "")
+        mark = "  <- won" if trial.number == result.summary["best"]["trial"] else ""
+        seconds = trial.seconds.get("total", 0.0)
+        lines.append(f"{trial.number:>5}  {score:>9}  {interval:<18} {seconds:>8.1f}  {name}{mark}")
+    hidden = len(result.trials) - len(shown)
+    return lines + ([f"       and {hidden} more: result.leaderboard"] if hidden > 0 else [])
+
+
+def _verdict(result: Result) -> list[str]:
+    summary = result.summary
+    fates = [trial.fate for trial in result.trials]
+    tried = f"{len(fates)} trials ({fates.count('stopped')} stopped early, {fates.count('failed')} failed)"
+    test, gain, default = summary["test"], summary["gain_over_default"], summary["default"]
+    where = {
+        "test": f"the {test['num_rows']:,} test rows",
+        "proof": f"{test['num_rows']:,} rows set aside for proof",
+        "folds": f"{test['num_rows']:,} validation rows, which the search also chose by",
+    }[test["rows"]]
+    best_row = summary["best"]
+    changed = ", ".join(f"{key}={_short(value)}" for key, value in best_row["changed"].items()) or "its untuned default"
+    low, high = gain["interval"]
+    lines = [
+        f"Tried     {tried} in {format_seconds(summary['seconds']['wall'])}",
+        f"Won       {best_row['trainer']} on {best_row['model']}: {changed}",
+        f"Score     {summary['metric']} {test['score']:.4f} "
+        f"[{test['interval'][0]:.4f}, {test['interval'][1]:.4f}] on {where}",
+    ]
+    if best_row["is_default"]:
+        lines.append("Gain      none: the untuned default won, and tuning did not improve on it")
+    else:
+        verdict = "proven better" if low > 0 else "not better than the default beyond the noise"
+        lines.append(
+            f"Gain      {gain['score']:+.4f} [{low:+.4f}, {high:+.4f}] over the best untuned default "
+            f"({default['trainer']}): {verdict}"
+        )
+    lines.append(f"Shipped   {result.folder / 'model'}: {summary['refit']['reason']}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,154 @@
+"""A run's folder: where everything a run leaves behind is, and who may write it.
+
+`result.json` is written last and atomically: it exists if and only if the run finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from autosft.disk import writing
+from autosft.errors import RunFolderError, explain
+
+FORMAT = 1
+
+
+class RunFolder:
+    """A run's folder on disk.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials.jsonl"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @staticmethod
+    def create(folder: str | Path | None) -> RunFolder:
+        """Makes a new run's folder; None names one after the time under `runs/`.
+
+        Raises:
+            RunFolderError: It exists and is not empty, or cannot be written.
+        """
+        RunFolder.check_free(folder)
+        path = Path(folder) if folder is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+            probe = path / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+        return RunFolder(path.absolute())
+
+    @staticmethod
+    def check_free(folder: str | Path | None) -> None:
+        """Raises RunFolderError unless a new run can have this folder; makes nothing."""
+        if folder is None:
+            return
+        path = Path(folder)
+        if path.exists() and not path.is_dir():
+            raise RunFolderError(
+                explain(wrong=f"{path} is a file", expected="a folder for the run", fix="name another one")
+            )
+        if path.exists() and any(path.iterdir()):
+            if (path / "plan.json").exists():
+                done = "a finished run" if (path / "result.json").exists() else "an unfinished run"
+                fix = f"name another folder, or go on with it: autosft resume {path}"
+                raise RunFolderError(explain(wrong=f"{path} holds {done}", expected="a new or empty folder", fix=fix))
+            wrong = f"{path} exists and is not a run's folder"
+            raise RunFolderError(explain(wrong=wrong, expected="a new or empty folder", fix="name another folder"))
+
+    @staticmethod
+    def open(folder: str | Path) -> RunFolder:
+        """Opens an existing run's folder.
+
+        Raises:
+            RunFolderError: It is not there, is not a run's, or is of a newer format.
+        """
+        path = Path(folder)
+        if not (path / "plan.json").is_file():
+            what = "is not a run's folder (it has no plan.json)" if path.is_dir() else "does not exist"
+            fix = "name the folder that `autosft fit --folder` wrote"
+            raise RunFolderError(explain(wrong=f"{path} {what}", expected="a run's folder", fix=fix))
+        run = RunFolder(path.absolute())
+        for file in (run.plan, run.result):
+            if file.exists() and (found := run.read(file).get("format")) != FORMAT:
+                wrong = f"{file} has format {found!r}"
+                raise RunFolderError(
+                    explain(wrong=wrong, expected=f"format {FORMAT}", fix="use the autosft that wrote it")
+                )
+        return run
+
+    def reopen(self) -> None:
+        """Makes a finished run an unfinished one, before more work is done on it."""
+        with writing(self.path):
+            self.result.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from working on the same run.
+
+        Raises:
+            RunFolderError: Another process does.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            wrong = f"another process works on {self.path}"
+            fix = "wait for it, or name another folder"
+            raise RunFolderError(explain(wrong=wrong, expected="one process a run", fix=fix)) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Reads one of the run's JSON files; raises RunFolderError where it is damaged."""
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            wrong = f"{path} cannot be read ({error})"
+            raise RunFolderError(
+                explain(wrong=wrong, expected="JSON", fix="restore the file, or start a new run")
+            ) from error
+        if not isinstance(value, dict):
+            raise RunFolderError(
+                explain(wrong=f"{path} is not an object", expected="a JSON object", fix="start a new run")
+            )
+        return value
+
+    def write(self, path: Path, value: Any) -> None:
+        """Writes JSON so that the file is either whole or not there."""
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f".{path.name}.unfinished")
+            with unfinished.open("w", encoding="utf-8") as file:
+                json.dump(value, file, indent=2, ensure_ascii=False)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)

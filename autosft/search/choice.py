@@ -1,0 +1,75 @@
+"""Which trial wins: the best score, unless its arm's untuned default is as good as far as the validation rows can tell.
+
+Tuning often picks what was lucky on a small validation set: on a few hundred rows the best of many configurations is
+worse on new rows than the default in a good share of searches (arXiv 2506.19540).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autosft.intervals import paired_gain
+from autosft.search.trial import Trial
+from autosft.task import Task
+from autosft.tasks import kind as task_kind
+
+#: Half a 95 % interval over a standard error.
+_STANDARD_ERRORS = 1.96
+
+Outputs = Callable[[Trial], "NDArray[np.float32] | None"]
+
+
+def best(trials: Sequence[Trial], greater_is_better: bool) -> Trial | None:
+    """Returns the complete trial with the best score; among equals the default, then the cheaper one."""
+    complete = [trial for trial in trials if trial.fate == "complete" and trial.score is not None]
+    sign = 1 if greater_is_better else -1
+    return max(
+        complete,
+        key=lambda trial: (sign * (trial.score or 0.0), trial.is_default, -trial.seconds.get("total", 0.0)),
+        default=None,
+    )
+
+
+def best_default(trials: Sequence[Trial], greater_is_better: bool) -> Trial | None:
+    """Returns the best of the untuned defaults."""
+    return best([trial for trial in trials if trial.is_default], greater_is_better)
+
+
+def contenders(trials: Sequence[Trial], greater_is_better: bool) -> list[Trial]:
+    """Returns the trials that can still win or stand as the default: of each arm the best and the untuned default."""
+    arms = {trial.arm for trial in trials}
+    by_arm = [[trial for trial in trials if trial.arm == arm] for arm in sorted(arms)]
+    found = [pick(own, greater_is_better) for own in by_arm for pick in (best, best_default)]
+    return list({trial.number: trial for trial in found if trial is not None}.values())
+
+
+def choose(task: Task, trials: Sequence[Trial], targets: NDArray[np.int64], outputs: Outputs, *, seed: int) -> Trial:
+    """Returns the winner of a search with at least one complete trial.
+
+    Of each arm the best configuration stands, if it beats the arm's untuned default by more than one standard error of
+    the paired difference, and the default otherwise; of those the best score wins.
+
+    Args:
+        targets: Of the validation rows, shape (rows,).
+        outputs: Returns a trial's outputs for the validation rows, or None where they are gone.
+    """
+    greater, kind = task.metric.greater_is_better, task_kind(task.kind)
+    standing = []
+    for arm in {trial.arm: None for trial in trials}:
+        own = [trial for trial in trials if trial.arm == arm]
+        candidate, default = best(own, greater), best_default(own, greater)
+        if candidate is None:
+            continue
+        if default is not None and candidate.number != default.number:
+            new, old = outputs(candidate), outputs(default)
+            if new is not None and old is not None:
+                gain, interval = paired_gain(kind, task, targets, new, old, seed=seed)
+                if gain <= (interval.high - interval.low) / (2 * _STANDARD_ERRORS):
+                    candidate = default
+        standing.append(candidate)
+    winner = best(standing, greater)
+    assert winner is not None, "a search that returned has a complete trial"
+    return winner

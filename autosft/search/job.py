@@ -1,0 +1,104 @@
+"""A Job: one piece of work for a Ray worker, as plain values; and what comes back from it. No Ray here."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from autosft.accounting import open_ledger
+from autosft.errors import AutosftError, TrialFailed
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work.
+
+    Attributes:
+        id: Unique in a run.
+        function: "module:name" of a function called as `function(report, **arguments)`; it returns a plain value.
+        arguments: Plain picklable values.
+        cpus: CPUs it takes while it runs; also the threads it may use.
+        gpus: GPUs, fractions allowed.
+        may_be_stopped: Whether the early-stopping scheduler may discard it.
+        submitted_at: Wall-clock time, seconds since the epoch.
+    """
+
+    id: str
+    function: str
+    arguments: Mapping[str, Any]
+    cpus: float = 1.0
+    gpus: float = 0.0
+    may_be_stopped: bool = False
+    submitted_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A score on the way: at `fidelity`, a share of the full run, with what else the job had to say."""
+
+    job_id: str
+    fidelity: float
+    score: float
+    values: Mapping[str, Any]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended.
+
+    Attributes:
+        fate: "complete", "stopped" by the scheduler, "failed" (this job alone), or "fatal" (the run must stop).
+        value: What the function returned, if complete; what it raised, if that was an error of autosft's own.
+        message: Why it failed, in one sentence; the worker's last lines if fatal.
+        seconds: Seconds by phase of the worker, with "start_up" (from submission to start) and "total".
+    """
+
+    job_id: str
+    fate: str
+    value: Any = None
+    message: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def execute(job: Job, send: Callable[[Report | Ended], None]) -> None:
+    """Runs a job in a worker, sending each score that it reports and, last, how it ended."""
+    started = time.time()
+    with open_ledger() as ledger:
+
+        def seconds() -> dict[str, float]:
+            start_up = max(0.0, started - job.submitted_at)
+            return {**ledger.seconds, "start_up": start_up, "total": time.time() - started}
+
+        def report(fidelity: float, score: float, **values: Any) -> None:
+            send(Report(job.id, fidelity, score, values, seconds()))
+
+        try:
+            _prepare(job)
+            module, _, name = job.function.partition(":")
+            value = getattr(importlib.import_module(module), name)(report, **job.arguments)
+            ended = Ended(job.id, "complete", value)
+        except TrialFailed as error:
+            ended = Ended(job.id, "failed", message=str(error))
+        except AutosftError as error:
+            ended = Ended(job.id, "fatal", error, str(error))
+        except Exception as error:  # Whatever it is must reach the driver, with its place.
+            ended = Ended(job.id, "fatal", message=f"{error!r}\n{traceback.format_exc(limit=-6)}")
+    send(replace(ended, seconds=seconds()))
+
+
+def _prepare(job: Job) -> None:
+    """Sets the thread count, which a reused worker keeps from the job before, and quietens libraries."""
+    threads = max(1, int(job.cpus))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    import torch
+    from transformers.utils import logging
+
+    torch.set_num_threads(threads)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

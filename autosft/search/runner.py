@@ -1,0 +1,346 @@
+"""The only file that imports Ray: one Tune experiment whose trials are jobs, on workers that stay warm between them.
+
+The driver submits jobs and waits for what they report. Which jobs there are is decided elsewhere; nothing here knows a
+trainer. Tune runs in a thread of its own, so that the driver's thread keeps Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import shutil
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.search import Searcher
+
+from autosft.accounting import PHASES
+from autosft.errors import SearchFailed, explain
+from autosft.search.job import Ended, Job, Report, execute
+from autosft.search.settings import Machine
+
+#: Environment that Ray's processes inherit; a user's own settings win.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Workers at nice 15 would lose the CPU to anything else on the machine.
+    "RAY_worker_niceness": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@dataclass
+class _Channel:
+    """What the driver's thread and Tune's thread share, outside of Tune's objects, which Tune pickles."""
+
+    submitted: queue.Queue[Job | None] = field(default_factory=queue.Queue)
+    events: queue.Queue[Report | Ended | BaseException] = field(default_factory=queue.Queue)
+    last: dict[str, Report | Ended] = field(default_factory=dict)
+    closing: bool = False
+
+
+_CHANNELS: dict[str, _Channel] = {}
+
+
+class Runner:
+    """Runs jobs on Ray workers. A context manager: Ray starts on entering (in the background) and stops on leaving.
+
+    Args:
+        scratch: Folder for Tune's own files, removed on leaving.
+        scheduler: Name of the early-stopping scheduler, one of SCHEDULERS.
+        greater_is_better: Direction of the scores that jobs report.
+        address: A Ray cluster's address; None starts one here, unless Ray is already running in this process.
+        machine: CPUs and GPUs to use here; None for all of them.
+        verbose: Whether Ray's own output is shown.
+
+    Attributes:
+        cpu_seconds: Seconds times CPUs of all jobs that ended, by phase, with "start_up" and "total".
+    """
+
+    def __init__(
+        self,
+        *,
+        scratch: Path,
+        scheduler: str = "asha",
+        greater_is_better: bool = True,
+        address: str | None = None,
+        machine: Machine | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self._scratch = scratch
+        self._scheduler = scheduler
+        self._greater_is_better = greater_is_better
+        self._address = address
+        self._machine = machine
+        self._verbose = verbose
+        self._name = uuid.uuid4().hex
+        self._channel = _CHANNELS[self._name] = _Channel()
+        self._cpus: dict[str, float] = {}
+        self.cpu_seconds = dict.fromkeys((*PHASES, "start_up", "total"), 0.0)
+        self._thread = threading.Thread(target=self._run, name="autosft-tune", daemon=True)
+
+    def __enter__(self) -> Runner:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._channel.closing = True
+        self._channel.submitted.put(None)
+        # Tune returns at once when nothing runs; a job that still runs is ended with Ray.
+        self._thread.join(timeout=10.0)
+        _CHANNELS.pop(self._name, None)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def submit(self, function: str, arguments: Mapping[str, Any], **job: Any) -> str:
+        """Queues a job; further fields as in `Job`. Returns its id."""
+        new = Job(uuid.uuid4().hex[:12], function, arguments, **job)
+        self._cpus[new.id] = new.cpus
+        self._channel.submitted.put(new)
+        return new.id
+
+    def wait(self, timeout_seconds: float) -> Report | Ended | None:
+        """Returns the next thing that a job reported, or None after the timeout.
+
+        Raises:
+            SearchFailed: Ray itself failed.
+        """
+        try:
+            event = self._channel.events.get(timeout=max(0.0, timeout_seconds))
+        except queue.Empty:
+            return None
+        if isinstance(event, BaseException):
+            wrong = f"Ray could not go on ({type(event).__name__}: {event})"
+            raise SearchFailed(
+                explain(wrong=wrong, expected="a running Ray", fix="run `autosft doctor`, or again with --verbose")
+            ) from event
+        if isinstance(event, Ended):
+            cpus = self._cpus.pop(event.job_id, 0.0)
+            for name, seconds in event.seconds.items():
+                self.cpu_seconds[name] += cpus * seconds
+        return event
+
+    def run(self, function: str, arguments: Mapping[str, Any], **job: Any) -> Ended:
+        """Runs one job to its end; what it reports on the way is dropped.
+
+        Raises:
+            AutosftError: The job raised one.
+            SearchFailed: The job failed otherwise.
+        """
+        job_id = self.submit(function, arguments, **job)
+        while True:
+            event = self.wait(3600)
+            if isinstance(event, Ended) and event.job_id == job_id:
+                raise_if_fatal(event)
+                return event
+
+    def _run(self) -> None:
+        try:
+            with _silence(self._verbose):
+                owned = self._start_ray()
+                try:
+                    self._tune()
+                finally:
+                    if owned:
+                        ray.shutdown()
+        except BaseException as error:  # The driver's thread must hear of it, whatever it is.
+            self._channel.events.put(error)
+
+    def _start_ray(self) -> bool:
+        """Starts Ray unless it runs already; returns whether it did."""
+        for key, value in _ENVIRONMENT.items():
+            os.environ.setdefault(key, value)
+        if ray.is_initialized():
+            return False
+        options: dict[str, Any] = {"log_to_driver": self._verbose}
+        if self._address in (None, "local"):
+            options |= {"address": "local", "include_dashboard": False}
+            if self._machine is not None:
+                options |= {"num_cpus": self._machine.cpus, "num_gpus": self._machine.gpus}
+        else:
+            options |= {"address": self._address}
+        level = logging.INFO if self._verbose else logging.ERROR
+        ray.init(logging_level=level, configure_logging=self._verbose, **options)
+        return True
+
+    def _tune(self) -> None:
+        tuner = tune.Tuner(
+            tune.with_resources(_trainable, _resources),
+            tune_config=tune.TuneConfig(
+                metric="score",
+                mode="max" if self._greater_is_better else "min",
+                search_alg=_JobSearcher(self._name),
+                scheduler=_scheduler(self._scheduler),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="jobs",
+                storage_path=str(self._scratch.absolute()),
+                verbose=1 if self._verbose else 0,
+                failure_config=tune.FailureConfig(max_failures=0),
+                stop=_WhenClosing(self._name),
+            ),
+        )
+        tuner.fit()
+
+
+def raise_if_fatal(ended: Ended) -> None:
+    """Raises what a job raised, unless it failed by itself alone."""
+    if ended.fate == "fatal":
+        if isinstance(ended.value, BaseException):
+            raise ended.value
+        raise SearchFailed(f"A worker failed: {ended.message}")
+
+
+def _trainable(config: dict[str, Any]) -> None:
+    """What Tune runs: one job."""
+    job: Job = config["job"]
+
+    def send(event: Report | Ended) -> None:
+        # The event travels as one opaque value, since Tune would flatten a dictionary; its scheduler reads the rest.
+        fidelity, score = (event.fidelity, event.score) if isinstance(event, Report) else (1.0, 0.0)
+        tune.report({"fidelity": fidelity, "score": score, "event": event})
+
+    execute(job, send)
+
+
+def _resources(config: dict[str, Any]) -> Any:
+    job: Job = config["job"]
+    bundle = {"CPU": job.cpus} | ({"GPU": job.gpus} if job.gpus else {})
+    return tune.PlacementGroupFactory([bundle])
+
+
+class _WhenClosing(tune.Stopper):
+    """Ends the experiment, running jobs included, when the runner closes."""
+
+    def __init__(self, channel_name: str) -> None:
+        self.channel_name = channel_name
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        channel = _CHANNELS.get(self.channel_name)
+        return channel is None or channel.closing
+
+
+class _JobSearcher(Searcher):
+    """Hands out submitted jobs as Tune trials, and passes on what they report."""
+
+    def __init__(self, channel_name: str) -> None:
+        super().__init__()
+        self.channel_name = channel_name
+
+    def set_search_properties(self, metric: Any, mode: Any, config: Any, **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        channel = _CHANNELS.get(self.channel_name)
+        if channel is None:
+            return Searcher.FINISHED
+        # Tune sleeps a second when it has nothing to run, so while nothing runs the wait for work is here instead.
+        nothing_runs = not channel.last
+        try:
+            job = channel.submitted.get(block=nothing_runs, timeout=60)
+        except queue.Empty:
+            return None
+        if job is None:
+            return Searcher.FINISHED
+        channel.last[trial_id] = Report(job.id, 0.0, 0.0, {}, {})
+        return {"job": job}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if (channel := _CHANNELS.get(self.channel_name)) is not None:
+            event = channel.last[trial_id] = result["event"]
+            if isinstance(event, Report):
+                channel.events.put(event)
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        if (channel := _CHANNELS.get(self.channel_name)) is not None:
+            # Tune passes the very last result here alone, without on_trial_result.
+            before = channel.last.pop(trial_id)
+            last = result["event"] if result and "event" in result else before
+            if isinstance(last, Report) and last is not before:
+                channel.events.put(last)
+            channel.events.put(_ended(last, error))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the run's own log is the truth about trials."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+def _ended(last: Report | Ended, error: bool) -> Ended:
+    if isinstance(last, Ended):
+        return last
+    if error:
+        message = "its worker died (out of memory, or ended from outside)"
+        return Ended(last.job_id, "failed", message=message, seconds=last.seconds)
+    return Ended(last.job_id, "stopped", seconds=last.seconds)
+
+
+def _scheduler(name: str) -> TrialScheduler:
+    """Returns Ray's own scheduler by name, wrapped so that it only judges jobs that may be stopped."""
+    if name == "none":
+        return FIFOScheduler()
+    # Ray wants a time that counts up: the share of the full run in 27ths, so that rungs fall on 1/9, 1/3 and 1.
+    if name == "asha":
+        return _Judge(AsyncHyperBandScheduler(time_attr="fidelity_27ths", grace_period=3, max_t=28, reduction_factor=3))
+    return _Judge(MedianStoppingRule(time_attr="fidelity_27ths", grace_period=3, min_samples_required=3))
+
+
+class _Judge(FIFOScheduler):
+    """Shows an inner scheduler every score, and follows its advice only where a job may be stopped."""
+
+    def __init__(self, inner: TrialScheduler) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.inner = inner
+
+    def set_search_properties(self, metric: Any, mode: Any, **spec: Any) -> bool:
+        return bool(self.inner.set_search_properties(metric, mode, **spec))
+
+    def on_trial_add(self, controller: Any, trial: Any) -> None:
+        self.inner.on_trial_add(controller, trial)
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if isinstance(result["event"], Ended):
+            return TrialScheduler.CONTINUE
+        timed = {**result, "fidelity_27ths": round(27 * result["fidelity"])}
+        stop = self.inner.on_trial_result(controller, trial, timed) == TrialScheduler.STOP
+        may_stop = trial.config["job"].may_be_stopped and result["fidelity"] < 1
+        return TrialScheduler.STOP if stop and may_stop else TrialScheduler.CONTINUE
+
+    def on_trial_remove(self, controller: Any, trial: Any) -> None:
+        self.inner.on_trial_remove(controller, trial)
+
+
+@contextlib.contextmanager
+def _silence(verbose: bool) -> Iterator[None]:
+    """Keeps Ray's and Tune's loggers quiet. Their prints are not redirected: other threads share the streams."""
+    if verbose:
+        yield
+        return
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.data", "ray.train")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,36 @@
+"""How a search is run, apart from what it searches: the names a user may choose from, and the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autosft.errors import PlanError, did_you_mean, explain
+
+SCHEDULERS = ("asha", "median", "none")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is to run on.
+
+    Attributes:
+        cpus: Cores.
+        gpus: GPUs that nobody else uses.
+        gpu_memory_bytes: Free memory of the smallest of them, or 0.
+    """
+
+    cpus: int
+    gpus: int = 0
+    gpu_memory_bytes: int = 0
+
+
+def check_scheduler(name: str) -> str:
+    """Returns the name of an early-stopping scheduler.
+
+    Raises:
+        PlanError: No scheduler has this name; says the nearest match.
+    """
+    if name not in SCHEDULERS:
+        wrong = f"no early-stopping scheduler is called '{name}'"
+        raise PlanError(explain(wrong=wrong, expected="a scheduler's name", fix=did_you_mean(name, SCHEDULERS)))
+    return name

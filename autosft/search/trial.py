@@ -1,0 +1,99 @@
+"""The Trial: one (arm, config, fidelity, fold, seed) with its scores, cost and fate; and the log they are kept in.
+
+`trials.jsonl` is the only truth about trials: a line an event, appended and synced, replayed by `resume`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training and what came of it.
+
+    Attributes:
+        number: Position in the search, also the Optuna trial's number.
+        arm: Name of its arm.
+        config: The whole configuration.
+        fidelity: Share of a full run that was asked for.
+        fold: Fold that it was validated on; None for a refit on everything.
+        seed: Of shuffling, dropout and head.
+        is_default: Whether the configuration is the arm's untuned default.
+        fate: "complete", "stopped", "failed", or "running" while it has not ended.
+        score: The deciding metric on the validation rows, or None.
+        interval: 95 % bootstrap interval of the score over the validation rows, or None.
+        loss: The task kind's loss on the validation rows, or None.
+        reports: (fidelity, score) pairs on the way.
+        seconds: Worker seconds by phase.
+        message: Why it failed.
+    """
+
+    number: int
+    arm: str
+    config: Mapping[str, Any]
+    fidelity: float
+    fold: int | None
+    seed: int
+    is_default: bool
+    fate: str = "running"
+    score: float | None = None
+    interval: tuple[float, float] | None = None
+    loss: float | None = None
+    reports: tuple[tuple[float, float], ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    message: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(row: Mapping[str, Any]) -> Trial:
+        interval = tuple(row["interval"]) if row["interval"] else None
+        return Trial(**{**row, "interval": interval, "reports": tuple(tuple(pair) for pair in row["reports"])})
+
+
+class TrialLog:
+    """Appends events to a file of JSON lines, each synced to disk before the call returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _drop_torn_end(path)
+
+    def append(self, event: str, **values: Any) -> None:
+        """Writes one event."""
+        line = json.dumps({"event": event, **values}, ensure_ascii=False) + "\n"
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yields every event so far."""
+        if self.path.exists():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                yield json.loads(line)
+
+    def trials(self) -> list[Trial]:
+        """Returns the trials that ended, in the order in which they did."""
+        return [Trial.from_json(row["trial"]) for row in self.events() if row["event"] == "ended"]
+
+    def spent_seconds(self) -> float:
+        """Returns what the run had spent at its last event."""
+        return max((float(row.get("spent_seconds", 0.0)) for row in self.events()), default=0.0)
+
+
+def _drop_torn_end(path: Path) -> None:
+    """Cuts off a last line that a crash left without its end: its event did not happen."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)

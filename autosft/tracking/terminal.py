@@ -1,0 +1,123 @@
+"""Progress for a person: a live table in a terminal, plain lines elsewhere. Writes to standard error only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, TextIO
+
+from autosft.budget import format_seconds
+from autosft.planning.plan import Plan
+from autosft.search.trial import Trial
+from autosft.tracking.base import Tracker
+
+_PHASES = {
+    "read": "Reading the data",
+    "audit": "Checking the data",
+    "measure": "Timing a few real steps",
+    "search": "Searching",
+    "refit": "Training the winner on all rows",
+    "prove": "Scoring winner and default",
+}
+
+
+class PlainProgress(Tracker):
+    """A line a phase and a line an ended trial."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._started = time.monotonic()
+
+    def phase(self, name: str) -> None:
+        self._print(_PHASES.get(name, name))
+
+    def note(self, message: str) -> None:
+        self._print(message)
+
+    def planned(self, plan: Plan) -> None:
+        for line in str(plan).splitlines():
+            print(f"          {line}", file=self._stream, flush=True)
+
+    def ended(self, trial: Trial, best: Trial | None, seconds_left: float | None) -> None:
+        self._print(_trial_line(trial, best, seconds_left))
+
+    def _print(self, message: str) -> None:
+        print(f"[{time.monotonic() - self._started:6.1f}s] {message}", file=self._stream, flush=True)
+
+
+class LiveProgress(PlainProgress):
+    """The same lines, above a table of the running trials that is redrawn in place."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=self._stream)
+        self._running: dict[int, tuple[Trial, float, float | None]] = {}
+        self._counts = {"complete": 0, "stopped": 0, "failed": 0}
+        self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=2, transient=True)
+        self._is_live = False
+
+    def phase(self, name: str) -> None:
+        super().phase(name)
+        if name == "search" and not self._is_live:
+            self._live.start()
+            self._is_live = True
+        elif name != "search":
+            self.closed()
+
+    def started(self, trial: Trial) -> None:
+        self._running[trial.number] = (trial, time.monotonic(), None)
+
+    def reported(self, trial: Trial, fidelity: float, score: float) -> None:
+        _, since, _ = self._running[trial.number]
+        self._running[trial.number] = (trial, since, fidelity)
+
+    def ended(self, trial: Trial, best: Trial | None, seconds_left: float | None) -> None:
+        self._running.pop(trial.number, None)
+        self._counts[trial.fate] = self._counts.get(trial.fate, 0) + 1
+        super().ended(trial, best, seconds_left)
+
+    def closed(self) -> None:
+        if self._is_live:
+            self._live.stop()
+            self._is_live = False
+
+    def _table(self) -> Any:
+        from rich.table import Table
+
+        counts = ", ".join(f"{count} {fate}" for fate, count in self._counts.items())
+        table = Table(title=f"{counts}, {len(self._running)} running", title_justify="left", box=None)
+        for name in ("trial", "arm", "done", "score so far", "seconds"):
+            table.add_column(name, justify="left" if name == "arm" else "right")
+        for trial, since, fidelity in self._running.values():
+            done = "" if fidelity is None else f"{fidelity:.0%}"
+            score = "" if trial.score is None else f"{trial.score:.4f}"
+            table.add_row(str(trial.number), trial.arm, done, score, f"{time.monotonic() - since:.0f}")
+        return table
+
+    def _print(self, message: str) -> None:
+        # Through the console, so that the line lands above the live table.
+        self._console.print(f"[{time.monotonic() - self._started:6.1f}s] {message}", markup=False, highlight=False)
+
+
+def progress(stream: TextIO | None = None) -> Tracker:
+    """Returns the tracker that suits a stream: a live table in a terminal, plain lines elsewhere."""
+    chosen = stream or sys.stderr
+    return LiveProgress(chosen) if chosen.isatty() else PlainProgress(chosen)
+
+
+def _trial_line(trial: Trial, best: Trial | None, seconds_left: float | None) -> str:
+    name = trial.arm + (" (default)" if trial.is_default else "")
+    if trial.fate == "failed":
+        text = f"trial {trial.number} failed: {name}: {trial.message}"
+    else:
+        stopped = f" stopped at {trial.reports[-1][0]:.0%}" if trial.fate == "stopped" and trial.reports else ""
+        score = "" if trial.score is None else f"{trial.score:.4f}"
+        text = f"trial {trial.number}{stopped}: {score} in {trial.seconds.get('total', 0.0):.1f}s, {name}"
+    if best is not None and best.score is not None:
+        text += f"; best {best.score:.4f} (trial {best.number})"
+    if seconds_left is not None:
+        text += f"; {format_seconds(max(0.0, seconds_left))} left"
+    return text

@@ -1,0 +1,167 @@
+"""The contract of a trainer: how (config, task, data) becomes a fitted model that reports as it goes.
+
+One contract serves timing, trials and the refit alike. No kind of task is named here, only inputs and outputs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from autosft.base_models import BaseModel
+from autosft.data.data import Rows
+from autosft.task import Input, Output, Task
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The rows that one training sees.
+
+    Attributes:
+        all: Every row the search may see; caches are keyed by it, never by a fold.
+        train: Positions in `all` to train on.
+        validation: Positions in `all` to report on; empty when refitting on everything.
+        fingerprint: Content hash of `all`.
+    """
+
+    all: Rows
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one training may use.
+
+    Attributes:
+        num_threads: CPU threads.
+        time_limit_seconds: A training that would take longer anneals to its end earlier; None for no limit.
+        micro_batch_size: Largest batch known to fit in memory, or None.
+        max_length: Tokens a row is cut at; None lets the trainer choose.
+        cache: Folder for tokens and features that several trainings share.
+        stop_file: When this file appears the training stops at its next step by raising TrialFailed; None for never.
+    """
+
+    num_threads: int
+    cache: Path
+    max_length: int | None = None
+    time_limit_seconds: float | None = None
+    micro_batch_size: int | None = None
+    stop_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a full run of an arm was measured to cost on this machine.
+
+    Attributes:
+        setup_seconds: Loading and caching, paid once per worker.
+        run_seconds: Training one full run (fidelity 1) of the untuned default, validation included.
+        predict_rows_per_second: Speed of prediction.
+        micro_batch_size: Largest batch that fitted, or None where batches play no role.
+        max_length: Tokens that rows are cut at.
+        share_cut: Share of the rows that are cut there.
+    """
+
+    setup_seconds: float
+    run_seconds: float
+    predict_rows_per_second: float
+    micro_batch_size: int | None
+    max_length: int
+    share_cut: float
+
+
+class Report(Protocol):
+    """Called by a trainer at each rung: the share of the full run done, and outputs for the validation rows."""
+
+    def __call__(self, fidelity: float, outputs: NDArray[np.float32]) -> None: ...
+
+
+class FittedModel(ABC):
+    """A trained model in memory.
+
+    Attributes:
+        micro_batch_size: Largest batch that fitted in memory while it was trained, where a smaller one had to be found.
+    """
+
+    micro_batch_size: int | None = None
+
+    @abstractmethod
+    def predict(self, inputs: pa.Table) -> NDArray[np.float32]:
+        """Returns outputs for canonical input columns: for labels, probabilities of shape (rows, labels)."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Writes the model in its ecosystem's own format (safetensors, no pickle) into an existing empty folder."""
+
+
+class Trainer(ABC):
+    """One ecosystem or method, bound to a base model.
+
+    Class attributes:
+        name: The trainer's public name, a key of `autosft.trainers.TRAINERS`.
+        Config: Frozen dataclass with one field per tunable, its unit in the docstring and its default.
+        trains: Pairs of input and output that it can train.
+        reports_rungs: Whether it reports before the end, so that a scheduler can stop it.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[Any]]
+    trains: ClassVar[frozenset[tuple[Input, Output]]]
+    reports_rungs: ClassVar[bool] = False
+
+    def __init__(self, base_model: BaseModel, base_model_folder: Path) -> None:
+        self.base_model = base_model
+        self.base_model_folder = base_model_folder
+
+    @classmethod
+    @abstractmethod
+    def default_config(cls, base_model: BaseModel, num_rows: int) -> Any:
+        """Returns the untuned default for this base model and number of training rows."""
+
+    @abstractmethod
+    def fit(
+        self,
+        config: Any,
+        task: Task,
+        data: TrainingData,
+        *,
+        fidelity: float,
+        seed: int,
+        folder: Path,
+        report: Report,
+        rungs: tuple[float, ...] = (1.0,),
+        limits: Limits,
+    ) -> FittedModel:
+        """Trains `fidelity` of a full run, annealed to its end, and reports at each rung.
+
+        Args:
+            fidelity: Share of the full run, in (0, 1].
+            folder: Scratch space of this training alone.
+            rungs: Shares of *this* run at which to report, ascending, the last one 1.
+
+        Raises:
+            TrialFailed: This training alone cannot be done (loss is not a number, does not fit in memory).
+        """
+
+    @abstractmethod
+    def measure(self, config: Any, task: Task, data: TrainingData, *, limits: Limits) -> Cost:
+        """Times a few real steps and says what a full run costs."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> FittedModel:
+        """Loads what `FittedModel.save` wrote."""
+
+
+def config_from(config_class: type[Any], values: Mapping[str, Any]) -> Any:
+    """Builds a Config from plain values."""
+    return config_class(**values)

@@ -1,0 +1,124 @@
+"""Pooled features of a frozen encoder, cached as Arrow and computed at most once per row.
+
+The cache holds no labels, so rows of every fold may share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from autosft.inputs.text import TokenCache, batches_by_length, pad
+from autosft.trainers.encoder import PREDICT_BATCH_SIZE, device, pad_token_id, pool
+
+_BLOCK_ROWS = 1024
+
+
+class FeatureCache:
+    """Features of rows by position.
+
+    Each call that computes missing rows adds one Arrow file with the columns "row" and "feature", written under a lock
+    and renamed into place, so that a killed process leaves either a whole file or none.
+    """
+
+    def __init__(
+        self, cache: Path, key: str, tokens: TokenCache, encoder: Any, tokenizer: Any, *, pooling: str, normalize: bool
+    ) -> None:
+        name = hashlib.sha256(f"{key}|{pooling}".encode()).hexdigest()[:24]
+        self._folder = cache / "features" / name
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.tokens = tokens
+        self._encoder = encoder
+        self._pad = pad_token_id(tokenizer)
+        self._pooling = pooling
+        self._normalize = normalize
+        self.size = int(encoder.config.hidden_size)
+        self._values = np.zeros((len(tokens), self.size), np.float32)
+        self._done = np.zeros(len(tokens), bool)
+        self._read: set[str] = set()
+        self._refresh()
+
+    def compute(self, rows: NDArray[np.int64], *, deadline: float | None = None, seed: int = 0) -> NDArray[np.int64]:
+        """Computes what is missing of `rows`.
+
+        Args:
+            deadline: Monotonic time to stop at; rows are then taken in random order, so that what is there is a sample.
+
+        Returns:
+            The rows whose features are there: all of them, unless the deadline came first.
+        """
+        with FileLock(str(self._folder / "lock")):
+            self._refresh()
+            missing = rows[~self._done[rows]]
+            if deadline is not None:
+                missing = np.random.default_rng(seed).permutation(missing)
+            computed: list[NDArray[np.int64]] = []
+            for start in range(0, len(missing), _BLOCK_ROWS):
+                block = missing[start : start + _BLOCK_ROWS]
+                self._values[block] = self._encode(block)
+                self._done[block] = True
+                computed.append(block)
+                if deadline is not None and time.monotonic() >= deadline:
+                    break
+            if computed:
+                self._write(np.concatenate(computed))
+        return rows[self._done[rows]]
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns features of computed rows, shape (rows, size)."""
+        values = self._values[rows]
+        if self._normalize:
+            values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+        return values
+
+    def measure(self, rows: NDArray[np.int64]) -> float:
+        """Returns the encoder's speed in rows per second on a sample of `rows`, sized to a second or two."""
+        sample = np.random.default_rng(0).permutation(rows)[: 4 * PREDICT_BATCH_SIZE]
+        self._encode(sample[:PREDICT_BATCH_SIZE])  # The first pass also pays for allocation.
+        started = time.perf_counter()
+        self._encode(sample)
+        return len(sample) / (time.perf_counter() - started)
+
+    def _encode(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        where = device()
+        self._encoder.to(where).eval()
+        values = np.zeros((len(rows), self.size), np.float32)
+        with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
+            for batch in batches_by_length(self.tokens.lengths[rows], PREDICT_BATCH_SIZE):
+                padded = {
+                    key: value.to(where)
+                    for key, value in pad([self.tokens[row] for row in rows[batch]], self._pad).items()
+                }
+                hidden = self._encoder(**padded).last_hidden_state
+                values[batch] = pool(hidden, padded["attention_mask"], self._pooling, False).float().cpu().numpy()
+        return values
+
+    def _refresh(self) -> None:
+        for path in sorted(self._folder.glob("*.arrow")):
+            if path.name in self._read:
+                continue
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            rows = table.column("row").to_numpy()
+            flat = table.column("feature").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            self._values[rows] = flat.reshape(len(rows), self.size)
+            self._done[rows] = True
+            self._read.add(path.name)
+
+    def _write(self, rows: NDArray[np.int64]) -> None:
+        flat = pa.array(self._values[rows].ravel(), pa.float32())
+        table = pa.table({"row": rows, "feature": pa.FixedSizeListArray.from_arrays(flat, self.size)})
+        path = self._folder / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.arrow"
+        unfinished = path.with_suffix(".unfinished")
+        with pa.ipc.new_file(str(unfinished), table.schema) as writer:
+            writer.write_table(table)
+        unfinished.replace(path)
+        self._read.add(path.name)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import pickle
+import resource
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from autosft.data.data import NOT_SCORED, Data, materialise
+from autosft.data.source import Source
+from autosft.data.split import check_split
+from autosft.errors import RunFolderError
+from autosft.task import Metric, Task
+from autosft.tasks import kind
+
+KIND = kind("text-classification")
+TASK = Task("text-classification", "", ("text",), "label", Metric("accuracy"), ("a", "b"))
+
+
+def table(num, start=0):
+    return pa.table(
+        {
+            "text": [f"text number {at}" for at in range(start, start + num)],
+            "label": [("a", "b")[at % 2] for at in range(num)],
+        }
+    )
+
+
+def written(folder, num=100, *, seed=0, **others):
+    return materialise(KIND, TASK, Source({"train": table(num), **others}, "here"), folder=folder, seed=seed)
+
+
+def test_folds_cover_every_row_once(tmp_path):
+    data, plan = written(tmp_path)
+    everything, none = data.training(None)
+    assert none is None
+    assert everything.table().column_names == ["text", "target", "row", "fold"]
+    seen = []
+    for fold in range(plan.num_folds):
+        train, validation = data.training(fold)
+        assert len(train) + len(validation) == len(everything) == 100
+        assert not set(train.column("text")) & set(validation.column("text"))
+        seen += validation.column("row")
+    assert sorted(seen) == list(range(100))
+    train, _ = data.training(0)
+    expected = [{"a": 0, "b": 1}[table(100).column("label")[row].as_py()] for row in train.column("row")]
+    assert train.targets().tolist() == expected
+    with pytest.raises(ValueError, match="fold 5"):
+        data.training(5)
+
+
+@pytest.mark.parametrize(
+    ("others", "name", "count"), [({}, "proof", 300), ({"test": table(7, start=9_000)}, "test", 7)]
+)
+def test_the_search_cannot_reach_held_out_rows(tmp_path, others, name, count):
+    data, _ = written(tmp_path, 2_000, **others)
+    held_name, held = data.held_out()
+    assert (held_name, len(held)) == (name, count)
+    assert data.parts == {"search": 2_000 - (count if name == "proof" else 0), name: count}
+    assert not set(held.column("text")) & set(data.training(None)[0].column("text"))
+    blind = data.for_search()
+    assert blind.held_out() is None
+    assert blind.parts == {"search": data.parts["search"]}
+    assert "held_out/" not in pickle.dumps(blind).decode("latin-1")
+    assert not any("held" in str(path) or name in path.name for path in blind.folder.rglob("*"))
+    assert blind.training(0)[0].column("text") == data.training(0)[0].column("text")
+
+
+def test_test_rows_without_a_known_label_stay_and_are_not_scored(tmp_path):
+    test = pa.table({"text": ["p", "q", "r", "s"], "label": ["b", None, " ", "unheard of"]})
+    data, _ = written(tmp_path, test=test)
+    _, rows = data.held_out()
+    assert rows.column("text") == ["p", "q", "r", "s"]
+    assert rows.targets().tolist() == [1, NOT_SCORED, NOT_SCORED, NOT_SCORED]
+
+
+def test_the_same_rows_are_written_once(tmp_path):
+    data, _ = written(tmp_path, 2_000)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.arrow")}
+    again, _ = written(tmp_path, 2_000)
+    assert again == data
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == files
+    assert written(tmp_path, 2_000, seed=1)[0].fingerprint != data.fingerprint
+
+
+def test_the_fingerprint_ignores_how_the_rows_were_chunked(tmp_path):
+    whole = table(60)
+    pieces = pa.concat_tables([whole.slice(0, 13), whole.slice(13)])
+    prints = {
+        materialise(KIND, TASK, Source({"train": rows}, "here"), folder=tmp_path / str(at), seed=0)[0].fingerprint
+        for at, rows in enumerate([whole, pieces])
+    }
+    assert len(prints) == 1
+
+
+def test_two_test_sets_for_the_same_training_rows_stay_apart(tmp_path):
+    made = [written(tmp_path, test=table(2, start=start))[0] for start in (500, 700)]
+    assert made[0].fingerprint == made[1].fingerprint
+    texts = [data.held_out()[1].column("text") for data in made]
+    assert texts == [["text number 500", "text number 501"], ["text number 700", "text number 701"]]
+
+
+def test_data_is_small_and_survives_pickle_and_json(tmp_path):
+    data, _ = written(tmp_path, 2_000)
+    assert len(pickle.dumps(data)) < 1_000
+    for copy in (pickle.loads(pickle.dumps(data)), Data.from_json(json.loads(json.dumps(data.to_json())))):
+        assert copy == data
+        assert copy.training(1)[1].column("text") == data.training(1)[1].column("text")
+
+
+def test_rows_survive_pickle_and_keep_their_order(tmp_path):
+    rows, _ = written(tmp_path)[0].training(2)
+    copy = pickle.loads(pickle.dumps(rows))
+    assert copy.table().equals(rows.table())
+    assert copy.column("row") == rows.indices.tolist()
+
+
+@pytest.mark.parametrize(("num", "warned"), [(100, True), (1_500, False)])
+def test_a_validation_set_too_small_to_choose_by(tmp_path, num, warned):
+    data, plan = written(tmp_path, num)
+    findings = check_split(TASK, data)
+    assert [finding.check for finding in findings] == (["small-validation"] if warned else [])
+    if warned:
+        assert f"{100 * plan.standard_error:.1f} points" in findings[0].message
+        assert "225 validation rows" in findings[0].action
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunFolderError, match="pass another folder"):
+        written(tmp_path / "file")
+
+
+def test_a_full_disk_leaves_nothing_half_made(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+    try:
+        with pytest.raises(RunFolderError, match="free space"):
+            written(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_targets_are_numpy_numbers(tmp_path):
+    targets = written(tmp_path)[0].training(0)[1].targets()
+    assert isinstance(targets, np.ndarray)
+    assert targets.dtype == np.int64

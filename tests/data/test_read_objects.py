@@ -1,0 +1,206 @@
+"""Reading objects in memory, Hugging Face datasets, and everything that cannot be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from autosft.data.hub import tables_from_hub
+from autosft.data.read import read
+from autosft.errors import DataError
+
+COLUMNS = {"text": ["a", "b", "None"], "label": [1, 0, None]}
+ROWS = [{"text": "a", "label": 1}, {"text": "b", "label": 0}, {"text": "None"}]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        COLUMNS,
+        ROWS,
+        {"text": np.array(COLUMNS["text"]), "label": COLUMNS["label"]},
+        pa.table(COLUMNS),
+        pa.table({"text": pa.array(COLUMNS["text"]).dictionary_encode(), "label": pa.array([1, 0, None], pa.int8())}),
+        pa.table({"text": pa.array(COLUMNS["text"], pa.large_string()), "label": COLUMNS["label"]}),
+        pa.table({"text": pa.array(COLUMNS["text"], pa.string_view()), "label": COLUMNS["label"]}),
+        pd.DataFrame(
+            {"text": pd.Categorical(COLUMNS["text"]), "label": pd.array([1, 0, None], "Int64")}, index=[7, 8, 9]
+        ),
+        datasets.Dataset.from_dict(COLUMNS),
+        datasets.DatasetDict(whatever=datasets.Dataset.from_dict(COLUMNS)),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_every_object_gives_the_same_table(data: object) -> None:
+    source = read(data)
+    assert source.train.to_pydict() == COLUMNS
+    assert source.train.schema.types == [pa.string(), pa.int64()]
+
+
+def test_missing_values_in_pandas_are_null() -> None:
+    train = read(pd.DataFrame({"text": ["a", None, "b"], "score": [1.0, float("nan"), 2.0]})).train
+    assert train.to_pydict() == {"text": ["a", None, "b"], "score": [1.0, None, 2.0]}
+
+
+def _labelled(labels: list[int]) -> datasets.Dataset:
+    names = datasets.ClassLabel(names=["neg", "pos"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": names, "tags": datasets.List(names)})
+    rows = {
+        "text": [f"row {at}" for at in range(len(labels))],
+        "label": labels,
+        "tags": [[at, 0] if at >= 0 else None for at in labels],
+    }
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def test_class_labels_become_their_names_and_splits_their_own(tmp_path: Path) -> None:
+    data = datasets.DatasetDict(
+        train=_labelled([0, 1, 1]).select([2, 0]), dev=_labelled([1]), eval=_labelled([-1]), unsupervised=_labelled([0])
+    )
+    data.save_to_disk(str(tmp_path / "saved"))
+    for given in (data, tmp_path / "saved"):
+        source = read(given)
+        assert source.train.to_pylist() == [
+            {"text": "row 2", "label": "pos", "tags": ["pos", "neg"]},
+            {"text": "row 0", "label": "neg", "tags": ["neg", "neg"]},
+        ]
+        assert source.splits["validation"]["label"].to_pylist() == ["pos"]
+        assert source.splits["test"].to_pylist() == [{"text": "row 0", "label": None, "tags": None}]
+        assert any("unsupervised" in note for note in source.notes)
+
+
+def test_single_saved_dataset(tmp_path: Path) -> None:
+    _labelled([1]).save_to_disk(str(tmp_path / "saved"))
+    assert read(tmp_path / "saved").train["label"].to_pylist() == ["pos"]
+    (tmp_path / "saved" / "dataset_info.json").write_text("{")
+    with pytest.raises(DataError, match="save_to_disk"):
+        read(tmp_path / "saved")
+
+
+def test_dict_of_splits_and_its_test_as_argument() -> None:
+    splits = {"train": ROWS, "test": pd.DataFrame({"text": ["z"], "label": [1]})}
+    assert read(splits).splits["test"]["text"].to_pylist() == ["z"]
+    assert read(ROWS, test=splits).splits["test"]["text"].to_pylist() == ["z"]
+
+
+def test_hub_loader_on_a_local_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "stand_in"
+    folder.mkdir()
+    for split in ("train", "test"):
+        (folder / f"{split}.csv").write_text(f"text,label\n{split},x\n")
+    tables = tables_from_hub(str(folder))
+    assert {name: table["text"].to_pylist() for name, table in tables.items()} == {"train": ["train"], "test": ["test"]}
+    with pytest.raises(DataError, match=r"other(.|\n)*config"):
+        tables_from_hub(f"{folder}:other")
+
+
+def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "reviews").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"Hub, where it may be(.|\n)*did you mean 'reviews'"):
+        read("review")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "is empty"),
+        (["a", "b"], "row 0 .* is str, not a dict"),
+        ({}, "no columns"),
+        ({"text": "abc"}, "'text' .* is a str, not a list"),
+        ({"text": ["a"], "label": [1, 2]}, "different lengths"),
+        ([{"label": 1}, {"label": "x"}], "'label' .* mixes int .row 0.* and str .row 1"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "more than one column named 'a'"),
+        (pa.table({"a": pa.array([], pa.string())}), "no rows"),
+        (datasets.Dataset.from_dict({"text": []}), "no rows"),
+        (datasets.DatasetDict(), "no training split"),
+        (datasets.DatasetDict(a=_labelled([0]), b=_labelled([0])), "no training split"),
+        (
+            datasets.DatasetDict(dev=_labelled([0]), valid=_labelled([0]), train=_labelled([0])),
+            "both mean 'validation'",
+        ),
+        (_labelled([0]).to_iterable_dataset(), "streamed"),
+        (42, "type int cannot be read"),
+        (pd.Series(["a"]), "type pandas.Series cannot be read"),
+        ([{"text": "\ud800"}], "column 'text'"),
+        ("I lost my card " * 40, "cannot be a path"),
+        ("", "cannot be a path"),
+    ],
+)
+def test_bad_objects_say_what_to_change(data: object, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        read(data)
+    assert "To fix:" in str(caught.value)
+
+
+def test_test_data_must_have_a_fitting_split_and_type() -> None:
+    with pytest.raises(DataError, match="none named test"):
+        read(ROWS, test=datasets.DatasetDict(a=_labelled([0]), b=_labelled([0])))
+    with pytest.raises(DataError, match="'label' has types that do not fit"):
+        read(ROWS, test=[{"text": "a", "label": [1]}])
+
+
+def _truncated_parquet() -> bytes:
+    sink = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(pa.table(COLUMNS), sink)
+    return sink.getvalue().to_pybytes()[:-20]
+
+
+NOISE = np.random.default_rng(0).bytes(4000)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.parquet", _truncated_parquet(), "not a complete Parquet file"),
+        ("x.parquet", NOISE, "not a complete Parquet file"),
+        ("x.arrow", NOISE, "not a complete Arrow file"),
+        ("x.feather", b"", "not a complete Arrow file"),
+        ("x.csv", NOISE, "does not look like text"),
+        ("x.json", NOISE, "does not look like text"),
+        ("x.csv.gz", NOISE, "cannot be read"),
+        ("x.png", b"\x89PNG\r\n\x1a\n\0\0", "does not look like text"),
+        ("x.json", b"", "is empty"),
+        ("x.json", b"[]", "is empty"),
+        ("x.json", b"3", "holds a JSON int"),
+        ("x.json", b"[" * 100_000, "nested too deeply"),
+        ("x.json", b'[{"a": 1},\n{"a": 2,}]', "line 2: not valid JSON"),
+        ("x.jsonl", b'{"a": 1}\n\n{"a": 2\n{"a": 3}\n', "line 3: not valid JSON"),
+        ("x.jsonl", b'{"a": 1}\n[2]\n', "line 2: not valid JSON .this line is a list"),
+        ("x.jsonl", b'{"a": 1}\n{"a": "x"}\n', "mixes int .row 0.* and str .row 1"),
+    ],
+)
+def test_bad_files_say_what_and_where(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path / name)
+    assert "To fix:" in str(caught.value)
+
+
+def test_bad_paths(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\na,x\n")
+    with pytest.raises(DataError, match=r"did you mean '.*train\.csv'"):
+        read(tmp_path / "trian.csv")
+    with pytest.raises(DataError, match="exists up to"):
+        read(tmp_path / "nowhere" / "train.csv")
+    (tmp_path / "train.tsv").write_text("text\tlabel\na\tx\n")
+    with pytest.raises(DataError, match="2 files for train"):
+        read(tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "notes.md").write_text("-")
+    with pytest.raises(DataError, match=r"no data file \(found: notes\.md\)"):
+        read(empty)
+    for name in ("a.json", "b.json"):
+        (empty / name).write_text(json.dumps(ROWS))
+    with pytest.raises(DataError, match=r"no file to train on \(found: a\.json, b\.json\)"):
+        read(empty)

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from autosft.errors import PlanError, RunFolderError
+from autosft.search.sampler import ArmSpace, Proposal, Sampler
+from autosft.search.space import FunctionSpace, SearchSpace, space_from_json
+
+
+def search_space(**parameters: Any) -> SearchSpace:
+    row = {"format": 1, "name": "test", "trainer": "t", "input": "text", "output": "label"}
+    found = space_from_json({**row, "parameters": [{"name": name, **ranges} for name, ranges in parameters.items()]})
+    assert isinstance(found, SearchSpace)
+    return found
+
+
+RATE = {"type": "float", "low": 1e-5, "high": 1e-1, "log": True}
+GOOD = ArmSpace(search_space(rate=RATE, depth={"type": "int", "low": 1, "high": 8}), {"rate": 1e-2, "depth": 2}, {})
+POOR = ArmSpace(search_space(rate=RATE), {"rate": 1e-3, "other": "kept"}, {})
+FINITE = ArmSpace(
+    search_space(head={"type": "choice", "values": ["a", "b"]}, size={"type": "choice", "values": [1, 2, 3]}),
+    {"head": "a", "size": 1},
+    {},
+)
+ARMS = {"poor": POOR, "good": GOOD}
+
+
+def make(arms: Mapping[str, ArmSpace] = ARMS, **options: Any) -> Sampler:
+    chosen: dict[str, Any] = {"sampler": "tpe", "seed": 0, "greater_is_better": True, "journal": None, **options}
+    return Sampler(arms, **chosen)
+
+
+def score(proposal: Proposal) -> float:
+    if proposal.arm == "poor":
+        return 0.3
+    distance = math.log10(proposal.config["rate"]) + 4
+    return 1 - 0.1 * distance**2 - 0.02 * abs(proposal.config["depth"] - 6)
+
+
+def run(sampler: Sampler, count: int) -> list[Proposal]:
+    proposals = []
+    for _ in range(count):
+        proposal = sampler.ask()
+        assert proposal is not None
+        sampler.tell(proposal.number, score=score(proposal), fidelity=1.0, state="complete")
+        proposals.append(proposal)
+    return proposals
+
+
+def journalled_trials(journal: Path) -> list[Any]:
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    return optuna.load_study(study_name=None, storage=storage).trials
+
+
+def test_untuned_defaults_come_first_in_order() -> None:
+    first = run(make(), 4)
+    assert [(proposal.arm, proposal.config) for proposal in first[:2]] == [
+        ("poor", {"rate": 1e-3, "other": "kept"}),
+        ("good", {"rate": 1e-2, "depth": 2}),
+    ]
+    assert [proposal.is_default for proposal in first] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("default", [{"rate": 5.0}, {"rate": 1e-3, "head": "unlisted"}, {"rate": -1.0}])
+def test_a_default_outside_its_space_runs_as_it_is(default: dict[str, Any]) -> None:
+    space = search_space(rate=RATE, head={"type": "choice", "values": ["a", "b"]})
+    arm = ArmSpace(space, {"head": "a", **default}, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sampler = make({"good": arm})
+        first = sampler.ask()
+        assert first is not None and first.config == {"head": "a", **default} and first.is_default
+        sampler.tell(first.number, score=0.5, fidelity=1.0, state="complete")
+        for step in range(15):
+            later = sampler.ask()
+            assert later is not None and 1e-5 <= later.config["rate"] <= 1e-1 and later.config["head"] in ("a", "b")
+            sampler.tell(later.number, score=step / 20, fidelity=1.0, state="complete")
+
+
+def test_tpe_learns_from_the_defaults(tmp_path: Path) -> None:
+    run(make(journal=tmp_path / "study.log"), 2)
+    assert journalled_trials(tmp_path / "study.log")[1].params == {"arm": "good", "good.rate": 1e-2, "good.depth": 2}
+
+
+def test_tpe_finds_the_better_arm_and_region_more_often_than_random() -> None:
+    hits = {
+        name: sum(
+            score(proposal) > 0.9 for seed in range(4) for proposal in run(make(sampler=name, seed=seed), 40)[20:]
+        )
+        for name in ("tpe", "random")
+    }
+    assert hits["tpe"] > 2 * hits["random"] > 0
+
+
+def test_minimising_turns_the_direction_round() -> None:
+    def last_arms(greater_is_better: bool) -> list[str]:
+        return [proposal.arm for proposal in run(make(greater_is_better=greater_is_better), 40)[20:]]
+
+    assert last_arms(False).count("poor") > last_arms(True).count("poor")
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_one_seed_gives_the_same_configurations(tmp_path: Path, name: str) -> None:
+    first, again, other = (
+        [(proposal.arm, proposal.config) for proposal in run(make(sampler=name, seed=seed, journal=journal), 15)]
+        for seed, journal in ((3, None), (3, tmp_path / "study.log"), (4, None))
+    )
+    assert first == again
+    assert first != other
+
+
+def test_asking_ahead_never_repeats_a_configuration_and_ends_when_all_are_out() -> None:
+    sampler = make({"finite": FINITE, "single": ArmSpace(search_space(), {"x": 1}, {})})
+    proposals = []
+    while (proposal := sampler.ask()) is not None:
+        proposals.append(json.dumps([proposal.arm, proposal.config]))
+    assert len(proposals) == len(set(proposals)) == 7
+    assert sampler.ask() is None
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_a_finite_space_is_used_up_exactly(name: str) -> None:
+    sampler = make({"finite": FINITE}, sampler=name)
+    seen = []
+    while (proposal := sampler.ask()) is not None:
+        sampler.tell(proposal.number, score=float(proposal.config["size"]), fidelity=1.0, state="complete")
+        seen.append((proposal.config["head"], proposal.config["size"]))
+    assert sorted(seen) == [(head, size) for head in "ab" for size in (1, 2, 3)]
+
+
+def test_only_permitted_arms_are_proposed() -> None:
+    sampler = make()
+    first = sampler.ask(["good"])
+    assert first is not None and first.arm == "good" and first.is_default
+    sampler.tell(first.number, score=1.0, fidelity=1.0, state="complete")
+    run(sampler, 15)
+    for _ in range(5):
+        proposal = sampler.ask({"poor"})
+        assert proposal is not None and proposal.arm == "poor" and "depth" not in proposal.config
+        sampler.tell(proposal.number, score=0.3, fidelity=1.0, state="complete")
+    assert run(sampler, 10)
+    assert sampler.ask([]) is None
+
+
+def test_a_default_that_was_not_permitted_waits() -> None:
+    sampler = make()
+    asked = [sampler.ask(["good"]), sampler.ask(["good"]), sampler.ask()]
+    assert [(proposal.arm, proposal.is_default) for proposal in asked if proposal] == [
+        ("good", True),
+        ("good", False),
+        ("poor", True),
+    ]
+
+
+def test_conditional_parameters_stay_at_their_default_where_closed(tmp_path: Path) -> None:
+    space = search_space(
+        head={"type": "choice", "values": ["a", "b"]},
+        rate={**RATE, "when": {"head": ["a"]}},
+        weight={"type": "float", "low": 0, "high": 1, "only_if": "imbalanced"},
+    )
+    sampler = make({"good": ArmSpace(space, {"head": "a", "rate": 0.5, "weight": 7.0}, {})}, journal=tmp_path / "s.log")
+    asked = [sampler.ask() for _ in range(20)]
+    configs = [proposal.config for proposal in asked if proposal]
+    assert {config["head"] for config in configs} == {"a", "b"}
+    assert all(config["rate"] == 0.5 for config in configs if config["head"] == "b")
+    assert all(config["weight"] == 7.0 for config in configs)
+    for trial in journalled_trials(tmp_path / "s.log"):
+        assert "good.weight" not in trial.params
+        assert ("good.rate" in trial.params) <= (trial.params.get("good.head") == "a")
+
+
+def test_stopped_and_failed_trials_are_told_apart(tmp_path: Path) -> None:
+    sampler = make(journal=tmp_path / "study.log")
+    for state, value, reports in [
+        ("complete", 0.9, [(1 / 3, 0.5)]),
+        ("stopped", 0.4, [(1 / 9, 0.2)]),
+        ("failed", None, []),
+        ("complete", math.nan, []),
+    ]:
+        proposal = sampler.ask()
+        assert proposal is not None
+        fidelity = 1 / 3 if state == "stopped" else 1.0
+        sampler.tell(proposal.number, score=value, fidelity=fidelity, state=state, reports=reports)
+    trials = journalled_trials(tmp_path / "study.log")
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "FAIL", "FAIL"]
+    assert trials[0].value == 0.9
+    assert trials[0].intermediate_values == {333: 0.5, 1000: 0.9}
+    assert trials[1].intermediate_values == {111: 0.2, 333: 0.4}
+
+
+def test_a_crashed_search_continues_from_its_journal(tmp_path: Path) -> None:
+    journal = tmp_path / "study.log"
+    crashed = make(journal=journal)
+    done = run(crashed, 6)
+    orphan = crashed.ask()
+    assert orphan is not None
+    journal.write_bytes(journal.read_bytes() + b'{"op_code":5,"worker')
+
+    continued = run(make(journal=journal), 6)
+    assert not any(proposal.is_default for proposal in continued)
+    configs = [json.dumps([proposal.arm, proposal.config]) for proposal in done + continued]
+    assert len(configs) == len(set(configs))
+    states = {trial.number: trial.state.name for trial in journalled_trials(journal)}
+    assert states[orphan.number] == "FAIL"
+    assert list(states.values()).count("COMPLETE") == 12
+
+
+def test_a_default_that_a_crash_interrupted_is_proposed_again_but_a_failed_one_is_not(tmp_path: Path) -> None:
+    journal = tmp_path / "study.log"
+    crashed = make(journal=journal)
+    failed, _ = crashed.ask(), crashed.ask()
+    assert failed is not None
+    crashed.tell(failed.number, score=None, fidelity=1.0, state="failed")
+    first, second = run(make(journal=journal), 2)
+    assert (first.arm, first.is_default) == ("good", True)
+    assert not second.is_default
+
+
+def test_every_torn_journal_can_be_opened(tmp_path: Path) -> None:
+    journal = tmp_path / "study.log"
+    run(make(journal=journal), 3)
+    content = journal.read_bytes()
+    for length in range(0, len(content), len(content) // 23):
+        torn = tmp_path / f"{length}.log"
+        torn.write_bytes(content[:length])
+        run(make(journal=torn), 2)
+        run(make(journal=torn), 1)
+
+
+@pytest.mark.parametrize("content", [b"label,text\n1,hello\n", b"\x00\x81\xff", b'{"a": 1}\n', b"[]\n"])
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    journal = tmp_path / "study.log"
+    journal.write_bytes(content)
+    with pytest.raises(RunFolderError, match=r"study\.log"):
+        make(journal=journal)
+    assert journal.read_bytes() == content
+
+
+@pytest.mark.parametrize("changed", [{"greater_is_better": False}, {"arms": {"good": GOOD}}])
+def test_a_journal_of_another_search_is_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
+    run(make(journal=tmp_path / "study.log"), 2)
+    with pytest.raises(RunFolderError, match="another search"):
+        make(changed.pop("arms", ARMS), journal=tmp_path / "study.log", **changed)
+
+
+def user_space(trial: Any) -> dict[str, object]:
+    return {"rate": trial.suggest_float("rate", 1e-5, 1e-1, log=True), "depth": trial.suggest_int("depth", 1, 8)}
+
+
+def test_a_function_can_be_searched(tmp_path: Path) -> None:
+    arm = ArmSpace(FunctionSpace(user_space), {"rate": 1e-2, "depth": 2}, {})
+    proposals = run(make({"good": arm}, journal=tmp_path / "study.log"), 30)
+    assert proposals[0].config == {"rate": 1e-2, "depth": 2}
+    assert journalled_trials(tmp_path / "study.log")[0].params["good.rate"] == 1e-2
+    assert max(map(score, proposals[20:])) > score(proposals[0])
+
+
+def test_wrong_names_get_the_nearest_match() -> None:
+    with pytest.raises(PlanError, match="did you mean 'tpe'"):
+        make(sampler="tpee")
+    with pytest.raises(PlanError, match="did you mean 'good'"):
+        make().ask(["godo"])
+    with pytest.raises(PlanError, match="trial 7"):
+        make().tell(7, score=1.0, fidelity=1.0, state="complete")
+    with pytest.raises(PlanError, match="no arm"):
+        make({})
+
+
+def test_optuna_stays_silent_and_its_settings_stay(capfd: pytest.CaptureFixture[str]) -> None:
+    before = optuna.logging.get_verbosity()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(make(), 12)
+    assert capfd.readouterr().err == ""
+    assert optuna.logging.get_verbosity() == before
