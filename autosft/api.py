@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from autosft.budget import Budget, Clock
 from autosft.cache import cache_folder
+from autosft.errors import SearchFailed, explain
 from autosft.finish import account, finish
+from autosft.interrupt import Interrupt
 from autosft.planning.arms import draft_arms
 from autosft.planning.machine import machine_here, resources_on
 from autosft.planning.plan import Arm, Plan
 from autosft.planning.settle import closing_seconds, settle
 from autosft.predictor import Predictor
-from autosft.prepare import Prepared, Question, check, understand
+from autosft.prepare import Prepared, Question, check, understand, with_rows
 from autosft.proof import prove
 from autosft.refit import refit as run_refit
 from autosft.result import Result
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from autosft.search.runner import Runner
 
 DEFAULT_BUDGET = "20m"
+
+#: Share of a budget in time that timing the arms may take; an arm it does not reach is estimated.
+_TIMING_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,7 @@ def resume(
         if budget is not None:
             made = made.with_budget(made.budget.plus(Budget.parse(budget), spent_seconds=spent))
         try:
-            made.check_data()
+            made = with_rows(made)
             run.reopen()
             return _with_runner(made, run, Clock(spent_seconds=spent), listener, cluster=cluster, verbose=verbose)
         finally:
@@ -274,7 +279,9 @@ def _plan(
 ) -> Plan:
     """Makes the plan from checked data: draws up the arms, times them, and divides the budget."""
     kind = task_kind(prepared.task.kind)
-    machine = machine_here()
+    machine = machine_here() if runner is None else runner.machine()
+    # Refuses what this machine cannot spend, before anything is timed.
+    clock = clock.limited(options.budget.wall_seconds(machine.gpus))
     resources = resources_on(machine, gpus_per_trial=options.gpus_per_trial, max_concurrent=options.max_concurrent)
     arms, reasons = draft_arms(
         kind.input,
@@ -284,11 +291,12 @@ def _plan(
         trainers=options.trainer,
         space=options.space,
         machine=machine,
+        language=prepared.language,
     )
     if runner is not None and options.timing:
         listener.phase("measure")
         arms = tuple(
-            _measured(arm, prepared, runner, resources.cpus_per_trial, resources.gpus_per_trial) for arm in arms
+            _measured(arm, prepared, runner, resources.cpus_per_trial, resources.gpus_per_trial, clock) for arm in arms
         )
     made = settle(
         prepared,
@@ -306,7 +314,11 @@ def _plan(
     return made
 
 
-def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: float) -> Arm:
+def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: float, clock: Clock) -> Arm:
+    """Times an arm; one that the budget's share for timing no longer holds keeps no cost."""
+    left = None if clock.limit_seconds is None else _TIMING_SHARE * clock.limit_seconds - clock.spent
+    if left is not None and left <= 0:
+        return arm
     arguments = {
         "trainer": arm.trainer,
         "base_model": arm.base_model,
@@ -314,9 +326,20 @@ def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: flo
         "config": dict(arm.default),
         "task": prepared.task,
         "data": prepared.data.for_search(),
-        "limits": Limits(num_threads=cpus, cache=cache_folder()),
+        "limits": Limits(num_threads=cpus, cache=cache_folder(), time_limit_seconds=left),
     }
-    cost: Cost = runner.run("autosft.search.work:measure", arguments, cpus=float(cpus), gpus=gpus).value
+    # The rest of the budget's half is for loading and tokenising, which know no limit.
+    kill_after = None if left is None or clock.limit_seconds is None else left + _TIMING_SHARE * clock.limit_seconds
+    ended = runner.run(
+        "autosft.search.work:measure", arguments, cpus=float(cpus), gpus=gpus, kill_after_seconds=kill_after
+    )
+    if ended.fate == "failed" and kill_after is not None and clock.spent > kill_after:
+        return arm
+    if ended.fate != "complete":
+        wrong = f"{arm.name} could not be timed: {ended.message}"
+        fix = "leave it out with models= or trainer=, or run `autosft doctor`"
+        raise SearchFailed(explain(wrong=wrong, expected="a few steps of its untuned default", fix=fix))
+    cost: Cost = ended.value
     return replace(arm, cost=cost, max_length=cost.max_length)
 
 
@@ -324,7 +347,7 @@ def _fit_plan(
     made: Plan, run: RunFolder, clock: Clock, listener: Tracker, *, cluster: str | None, verbose: bool
 ) -> Result:
     """Carries out a plan that was made before."""
-    made.check_data()
+    made = with_rows(made)
     listener.planned(made)
     with run.locked():
         return _with_runner(made, run, clock, listener, cluster=cluster, verbose=verbose)
@@ -339,6 +362,13 @@ def _with_runner(
 
 
 def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listener: Tracker) -> Result:
+    with Interrupt() as interrupt:
+        return _search_and_prove(made, run, runner, clock, listener, interrupt)
+
+
+def _search_and_prove(
+    made: Plan, run: RunFolder, runner: Runner, clock: Clock, listener: Tracker, interrupt: Interrupt
+) -> Result:
     """Searches, refits, proves and writes the result: from here on everything follows from the plan."""
     run.write(run.plan, made.to_json())
     clock = clock.limited(made.budget.wall_seconds(made.resources.machine.gpus))
@@ -356,6 +386,7 @@ def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listene
         tracker=listener,
         closing_seconds=closing,
         refit_factor=made.refit_factor,
+        interrupt=interrupt,
         earlier=TrialLog(run.trials).trials(),
     )
     trials = search.run()
@@ -364,15 +395,17 @@ def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listene
     winner = choose(made.task, trials, validation.targets(), search.outputs, seed=made.seed)
     default = best_default(trials, made.task.metric.greater_is_better) or winner
 
-    listener.phase("refit")
+    if made.refit:
+        listener.phase("refit")
     left = None if clock.left is None else clock.left - closing
     refitted = run_refit(
-        replace(made, refit=made.refit and not search.interrupted),
+        made,
         winner,
         runner,
         folder=run.path / "trials" / "refit",
         cache=cache_folder(),
         seconds_left=left,
+        interrupt=interrupt,
     )
     listener.note(refitted.reason)
     folders = {trial.number: search.scratch(trial) for trial in (winner, default)}
@@ -388,7 +421,8 @@ def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listene
         trial_folders=folders,
         folder=run.path / "trials" / "folds",
         cache=cache_folder(),
-        seconds_left=0.0 if search.interrupted else clock.left,
+        seconds_left=clock.left,
+        interrupt=interrupt,
     )
     seconds = account(
         runner.cpu_seconds,
@@ -406,6 +440,6 @@ def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listene
         proof=proof,
         model=model,
         seconds=seconds,
-        interrupted=search.interrupted,
+        interrupted=interrupt.requested,
     )
     return Result(run.path, made, tuple(trials), summary)

@@ -183,6 +183,11 @@ class Clock:
         return time.monotonic() - self._started
 
     @property
+    def grace(self) -> float:
+        """Seconds by which a run may overdraw its limit."""
+        return max(20.0, 0.1 * (self.limit_seconds or 0.0))
+
+    @property
     def left(self) -> float | None:
         """Seconds left, below zero when overdrawn; None without a limit."""
         return None if self.limit_seconds is None else self.limit_seconds - self.spent

@@ -1,13 +1,16 @@
 """The same verbs for the shell. Answers go to standard output, progress and errors to standard error.
 
-Exit 0: done. Exit 2: the user must change something. Exit 1: a fault of ours.
+Exit 0: done. Exit 2: the user must change something. Exit 1: a fault of ours. What the verbs do lives in `api`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,40 +21,82 @@ from autosft.errors import AutosftError, SearchFailed, explain
 app = typer.Typer(
     name="autosft",
     help="AutoML for supervised fine-tuning: a sentence and a dataset in, a proven model out.",
+    epilog="New here? `autosft doctor` looks at this machine, `autosft demo` shows a whole run on it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[str, typer.Argument(help="A data file, a folder, a hub id, or a plan.json.")]
-Words = Annotated[str, typer.Option("--task", help="What you want, in a sentence.")]
-Target = Annotated[str | None, typer.Option(help="Column to predict.")]
-Test = Annotated[str | None, typer.Option(help="Test rows: they decide nothing and prove the result.")]
-Group = Annotated[str | None, typer.Option(help="Rows that share a value here stay on one side of every split.")]
-Time = Annotated[str | None, typer.Option(help="Column of time: the latest rows validate.")]
-Models = Annotated[str | None, typer.Option(help="Base models, separated by commas.")]
-TrainerName = Annotated[str | None, typer.Option("--trainer", help="Trainers, separated by commas.")]
-Space = Annotated[str | None, typer.Option(help="A search space in YAML.")]
-MetricName = Annotated[str | None, typer.Option("--metric", help="What decides.")]
-Positive = Annotated[str | None, typer.Option(help="The label that a binary F1 or recall is about.")]
-BudgetWords = Annotated[str, typer.Option("--budget", help="'20m', '3 trials', '2 gpu-hours'.")]
-SamplerName = Annotated[str, typer.Option("--sampler", help="tpe or random.")]
-SchedulerName = Annotated[str, typer.Option("--scheduler", help="asha, median or none.")]
-Concurrent = Annotated[int | None, typer.Option("--max-concurrent", help="Trials at once.")]
-Gpus = Annotated[float | None, typer.Option("--gpus-per-trial", help="GPUs of a trial, fractions allowed.")]
-Off = Annotated[str | None, typer.Option("--fixes-off", help="Audit checks that only report, or 'all'.")]
-Cluster = Annotated[str | None, typer.Option(help="Address of a Ray cluster.")]
-Folder = Annotated[str | None, typer.Option(help="The run's folder, new or empty.")]
-Seed = Annotated[int, typer.Option(help="Decides splits, configurations and trainings.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own output.")]
+_TASK, _SEARCH, _RUN = "What to learn", "How to search", "Where and how to run"
+
+Data = Annotated[str, typer.Argument(help="A data file, a folder of them, or a dataset's hub id.", show_default=False)]
+DataOrPlan = Annotated[
+    str, typer.Argument(help="A data file, a folder of them, a dataset's hub id, or a saved plan.", show_default=False)
+]
+Words = Annotated[str, typer.Option("--task", help="What you want, in a sentence.", rich_help_panel=_TASK)]
+Target = Annotated[str | None, typer.Option(help="Column to predict.", rich_help_panel=_TASK)]
+Inputs = Annotated[str | None, typer.Option(help="Columns to read, separated by commas.", rich_help_panel=_TASK)]
+Test = Annotated[
+    str | None, typer.Option(help="Test rows: they decide nothing and prove the result.", rich_help_panel=_TASK)
+]
+MetricName = Annotated[
+    str | None, typer.Option("--metric", help="What decides: accuracy, macro_f1, ...", rich_help_panel=_TASK)
+]
+Positive = Annotated[
+    str | None, typer.Option(help="The label that a binary F1 or recall is about.", rich_help_panel=_TASK)
+]
+Group = Annotated[
+    str | None,
+    typer.Option(help="Rows that share a value of this column stay on one side of splits.", rich_help_panel=_TASK),
+]
+Time = Annotated[
+    str | None, typer.Option(help="Column of time: the latest rows validate and prove.", rich_help_panel=_TASK)
+]
+Off = Annotated[
+    str | None,
+    typer.Option("--fixes-off", help="Data checks that only report, by name, or 'all'.", rich_help_panel=_TASK),
+]
+BudgetWords = Annotated[
+    str,
+    typer.Option("--budget", help="What may be spent: 20m, '3 trials', '2 gpu-hours'.", rich_help_panel=_SEARCH),
+]
+Models = Annotated[
+    str | None, typer.Option(help="Base models: hub ids or folders, separated by commas.", rich_help_panel=_SEARCH)
+]
+TrainerName = Annotated[
+    str | None, typer.Option("--trainer", help="frozen_head, transformers, or both.", rich_help_panel=_SEARCH)
+]
+Space = Annotated[str | None, typer.Option(help="A search space in YAML.", rich_help_panel=_SEARCH)]
+SamplerName = Annotated[str, typer.Option("--sampler", help="tpe or random.", rich_help_panel=_SEARCH)]
+SchedulerName = Annotated[str, typer.Option("--scheduler", help="asha, median or none.", rich_help_panel=_SEARCH)]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Decides splits, configurations and trainings.", rich_help_panel=_SEARCH)
+]
+Concurrent = Annotated[
+    int | None, typer.Option("--max-concurrent", min=1, help="Trials at once.", rich_help_panel=_RUN)
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option("--gpus-per-trial", min=0, help="GPUs of a trial, fractions allowed.", rich_help_panel=_RUN),
+]
+Cluster = Annotated[str | None, typer.Option(help="Address of a Ray cluster.", rich_help_panel=_RUN)]
+Folder = Annotated[
+    str | None, typer.Option(help="The run's folder, new or empty; else one under runs/.", rich_help_panel=_RUN)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.", rich_help_panel=_RUN)]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own output.", rich_help_panel=_RUN)]
+Refit = Annotated[
+    bool | None,
+    typer.Option(help="Retrain the winner on all rows; the plan decides by default.", rich_help_panel=_SEARCH),
+]
 
 
 @app.command()
 def fit(
-    data: Data,
+    data: DataOrPlan,
     task: Words = "",
     target: Target = None,
+    inputs: Inputs = None,
     test: Test = None,
     group: Group = None,
     time: Time = None,
@@ -61,7 +106,7 @@ def fit(
     metric: MetricName = None,
     positive: Positive = None,
     budget: BudgetWords = "20m",
-    refit: Annotated[bool, typer.Option(help="Retrain the winner on all rows.")] = True,
+    refit: Refit = None,
     sampler: SamplerName = "tpe",
     scheduler: SchedulerName = "asha",
     max_concurrent: Concurrent = None,
@@ -73,37 +118,42 @@ def fit(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Search, prove and keep the best model; or carry out a plan.json."""
+    """Search, prove and keep the best model; or carry out a plan that `autosft plan --out` wrote.
+
+    Example: autosft fit train.csv --task "Is this message spam?" --test test.csv --budget 5m --folder runs/spam
+    """
     from autosft import api
     from autosft.budget import Budget
     from autosft.planning.plan import Plan
 
-    if _is_plan_file(data):
-        result = api.fit(Plan.load(data), folder=folder, cluster=cluster, verbose=verbose)
-    else:
-        result = api.fit(
-            task,
-            data,
-            target=target,
-            test=test,
-            group=group,
-            time=time,
-            models=_names(models),
-            trainer=_names(trainer),
-            space=space,
-            metric=metric,
-            positive=positive,
-            budget=Budget.parse(budget, refit=None if refit else False),
-            sampler=sampler,
-            scheduler=scheduler,
-            max_concurrent=max_concurrent,
-            gpus_per_trial=gpus_per_trial,
-            fixes_off=_names(fixes_off) or (),
-            cluster=cluster,
-            folder=folder,
-            seed=seed,
-            verbose=verbose,
-        )
+    with _libraries_unheard():
+        if _is_plan_file(data):
+            result = api.fit(Plan.load(data), folder=folder, cluster=cluster, verbose=verbose)
+        else:
+            result = api.fit(
+                task,
+                data,
+                target=target,
+                inputs=_names(inputs),
+                test=test,
+                group=group,
+                time=time,
+                models=_names(models),
+                trainer=_names(trainer),
+                space=space,
+                metric=metric,
+                positive=positive,
+                budget=Budget.parse(budget, refit=refit),
+                sampler=sampler,
+                scheduler=scheduler,
+                max_concurrent=max_concurrent,
+                gpus_per_trial=gpus_per_trial,
+                fixes_off=_names(fixes_off) or (),
+                cluster=cluster,
+                folder=folder,
+                seed=seed,
+                verbose=verbose,
+            )
     _show_result(result, as_json)
 
 
@@ -112,6 +162,7 @@ def plan(
     data: Data,
     task: Words = "",
     target: Target = None,
+    inputs: Inputs = None,
     test: Test = None,
     group: Group = None,
     time: Time = None,
@@ -133,34 +184,39 @@ def plan(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say what would be done, why, and what it would cost."""
-    from autosft import api
-    from autosft.tracking.base import Tracker
+    """Say what would be done, why, and what it would cost. Nothing is trained.
 
-    made = api.plan(
-        task,
-        data,
-        target=target,
-        test=test,
-        group=group,
-        time=time,
-        models=_names(models),
-        trainer=_names(trainer),
-        space=space,
-        metric=metric,
-        positive=positive,
-        budget=budget,
-        sampler=sampler,
-        scheduler=scheduler,
-        max_concurrent=max_concurrent,
-        gpus_per_trial=gpus_per_trial,
-        fixes_off=_names(fixes_off) or (),
-        cluster=cluster,
-        seed=seed,
-        timing=timing,
-        tracker=Tracker(),
-        verbose=verbose,
-    )
+    Example: autosft plan train.csv --task "Is this message spam?" --out plan.json
+    """
+    from autosft import api
+    from autosft.tracking.terminal import Phases
+
+    with _libraries_unheard():
+        made = api.plan(
+            task,
+            data,
+            target=target,
+            inputs=_names(inputs),
+            test=test,
+            group=group,
+            time=time,
+            models=_names(models),
+            trainer=_names(trainer),
+            space=space,
+            metric=metric,
+            positive=positive,
+            budget=budget,
+            sampler=sampler,
+            scheduler=scheduler,
+            max_concurrent=max_concurrent,
+            gpus_per_trial=gpus_per_trial,
+            fixes_off=_names(fixes_off) or (),
+            cluster=cluster,
+            seed=seed,
+            timing=timing,
+            tracker=Phases(),
+            verbose=verbose,
+        )
     if out is not None:
         made.save(out)
     typer.echo(json.dumps(made.to_json(), ensure_ascii=False) if as_json else str(made))
@@ -172,11 +228,16 @@ def predict(
     data: Annotated[str, typer.Argument(help="Rows to predict.")],
     out: Annotated[str, typer.Option(help="Where to write: .csv, .tsv, .jsonl, .parquet or .arrow.")],
 ) -> None:
-    """Add a prediction and its score to every row, columns and order kept."""
-    from autosft.data.write import write_table
+    """Add a prediction and its score to every row; columns, rows and their order stay.
+
+    Example: autosft predict runs/spam new.csv --out predictions.csv
+    """
+    from autosft.data.write import check_ending, write_table
     from autosft.predictor import Predictor
 
-    table = Predictor.load(folder).predict_table(data)
+    check_ending(Path(out))
+    with _libraries_unheard():
+        table = Predictor.load(folder).predict_table(data)
     write_table(table, Path(out))
     typer.echo(f"{table.num_rows:,} rows with predictions: {out}")
 
@@ -189,10 +250,15 @@ def resume(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Go on with a run: after a crash, or with more budget."""
+    """Go on with a run: after a crash, or with more budget.
+
+    Example: autosft resume runs/spam --budget +30m
+    """
     from autosft import api
 
-    _show_result(api.resume(folder, budget=budget, cluster=cluster, verbose=verbose), as_json)
+    with _libraries_unheard():
+        result = api.resume(folder, budget=budget, cluster=cluster, verbose=verbose)
+    _show_result(result, as_json)
 
 
 @app.command()
@@ -232,24 +298,33 @@ def demo(
     """Run the whole line on text that every machine has: the standard library's docstrings."""
     from autosft.demo import run
 
-    typer.echo(run(budget=budget, folder=folder, seed=seed))
+    with _libraries_unheard():
+        shown = run(budget=budget, folder=folder, seed=seed)
+    typer.echo(shown)
+
+
+# Some typers bring a click of their own, so that its exceptions are only reached through theirs.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_ARGUMENTS = (
+    "target|inputs|test|models|trainer|space|metric|positive|group|time|budget|sampler|scheduler|max_concurrent"
+    "|gpus_per_trial|fixes_off|cluster|folder|seed"
+)
 
 
 def main() -> None:
     """Runs the shell command; turns errors into one message and an exit code."""
-    sys.exit(_exit_code(lambda: app(standalone_mode=False)))
+    sys.exit(_exit_code(lambda: app(prog_name="autosft", standalone_mode=False)))
 
 
 def _exit_code(command: Callable[[], Any]) -> int:
-    import click
-
     try:
         code = command()
         return code if isinstance(code, int) else 0
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.exceptions.Abort:
+    except _UsageError as error:
+        typer.echo(_explain_usage(error), err=True)
+        return 2
+    except typer.Abort:
         return 130
     except KeyboardInterrupt:
         typer.echo("autosft: stopped before there was a model", err=True)
@@ -258,22 +333,66 @@ def _exit_code(command: Callable[[], Any]) -> int:
         typer.echo(f"autosft: {error}", err=True)
         return 1
     except AutosftError as error:
-        typer.echo(f"autosft: {error}", err=True)
+        typer.echo(f"autosft: {_in_shell_words(str(error))}", err=True)
+        return 2
+    except OSError as error:
+        # Where no place could be named, the disk is still the user's to free.
+        if error.errno not in _DISK_ERRORS:
+            typer.echo(f"autosft: {_fault()}", err=True)
+            return 1
+        wrong = f"{error.filename or 'a file'} cannot be written ({error.strerror})"
+        fix = "free some disk space, or point --folder, AUTOSFT_CACHE and TMPDIR at a disk with room"
+        typer.echo(f"autosft: {explain(wrong=wrong, expected='a writable disk with room', fix=fix)}", err=True)
         return 2
     except Exception:  # A fault of ours: its traceback goes to a log, never to the shell.
         typer.echo(f"autosft: {_fault()}", err=True)
         return 1
 
 
+def _explain_usage(error: Any) -> str:
+    """Words what is wrong with a mistyped command like every other error; a bare `autosft` gets the help alone."""
+    name = error.ctx.command_path if error.ctx else "autosft"
+    message = error.format_message()
+    if "Usage:" in message or not message.strip():
+        return str(message)
+    wrong = message[:1].lower() + message[1:]
+    return "autosft: " + explain(wrong=wrong, expected=f"what `{name} --help` describes", fix=f"see `{name} --help`")
+
+
+def _in_shell_words(message: str) -> str:
+    """Names arguments as the shell knows them: "--target 'x'" for "target='x'", "--fixes-off" for "fixes_off=".
+
+    An argument is known by what stands before its "=": nothing that belongs to a longer word or an option already.
+    """
+    message = re.sub(rf"(?<![\w-])({_ARGUMENTS})=\[('[^']*')\]", r"\1=\2", message)
+    return re.sub(
+        rf"(?<![\w-])({_ARGUMENTS})=('?)",
+        lambda found: f"--{found[1].replace('_', '-')}" + (" '" if found[2] else ""),
+        message,
+    )
+
+
 def _fault() -> str:
+    """Writes the traceback to a log and words where it is; a disk that is full is no fault of ours, but leaves none."""
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="autosft-", suffix=".log", delete=False, encoding="utf-8") as log:
-        log.write(traceback.format_exc())
-    last = traceback.format_exc().strip().splitlines()[-1]
-    fix = f"see {log.name}, and report it with that file"
-    return explain(wrong=f"a fault of autosft's own ({last})", expected="an answer", fix=fix)
+    text = traceback.format_exc()
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="autosft-", suffix=".log", delete=False, encoding="utf-8") as log:
+            log.write(text)
+        fix = f"see {log.name}, and report it with that file"
+    except OSError as error:
+        fix = f"free some disk space and run it again (its log could not be written: {error.strerror})"
+    wrong = f"a fault of autosft's own ({text.strip().splitlines()[-1]})"
+    return explain(wrong=wrong, expected="an answer", fix=fix)
+
+
+@contextlib.contextmanager
+def _libraries_unheard() -> Iterator[None]:
+    """Sends to standard error what libraries print: standard output is for the answer alone."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def _show_result(result: Any, as_json: bool) -> None:

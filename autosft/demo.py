@@ -88,15 +88,19 @@ def run(*, budget: str = "3m", folder: str | None = None, seed: int = 0) -> str:
     where = result.folder
     if where.is_relative_to(Path.cwd()):
         where = where.relative_to(Path.cwd())
+    steps = {
+        f"autosft predict {where} FILE --out predictions.csv": 'a file with a column "text"',
+        f"autosft resume {where} --budget +5m": "go on searching",
+        'autosft plan FILE --task "..."': "what would be done with your own data",
+    }
+    width = max(map(len, steps))
+    lines = "\n".join(f"  {step:<{width}}  {meaning}" for step, meaning in steps.items())
     return f"""{result}
 
 "{text}" -> {result.predict([text])[0]}
 
 Try next:
-  autosft predict {where} FILE --out predictions.csv    a file with a column "text"
-  autosft resume {where} --budget +5m                   go on searching
-  autosft plan FILE --task "..."                        what would be done with your own data
-"""
+{lines}"""
 
 
 def docstrings() -> pa.Table:

@@ -51,7 +51,11 @@ class SearchFailed(AutosftError, RuntimeError):
 
 def explain(*, wrong: str, expected: str, fix: str) -> str:
     """Words an error: what was wrong, what was expected, and what to do about it."""
-    return f"{wrong.rstrip('.')}.\n  Expected: {expected.rstrip('.')}.\n  To fix: {fix.rstrip('.')}."
+    return f"{_sentence(wrong)}\n  Expected: {_sentence(expected)}\n  To fix: {_sentence(fix)}"
+
+
+def _sentence(words: str) -> str:
+    return words if words.endswith("?") else words.rstrip(".") + "."
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:

@@ -34,7 +34,9 @@ def finish(
     seconds: Mapping[str, float],
     interrupted: bool,
 ) -> dict[str, Any]:
-    """Writes everything a finished run leaves behind, and removes its scratch; returns the content of `result.json`.
+    """Writes everything a finished run leaves behind; returns the content of `result.json`.
+
+    Of its scratch, what the best trials left stays, so that the run can be resumed with more budget.
 
     Args:
         model: Folder of the model that is shipped.
@@ -51,6 +53,8 @@ def finish(
         trainer = plan.arm(winner.arm).trainer
         describe_model(run.model, plan.task, trainer, card=_card(plan, winner, proof), versions=versions)
         _write_trials(run.path / "trials.parquet", trials)
+        for done_with in ("refit", "folds"):
+            shutil.rmtree(run.path / "trials" / done_with, ignore_errors=True)
     findings = [finding.to_json() for finding in plan.findings]
     run.write(run.path / "data" / "findings.json", {"fingerprint": plan.data.fingerprint, "findings": findings})
     run.write(run.result, summary)

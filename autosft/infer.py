@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from autosft.data.source import Source
+from autosft.data.texts import label_texts
 from autosft.errors import TaskError, did_you_mean, explain
 from autosft.inference.columns import ColumnProfile, profile
 from autosft.inference.inputs import InputsReading, choose_inputs
@@ -19,7 +20,7 @@ from autosft.inference.sentence import Sentence
 from autosft.inference.target import TargetReading, check_target, choose_target
 from autosft.task import Metric, Task
 from autosft.tasks import kind as kind_of
-from autosft.tasks.label_values import label_texts, label_type, sorted_labels
+from autosft.tasks.label_values import label_type, sorted_labels
 
 _DEFAULT_KIND = "text-classification"
 
@@ -130,7 +131,7 @@ def _inputs(
 
 def _labels(source: Source, target: str) -> tuple[str, ...]:
     texts = [label_texts(source.splits[name][target]) for name in ("train", "validation") if name in source.splits]
-    return sorted_labels(pa.chunked_array([chunk for column in texts for chunk in column.chunks], pa.string()))
+    return sorted_labels(pa.concat_arrays(texts))
 
 
 def _summary(column: ColumnProfile, labels: tuple[str, ...]) -> Labels:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autosft.cache import cache_folder
 from autosft.data.audit import audit
-from autosft.data.data import Data, materialise
+from autosft.data.checks.validation import check_split
+from autosft.data.data import Data, Rows, materialise
 from autosft.data.finding import Finding
 from autosft.data.read import read
 from autosft.data.source import Source
-from autosft.data.split import check_split
+from autosft.errors import DataError, PlanError, explain
 from autosft.infer import infer
-from autosft.planning.plan import DataOrigin
-from autosft.task import Metric, MetricFunction, Task
+from autosft.inputs.language import language_of
+from autosft.planning.plan import DataOrigin, Plan
+from autosft.task import Input, Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
 
 
@@ -36,20 +40,27 @@ class Question:
     fixes_off: Collection[str] = ()
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            wrong = f"the seed is {self.seed}"
+            raise PlanError(explain(wrong=wrong, expected="0 or more", fix="leave seed= out"))
+
     @property
     def origin(self) -> DataOrigin:
         """Where the rows can be read again; "" for what is held in memory."""
-        return DataOrigin(_place(self.data) or "", _place(self.test))
+        off = (self.fixes_off,) if isinstance(self.fixes_off, str) else tuple(self.fixes_off)
+        return DataOrigin(_place(self.data) or "", _place(self.test), off)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task, and data that fit it."""
+    """A task, and data that fit it. `language` is as `inputs.language` tells it, None where the input is no text."""
 
     task: Task
     data: Data
     findings: tuple[Finding, ...]
     reasons: tuple[str, ...]
+    language: str | None = None
 
 
 def understand(question: Question) -> tuple[Task, Source]:
@@ -85,7 +96,43 @@ def check(question: Question, task: Task, source: Source) -> Prepared:
     clean, task, findings = audit(task, source, off=question.fixes_off, seed=question.seed)
     kind = task_kind(task.kind)
     data, split = materialise(kind, task, clean, folder=cache_folder() / "data", seed=question.seed)
-    return Prepared(task, data, (*findings, *check_split(task, data)), (*source.notes, *split.reasons))
+    reasons = (*source.notes, *split.reasons)
+    language = _language(data) if kind.input == Input.TEXT else None
+    return Prepared(task, data, (*findings, *check_split(task, data)), reasons, language)
+
+
+def with_rows(plan: Plan) -> Plan:
+    """Returns the plan with its checked rows on this disk: read and checked again where the cache lost them.
+
+    Raises:
+        PlanError: They were held in memory only, cannot be found, or are no longer what the plan was made for.
+    """
+    held_out = plan.data.held_out()
+    if all(rows.path.exists() for rows in (Rows(plan.data.folder / "rows.arrow"), *(held_out or ())[1:])):
+        return plan
+    origin = plan.origin
+    lost = f"the checked rows of this plan are no longer in {plan.data.folder}"
+    if not origin.data or origin.test == "":
+        wrong = f"{lost}, and they came from memory"
+        raise PlanError(explain(wrong=wrong, expected="the cache that `plan` wrote", fix="plan again from the data"))
+    off = "all" if origin.fixes_off == ("all",) else origin.fixes_off
+    question = Question(plan.task, origin.data, origin.test, fixes_off=off, seed=plan.seed)
+    try:
+        data = check(question, *understand(question)).data
+    except DataError as error:
+        wrong = f"{lost}, and they cannot be read again: {str(error).splitlines()[0]}"
+        raise PlanError(explain(wrong=wrong, expected=f"the data at {origin.data}", fix="put them back")) from error
+    if data.fingerprint != plan.data.fingerprint or data.parts != plan.data.parts:
+        wrong = f"{lost}, and {origin.data} now holds other rows"
+        raise PlanError(explain(wrong=wrong, expected="the data that the plan was made for", fix="plan again"))
+    return replace(plan, data=data)
+
+
+def _language(data: Data) -> str | None:
+    """Tells the language from rows spread evenly over the data."""
+    rows = data.training(None)[0]
+    some = np.linspace(0, len(rows) - 1, min(len(rows), 300), dtype=np.int64)
+    return language_of(Rows(rows.path, some).column("text"))
 
 
 def _place(data: Any) -> str | None:

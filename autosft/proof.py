@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autosft.data.data import Data
+from autosft.errors import SearchFailed, explain
+from autosft.interrupt import Interrupt
 from autosft.intervals import Interval, bootstrap, paired_gain
 from autosft.planning.plan import Plan
 from autosft.search.search import training_arguments
@@ -76,6 +78,7 @@ def prove(
     folder: Path,
     cache: Path,
     seconds_left: float | None,
+    interrupt: Interrupt,
 ) -> Proof:
     """Scores the shipped model, the winner and the default in one pass.
 
@@ -84,10 +87,11 @@ def prove(
         trial_folders: Folders of the winner and the default by trial number.
         folder: Scratch space.
         seconds_left: What it may take.
+        interrupt: When the user asks for an early end, folds are left out; the pass over held-out rows is not.
     """
     held_out = plan.data.held_out()
     if held_out is None:
-        return _on_folds(plan, winner, default, runner, trial_folders, folder, cache, seconds_left)
+        return _on_folds(plan, winner, default, runner, trial_folders, folder, cache, seconds_left, interrupt)
     name, rows = held_out
     arms = {trial.number: plan.arm(trial.arm).trainer for trial in (winner, default)}
     models = {
@@ -106,6 +110,10 @@ def prove(
         cpus=float(resources.cpus_per_trial),
         gpus=resources.gpus_per_trial,
     )
+    if ended.fate != "complete":
+        wrong = f"winner and default could not be scored ({ended.message})"
+        fix = "`autosft resume` tries again; the trials are kept"
+        raise SearchFailed(explain(wrong=wrong, expected="predictions for the held-out rows", fix=fix))
     targets = rows.targets()
     scored = targets >= 0
     outputs = {key: value[scored] for key, value in ended.value.items()}
@@ -122,13 +130,16 @@ def _on_folds(
     folder: Path,
     cache: Path,
     seconds_left: float | None,
+    interrupt: Interrupt,
 ) -> Proof:
     """Cross-validates winner and default where that is cheap; else takes the one fold that the search had."""
     trials = {winner.number: winner, default.number: default}
     folds = [0]
     cost = sum(trial.seconds.get("total", 0.0) for trial in trials.values()) * (plan.data.num_folds - 1)
     budget = plan.budget.wall_seconds(plan.resources.machine.gpus)
-    affordable = seconds_left is None or cost < min(seconds_left, _FOLDS_SHARE * (budget or seconds_left))
+    affordable = not interrupt.requested and (
+        seconds_left is None or cost < min(seconds_left, _FOLDS_SHARE * (budget or seconds_left))
+    )
     if affordable:
         folds += list(range(1, plan.data.num_folds))
     outputs: dict[int, list[NDArray[np.float32]]] = {}
@@ -136,8 +147,8 @@ def _on_folds(
         outputs[number] = [np.load(trial_folders[number] / "outputs.npy", allow_pickle=False)]
         for fold in folds[1:]:
             found = _run_fold(plan, replace(trial, fold=fold), runner, folder / f"fold{fold}", cache)
-            if found is None:
-                return _on_folds(plan, winner, default, runner, trial_folders, folder, cache, 0.0)
+            if found is None or interrupt.requested:
+                return _on_folds(plan, winner, default, runner, trial_folders, folder, cache, 0.0, interrupt)
             outputs[number].append(found)
     targets = np.concatenate([_validation_targets(plan.data, fold) for fold in folds])
     won, baseline = np.concatenate(outputs[winner.number]), np.concatenate(outputs[default.number])

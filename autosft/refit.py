@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
 from autosft.search.search import training_arguments
 from autosft.search.trial import Trial
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 #: A refit that would get less than this share of the time its trial took is not worth more than the trial's model.
 _ENOUGH = 0.5
+
+#: A refit that overruns its time by this much is given up: the search's model is there.
+_OVERRUN_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,23 @@ class Refit:
     reload_difference: float | None = None
 
 
-def refit(plan: Plan, winner: Trial, runner: Runner, *, folder: Path, cache: Path, seconds_left: float | None) -> Refit:
+def refit(
+    plan: Plan,
+    winner: Trial,
+    runner: Runner,
+    *,
+    folder: Path,
+    cache: Path,
+    seconds_left: float | None,
+    interrupt: Interrupt,
+) -> Refit:
     """Retrains the winner on every row the search had, at the same fidelity, and checks the saved model.
 
     Args:
         winner: The trial to repeat.
         folder: The refit's own folder.
         seconds_left: What it may take; it anneals to its end within that.
+        interrupt: Whether the user asks for an early end.
 
     Raises:
         AutosftError: The refit failed in a way that would fail every training.
@@ -47,6 +61,8 @@ def refit(plan: Plan, winner: Trial, runner: Runner, *, folder: Path, cache: Pat
     took = winner.seconds.get("total", 0.0)
     if not plan.refit:
         return Refit(None, "no refit was planned; the model of the search is shipped")
+    if interrupt.requested:
+        return Refit(None, "no refit, as the run was interrupted; the model of the search is shipped")
     if seconds_left is not None and seconds_left < _ENOUGH * took:
         left = f"{max(seconds_left, 0):.0f} s were left, and the winner's training took {took:.0f} s"
         return Refit(None, f"no time for a refit: {left}; the model of the search is shipped")
@@ -57,6 +73,7 @@ def refit(plan: Plan, winner: Trial, runner: Runner, *, folder: Path, cache: Pat
         max_length=arm.max_length,
         time_limit_seconds=seconds_left,
         micro_batch_size=arm.cost.micro_batch_size if arm.cost else None,
+        stop_file=folder.with_name("stop-refit"),
     )
     arguments = {
         **training_arguments(plan, replace(winner, fold=None)),
@@ -67,7 +84,19 @@ def refit(plan: Plan, winner: Trial, runner: Runner, *, folder: Path, cache: Pat
     }
     resources = plan.resources
     cpus = float(resources.cpus_per_trial)
-    ended = runner.run("autosft.search.work:train", arguments, cpus=cpus, gpus=resources.gpus_per_trial)
+    assert limits.stop_file is not None
+    limits.stop_file.unlink(missing_ok=True)
+    job_id = runner.submit(
+        "autosft.search.work:train",
+        arguments,
+        cpus=cpus,
+        gpus=resources.gpus_per_trial,
+        kill_after_seconds=None if seconds_left is None else seconds_left + _OVERRUN_SECONDS,
+        stop_file=limits.stop_file,
+    )
+    ended = runner.result(job_id, interrupt=interrupt, stop_file=limits.stop_file)
+    if interrupt.requested and ended.fate != "complete":
+        return Refit(None, "the refit was interrupted; the model of the search is shipped")
     if ended.fate != "complete":
         return Refit(None, f"the refit failed ({ended.message}); the model of the search is shipped")
     reason = f"retrained on all {plan.data.parts['search']:,} training and validation rows"

@@ -124,7 +124,8 @@ def _leaders(result: Result) -> list[str]:
 def _verdict(result: Result) -> list[str]:
     summary = result.summary
     fates = [trial.fate for trial in result.trials]
-    tried = f"{len(fates)} trials ({fates.count('stopped')} stopped early, {fates.count('failed')} failed)"
+    trials = f"{len(fates)} trial{'s' if len(fates) != 1 else ''}"
+    tried = f"{trials} ({fates.count('stopped')} stopped early, {fates.count('failed')} failed)"
     test, gain, default = summary["test"], summary["gain_over_default"], summary["default"]
     where = {
         "test": f"the {test['num_rows']:,} test rows",

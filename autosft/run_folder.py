@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -65,7 +66,7 @@ class RunFolder:
 
     @staticmethod
     def check_free(folder: str | Path | None) -> None:
-        """Raises RunFolderError unless a new run can have this folder; makes nothing."""
+        """Raises RunFolderError unless a new run can have this folder; leaves nothing behind."""
         if folder is None:
             return
         path = Path(folder)
@@ -80,6 +81,10 @@ class RunFolder:
                 raise RunFolderError(explain(wrong=f"{path} holds {done}", expected="a new or empty folder", fix=fix))
             wrong = f"{path} exists and is not a run's folder"
             raise RunFolderError(explain(wrong=wrong, expected="a new or empty folder", fix="name another folder"))
+        # Only a real file tells: permission bits say nothing about a file system that is mounted read-only.
+        nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+        with writing(path), tempfile.TemporaryFile(dir=nearest):
+            pass
 
     @staticmethod
     def open(folder: str | Path) -> RunFolder:

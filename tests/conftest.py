@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+
+import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -10,3 +14,36 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["WANDB_MODE"] = "offline"
+# As autosft starts Ray itself: patient workers, of which a busy machine does not take the CPU away.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's own spelling
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One Ray on two CPUs for every test that needs one; a Runner uses it because it runs in this process."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers import functions of test modules by name.
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Keeps what the tests write out of the user's own cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["AUTOSFT_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """The folder of a base model of a few thousand weights."""
+    from autosft.testing.tiny_data import WORDS
+    from autosft.testing.tiny_models import write_tiny_encoder
+
+    return write_tiny_encoder(tmp_path_factory.mktemp("models") / "tiny-bert", words=WORDS)

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from autosft.data.finding import Finding, Severity
 from autosft.data.folds import connected, stratified
 from autosft.data.source import Source
 from autosft.data.texts import as_text, codes, input_texts, label_texts, shortened
 from autosft.errors import DataError, did_you_mean, explain
 from autosft.task import Task
-
-if TYPE_CHECKING:
-    from autosft.data.data import Data
 
 #: Proof rows are set aside from this many training rows on.
 MIN_ROWS_FOR_PROOF = 2_000
@@ -130,27 +125,6 @@ def split(task: Task, source: Source, *, seed: int) -> Split:
         search = Part(train.take(pa.array(rows)), rows, fold)
     held_out = _held_out(source, train, np.flatnonzero(proof))
     return Split(search, held_out, _plan(search, int(proof.sum()), reasons))
-
-
-def check_split(task: Task, data: Data) -> tuple[Finding, ...]:
-    """Finds a validation set too small to choose by: a standard error of more than two points."""
-    _, validation = data.training(0)
-    num_rows = len(validation) if validation is not None else 0
-    error = standard_error(num_rows)
-    if error <= LARGEST_GOOD_ERROR:
-        return ()
-    enough = math.ceil(ASSUMED_ACCURACY * (1 - ASSUMED_ACCURACY) / LARGEST_GOOD_ERROR**2)
-    all_folds = f"scores over all {data.num_folds} folds are surer; " if data.num_folds > 1 else ""
-    return (
-        Finding(
-            "small-validation",
-            Severity.WARNING,
-            f"The validation set has {num_rows:,} rows: an accuracy of {ASSUMED_ACCURACY:.0%} on it has a standard "
-            f"error of {100 * error:.1f} points, so close candidates for '{task.target_column}' cannot be told apart.",
-            num_rows,
-            action=f"{all_folds}{enough} validation rows bring it to {100 * LARGEST_GOOD_ERROR:.0f} points",
-        ),
-    )
 
 
 def standard_error(num_rows: int) -> float:

@@ -18,15 +18,25 @@ def write_table(table: pa.Table, path: Path) -> None:
         DataError: The path has another ending.
         RunFolderError: It cannot be written.
     """
-    suffix = path.suffix.lower()
-    if suffix not in _WRITERS:
-        wrong = f"{path} has the ending '{suffix}'"
-        raise DataError(explain(wrong=wrong, expected="a file type to write", fix=did_you_mean(suffix, _WRITERS)))
+    suffix = check_ending(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.unfinished")
         _WRITERS[suffix](table, unfinished)
         unfinished.replace(path)
+
+
+def check_ending(path: Path) -> str:
+    """Returns the ending that names the type of file to write.
+
+    Raises:
+        DataError: No type has this ending.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _WRITERS:
+        wrong = f"{path} has the ending '{suffix}'" if suffix else f"{path} has no ending"
+        raise DataError(explain(wrong=wrong, expected="a file type to write", fix=did_you_mean(suffix, _WRITERS)))
+    return suffix
 
 
 def _delimited(delimiter: str) -> Callable[[pa.Table, Path], None]:

@@ -12,7 +12,8 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from autosft.tasks.label_values import label_texts, plain
+from autosft.data.texts import label_texts
+from autosft.tasks.label_values import plain
 
 _SAMPLE = 2000
 _MAX_VALUES = 1001

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from autosft.data.texts import label_texts
 from autosft.errors import TaskError, explain
 from autosft.inference.columns import ColumnProfile, Role, has_fractions, name_words, word_set
 from autosft.inference.sentence import Sentence
-from autosft.tasks.label_values import label_texts
 
 MAX_CLASSES = 1000
 _CLOSE = 1.0

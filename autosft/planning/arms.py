@@ -10,7 +10,8 @@ from autosft.base_models import BaseModel, at_hand, candidates, describe, locate
 from autosft.errors import BaseModelError, PlanError, explain
 from autosft.planning.plan import Arm
 from autosft.search.settings import Machine
-from autosft.search.space import FunctionSpace, Space, load_space, read_space
+from autosft.search.space import FunctionSpace, Space
+from autosft.search.space_file import load_space, read_space
 from autosft.task import Input, Output
 from autosft.trainers import trainer_class, trainer_names
 
@@ -59,14 +60,18 @@ def _base_models(
     input: Input, models: Sequence[str] | None, machine: Machine, language: str | None
 ) -> tuple[list[tuple[BaseModel, str]], tuple[str, ...]]:
     """Locates base models; one that cannot be had is left out with a reason, as long as another is there."""
+    reasons: list[str] = []
     if models:
         wanted = list(models)
     else:
         memory = machine.gpu_memory_bytes if machine.gpus else None
         rows = candidates(input, language=language, device_memory_bytes=memory)
+        if not rows:
+            rows = candidates(input, device_memory_bytes=memory)
+            names = f"the text looks like '{language}', and no base model for it is on this machine"
+            reasons.append(f"{names}: the ones at hand read English")
         wanted = [row.id for row in rows][: 2 * _NUM_BASE_MODELS]
     found: list[tuple[BaseModel, str]] = []
-    reasons: list[str] = []
     errors: list[BaseModelError] = []
     for name in wanted:
         if not models and len(found) == _NUM_BASE_MODELS:

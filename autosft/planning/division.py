@@ -14,11 +14,14 @@ from autosft.trainers import trainer_class
 #: Below this many full runs the plan is small: one run per arm, fitted to the time there is.
 _SMALL_PLAN_RUNS = 4.0
 
-#: Share of a time limit that a predicted training may fill; the rest absorbs a busy machine.
-_FILL = 0.8
+#: Share of the time left that trainings are expected to fill; the rest goes to loading and reporting.
+_FILL = 0.9
 
 #: A fine-tuning of a smaller share of its full length is not worth its time.
 _MIN_FIDELITY = 0.05
+
+#: The least that is asked of a lone arm whose full run is far beyond the budget; a trial's time limit does the rest.
+_SHORTEST_RUN = 1e-4
 
 #: Rows per class up to which the validation rows matter enough to halve the training for a refit on all of them.
 SCARCE_ROWS_PER_CLASS = 50
@@ -69,6 +72,7 @@ def fit_lengths(
     wanted = budget.refit is not False
     if seconds_left is None or any(arm.cost is None for arm in arms):
         return _without_limit(arms, budget, wanted, closing_seconds, refit_factor, max_concurrent)
+    fidelity = 1.0
     available = max(0.0, seconds_left - closing_seconds)
     kept, reasons = [], []
     cheap = [arm for arm in arms if not trainer_class(arm.trainer).reports_rungs]
@@ -83,10 +87,11 @@ def fit_lengths(
         without = usable / one_each
         refit = wanted and (with_refit >= 1 or rows_per_class < SCARCE_ROWS_PER_CLASS or budget.refit is True)
         fidelity = min(1.0, with_refit if refit else without)
-        reasons.append(
-            f"the budget holds {(available - floor) / one_each:.1f} full runs, so each fine-tuning arm gets one run of "
-            f"{fidelity:.0%} of the full length, annealed to its end"
-        )
+        if _MIN_FIDELITY <= fidelity < 1:
+            reasons.append(
+                f"the time left holds {(available - floor) / one_each:.1f} full runs, so fine-tuning is shortened to "
+                f"what fits, about {fidelity:.0%} of the full length, and annealed to its end"
+            )
         if wanted and not refit:
             reasons.append("no refit: a longer run gains more than the validation rows would add")
         for arm in arms:
@@ -98,7 +103,10 @@ def fit_lengths(
                 reasons.append(f"{arm.name} is left out: a full run takes {format_seconds(arm.trial_seconds)}")
     else:
         kept = list(arms)
-    kept = kept or list(arms)
+    if not kept:
+        # Nothing fits: the cheapest run, cut to what there is, is better than no model at all.
+        cheapest = min(arms, key=lambda arm: arm.trial_seconds)
+        kept = [replace(cheapest, fidelity=max(fidelity, _SHORTEST_RUN))]
     mean = float(np.mean([arm.trial_seconds for arm in kept])) or 1.0
     num_trials = min(max(len(kept), int(available * max_concurrent / mean)), MAX_TRIALS_PER_ARM * len(kept))
     if budget.num_trials is not None:

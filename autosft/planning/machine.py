@@ -14,6 +14,9 @@ from autosft.search.settings import Machine
 #: A trial gets all cores up to this: training speeds up 1.84 times from one thread to two (MiniLM), less beyond four.
 MAX_THREADS = 4
 
+#: A GPU with less of its memory free is somebody else's.
+_FREE_SHARE = 0.9
+
 
 def machine_here() -> Machine:
     """Returns this machine's cores and those GPUs that nobody else uses; a cgroup's limit counts."""
@@ -24,7 +27,7 @@ def machine_here() -> Machine:
     except (OSError, ValueError):
         pass
     free = _free_gpus()
-    return Machine(cpus, len(free), min(free, default=0))
+    return Machine(cpus, len(free), min(free.values(), default=0), tuple(free))
 
 
 def resources_on(machine: Machine, *, gpus_per_trial: float | None, max_concurrent: int | None) -> Resources:
@@ -34,6 +37,9 @@ def resources_on(machine: Machine, *, gpus_per_trial: float | None, max_concurre
         PlanError: A trial would not fit on the machine.
     """
     gpus = gpus_per_trial if gpus_per_trial is not None else (1.0 if machine.gpus else 0.0)
+    if gpus < 0:
+        wrong = f"gpus_per_trial is {gpus:g}"
+        raise PlanError(explain(wrong=wrong, expected="0 or more", fix="leave gpus_per_trial out"))
     if gpus > machine.gpus:
         wrong = f"a trial would take {gpus:g} GPUs, and {machine.gpus} are free here"
         raise PlanError(explain(wrong=wrong, expected="at most what is free", fix="pass a smaller gpus_per_trial"))
@@ -47,11 +53,24 @@ def resources_on(machine: Machine, *, gpus_per_trial: float | None, max_concurre
     return Resources(machine, max(1, machine.cpus // at_once), gpus, at_once)
 
 
-def _free_gpus() -> list[int]:
-    """Returns free bytes of each visible GPU that has nine tenths of its memory free, from nvidia-smi."""
+def _free_gpus() -> dict[str, int]:
+    """Returns the free bytes of each visible GPU that has nine tenths of its memory free, by its number."""
     if not shutil.which("nvidia-smi"):
-        return []
-    query = ["nvidia-smi", "--query-gpu=memory.free,memory.total", "--format=csv,noheader,nounits"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    pairs = [tuple(map(int, line.split(","))) for line in done.stdout.splitlines() if line.count(",") == 1]
-    return [free * 2**20 for free, total in pairs if free >= 0.9 * total]
+        return {}
+    query = ["nvidia-smi", "--query-gpu=index,uuid,memory.free,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        return {}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    allowed = None if visible is None else [name.strip() for name in visible.split(",")]
+    found = {}
+    for line in done.stdout.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) != 4 or not (cells[2].isdigit() and cells[3].isdigit()):
+            continue  # nvidia-smi words its own errors on this stream too.
+        if allowed is not None and cells[0] not in allowed and cells[1] not in allowed:
+            continue
+        if int(cells[2]) >= _FREE_SHARE * int(cells[3]):
+            found[cells[0]] = int(cells[2]) * 2**20
+    return found

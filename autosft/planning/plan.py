@@ -15,9 +15,11 @@ from autosft.base_models import BaseModel
 from autosft.budget import Budget, format_seconds
 from autosft.data.data import Data
 from autosft.data.finding import Finding, Severity
+from autosft.disk import writing
 from autosft.errors import PlanError, explain
 from autosft.search.settings import Machine
-from autosft.search.space import Space, space_from_json
+from autosft.search.space import Space
+from autosft.search.space_file import space_from_json
 from autosft.task import Input, Task
 from autosft.trainers.base import Cost
 
@@ -36,7 +38,7 @@ class Arm:
         default: The untuned default configuration.
         space: What may vary.
         max_length: Tokens a row is cut at; None until the trainer has chosen.
-        fidelity: Share of a full run that a trial of this arm takes; below 1 where the budget is small.
+        fidelity: Share of a full run that a trial is expected to reach; below 1 where the budget is small.
         cost: What a full run was measured to cost, or None when nothing was timed.
     """
 
@@ -110,10 +112,16 @@ class Resources:
 
 @dataclass(frozen=True)
 class DataOrigin:
-    """Where the rows came from, so that a saved plan can be run again; empty paths stand for data held in memory."""
+    """Where the rows came from, so that a saved plan can be run again; empty paths stand for data held in memory.
+
+    Attributes:
+        data: Path or hub id. test: likewise, None without test rows.
+        fixes_off: Audit checks that only reported.
+    """
 
     data: str
     test: str | None = None
+    fixes_off: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,14 +169,6 @@ class Plan:
         """Rows of the refit over rows of a trial."""
         return self.data.parts["search"] / max(1, len(self.data.training(0)[0]))
 
-    def check_data(self) -> None:
-        """Raises PlanError unless the rows that the plan was made for are still where they were written."""
-        if not (self.data.folder / "rows.arrow").exists():
-            wrong = f"the checked rows of {self.origin.data or 'this plan'} are no longer in {self.data.folder}"
-            raise PlanError(
-                explain(wrong=wrong, expected="the cache that `plan` wrote", fix="plan again from the data")
-            )
-
     def with_budget(self, budget: Budget) -> Plan:
         """Returns the same plan with another budget."""
         return replace(self, budget=budget)
@@ -207,13 +207,13 @@ class Plan:
             resources = row["resources"]
             return Plan(
                 task=Task.from_json(row["task"]),
-                origin=DataOrigin(**row["origin"]),
+                origin=DataOrigin(**{**row["origin"], "fixes_off": tuple(row["origin"]["fixes_off"])}),
                 data=Data.from_json(row["data"]),
                 findings=tuple(Finding.from_json(item) for item in row["findings"]),
                 arms=tuple(Arm.from_json(item) for item in row["arms"]),
                 facts=row["facts"],
                 budget=Budget(**row["budget"]),
-                resources=Resources(**{**resources, "machine": Machine(**resources["machine"])}),
+                resources=Resources(**{**resources, "machine": _machine(resources["machine"])}),
                 quote=Quote(**row["quote"]),
                 reasons=tuple(row["reasons"]),
                 **{key: row[key] for key in ("refit", "scheduler", "sampler", "seed")},
@@ -227,8 +227,9 @@ class Plan:
             ) from error
 
     def save(self, path: str | Path) -> None:
-        """Writes the plan as JSON."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        """Writes the plan as JSON; raises RunFolderError where it cannot."""
+        with writing(Path(path)):
+            Path(path).write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @staticmethod
     def load(path: str | Path) -> Plan:
@@ -252,6 +253,10 @@ class Plan:
         return "\n".join(_lines(self))
 
 
+def _machine(row: Mapping[str, Any]) -> Machine:
+    return Machine(**{**row, "gpu_ids": tuple(row["gpu_ids"])})
+
+
 def is_plan(row: object) -> bool:
     """Whether a JSON value is a plan, and not data that happens to be JSON."""
     return isinstance(row, dict) and row.get("autosft") == "plan"
@@ -264,7 +269,7 @@ def _lines(plan: Plan) -> list[str]:
     lines = [
         f"Task      {task.kind}: {inputs} -> '{task.target_column}', {len(task.labels)} labels, "
         f"decided by {task.metric.name}",
-        f"Data      {plan.origin.data}: {rows} rows",
+        f"Data      {plan.origin.data or 'held in memory'}: {rows} rows",
     ]
     lines += [
         f"          {_MARKS[finding.severity]} "
@@ -281,7 +286,7 @@ def _lines(plan: Plan) -> list[str]:
     within = "" if quote.timed else ", within a factor of three (nothing was timed)"
     lines.append(
         f"Budget    {plan.budget}; quote: {format_seconds(quote.wall_seconds)}, {spent}, "
-        f"about {quote.num_trials} trials{within}"
+        f"about {quote.num_trials} trial{'s' if quote.num_trials != 1 else ''}{within}"
     )
     lines += [f"Because   {reason.rstrip('.')}" for reason in (*task.reasons, *plan.reasons)]
     if task.runner_up:
@@ -297,6 +302,6 @@ def _describe(arm: Arm) -> str:
     size = f"{model.num_parameters / 1e6:.0f}M parameters"
     text = f"{arm.name}: {size}, licence {model.licence}, rows cut at {arm.max_length} tokens"
     if arm.cost:
-        share = "" if arm.fidelity >= 1 else f"; trials take {arm.fidelity:.0%} of it"
+        share = "" if arm.fidelity >= 1 else f"; there is time for about {arm.fidelity:.0%} of it"
         text += f"; a full run takes {format_seconds(arm.cost.run_seconds)}{share}"
     return text

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from autosft.accounting import open_ledger
 from autosft.errors import AutosftError, TrialFailed
+
+#: A job that was told to stop gets this long to save what it has.
+STOP_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class Job:
         cpus: CPUs it takes while it runs; also the threads it may use.
         gpus: GPUs, fractions allowed.
         may_be_stopped: Whether the early-stopping scheduler may discard it.
+        kill_after_seconds: A job that still runs then is ended with its worker, whatever it is doing; None for never.
+        stop_file: Likewise a job that still runs `STOP_GRACE_SECONDS` after this file appeared.
         submitted_at: Wall-clock time, seconds since the epoch.
     """
 
@@ -34,6 +43,8 @@ class Job:
     cpus: float = 1.0
     gpus: float = 0.0
     may_be_stopped: bool = False
+    kill_after_seconds: float | None = None
+    stop_file: Path | None = None
     submitted_at: float = field(default_factory=time.time)
 
 
@@ -69,7 +80,7 @@ class Ended:
 def execute(job: Job, send: Callable[[Report | Ended], None]) -> None:
     """Runs a job in a worker, sending each score that it reports and, last, how it ended."""
     started = time.time()
-    with open_ledger() as ledger:
+    with open_ledger() as ledger, _watched(job):
 
         def seconds() -> dict[str, float]:
             start_up = max(0.0, started - job.submitted_at)
@@ -90,6 +101,28 @@ def execute(job: Job, send: Callable[[Report | Ended], None]) -> None:
         except Exception as error:  # Whatever it is must reach the driver, with its place.
             ended = Ended(job.id, "fatal", message=f"{error!r}\n{traceback.format_exc(limit=-6)}")
     send(replace(ended, seconds=seconds()))
+
+
+@contextmanager
+def _watched(job: Job) -> Iterator[None]:
+    """Ends this process should the job overrun: nothing milder ends a thread that hangs."""
+    done = threading.Event()
+
+    def watch() -> None:
+        kill_at = time.monotonic() + (job.kill_after_seconds or math.inf)
+        told = False
+        while not done.wait(max(0.0, min(0.5, kill_at - time.monotonic()))):
+            if not told and job.stop_file is not None and job.stop_file.exists():
+                told, kill_at = True, min(kill_at, time.monotonic() + STOP_GRACE_SECONDS)
+            if time.monotonic() >= kill_at:
+                os._exit(1)
+
+    if job.kill_after_seconds is not None or job.stop_file is not None:
+        threading.Thread(target=watch, name="autosft-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def _prepare(job: Job) -> None:

@@ -12,6 +12,7 @@ import os
 import queue
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from ray.tune.search import Searcher
 
 from autosft.accounting import PHASES
 from autosft.errors import SearchFailed, explain
+from autosft.interrupt import Interrupt
 from autosft.search.job import Ended, Job, Report, execute
 from autosft.search.settings import Machine
 
@@ -50,6 +52,7 @@ class _Channel:
     submitted: queue.Queue[Job | None] = field(default_factory=queue.Queue)
     events: queue.Queue[Report | Ended | BaseException] = field(default_factory=queue.Queue)
     last: dict[str, Report | Ended] = field(default_factory=dict)
+    jobs: dict[str, tuple[Job, float]] = field(default_factory=dict)
     closing: bool = False
 
 
@@ -91,6 +94,8 @@ class Runner:
         self._channel = _CHANNELS[self._name] = _Channel()
         self._cpus: dict[str, float] = {}
         self.cpu_seconds = dict.fromkeys((*PHASES, "start_up", "total"), 0.0)
+        self._ready = threading.Event()
+        self._found: Machine | None = None
         self._thread = threading.Thread(target=self._run, name="autosft-tune", daemon=True)
 
     def __enter__(self) -> Runner:
@@ -134,15 +139,24 @@ class Runner:
         return event
 
     def run(self, function: str, arguments: Mapping[str, Any], **job: Any) -> Ended:
-        """Runs one job to its end; what it reports on the way is dropped.
+        """Runs one job to its end, see `submit` and `result`."""
+        return self.result(self.submit(function, arguments, **job))
+
+    def result(self, job_id: str, *, interrupt: Interrupt | None = None, stop_file: Path | None = None) -> Ended:
+        """Waits for one job to end; what it and others report on the way is dropped.
+
+        Args:
+            interrupt: When the user asks for an early end, `stop_file` is made for the job to see.
 
         Raises:
             AutosftError: The job raised one.
             SearchFailed: The job failed otherwise.
         """
-        job_id = self.submit(function, arguments, **job)
         while True:
-            event = self.wait(3600)
+            # In slices, so that a signal's handler gets its turn.
+            event = self.wait(1.0)
+            if interrupt is not None and interrupt.requested and stop_file is not None:
+                stop_file.touch()
             if isinstance(event, Ended) and event.job_id == job_id:
                 raise_if_fatal(event)
                 return event
@@ -152,28 +166,51 @@ class Runner:
             with _silence(self._verbose):
                 owned = self._start_ray()
                 try:
+                    self._ready.set()
                     self._tune()
                 finally:
                     if owned:
                         ray.shutdown()
+            if not self._channel.closing:
+                raise RuntimeError("Tune ended before the run did")
         except BaseException as error:  # The driver's thread must hear of it, whatever it is.
             self._channel.events.put(error)
+        finally:
+            self._ready.set()
+
+    def machine(self) -> Machine:
+        """Returns what there is to run on, once Ray has started: this machine, or what a Ray started elsewhere offers.
+
+        Raises:
+            SearchFailed: Ray could not start.
+        """
+        while not self._ready.wait(1.0):
+            pass
+        if self._found is None:
+            self.wait(0.0)
+        assert self._found is not None, "Ray is ready, or its failure was raised"
+        return self._found
 
     def _start_ray(self) -> bool:
         """Starts Ray unless it runs already; returns whether it did."""
         for key, value in _ENVIRONMENT.items():
             os.environ.setdefault(key, value)
         if ray.is_initialized():
+            self._found = _offered()
             return False
         options: dict[str, Any] = {"log_to_driver": self._verbose}
         if self._address in (None, "local"):
             options |= {"address": "local", "include_dashboard": False}
             if self._machine is not None:
+                if self._machine.gpus:
+                    # Ray counts visible GPUs from zero; those that others use must not be visible to it.
+                    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self._machine.gpu_ids)
                 options |= {"num_cpus": self._machine.cpus, "num_gpus": self._machine.gpus}
         else:
             options |= {"address": self._address}
         level = logging.INFO if self._verbose else logging.ERROR
         ray.init(logging_level=level, configure_logging=self._verbose, **options)
+        self._found = self._machine if self._machine is not None and "num_cpus" in options else _offered()
         return True
 
     def _tune(self) -> None:
@@ -196,6 +233,12 @@ class Runner:
             ),
         )
         tuner.fit()
+
+
+def _offered() -> Machine:
+    """Returns the CPUs and GPUs that the running Ray has in all."""
+    resources = ray.cluster_resources()
+    return Machine(max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0)))
 
 
 def raise_if_fatal(ended: Ended) -> None:
@@ -261,6 +304,7 @@ class _JobSearcher(Searcher):
         if job is None:
             return Searcher.FINISHED
         channel.last[trial_id] = Report(job.id, 0.0, 0.0, {}, {})
+        channel.jobs[trial_id] = (job, time.monotonic())
         return {"job": job}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -273,10 +317,11 @@ class _JobSearcher(Searcher):
         if (channel := _CHANNELS.get(self.channel_name)) is not None:
             # Tune passes the very last result here alone, without on_trial_result.
             before = channel.last.pop(trial_id)
+            job, begun = channel.jobs.pop(trial_id)
             last = result["event"] if result and "event" in result else before
             if isinstance(last, Report) and last is not before:
                 channel.events.put(last)
-            channel.events.put(_ended(last, error))
+            channel.events.put(_ended(last, error, job, time.monotonic() - begun))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the run's own log is the truth about trials."""
@@ -285,11 +330,15 @@ class _JobSearcher(Searcher):
         """Nothing to restore."""
 
 
-def _ended(last: Report | Ended, error: bool) -> Ended:
+def _ended(last: Report | Ended, error: bool, job: Job, seconds: float) -> Ended:
     if isinstance(last, Ended):
         return last
     if error:
         message = "its worker died (out of memory, or ended from outside)"
+        if job.kill_after_seconds is not None and seconds >= job.kill_after_seconds:
+            message = f"it did not end within {job.kill_after_seconds:.0f} s, so its worker was ended"
+        elif job.stop_file is not None and job.stop_file.exists():
+            message = "it did not end when it was told to, so its worker was ended"
         return Ended(last.job_id, "failed", message=message, seconds=last.seconds)
     return Ended(last.job_id, "stopped", seconds=last.seconds)
 
@@ -310,6 +359,7 @@ class _Judge(FIFOScheduler):
     def __init__(self, inner: TrialScheduler) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.inner = inner
+        self._spared: set[str] = set()
 
     def set_search_properties(self, metric: Any, mode: Any, **spec: Any) -> bool:
         return bool(self.inner.set_search_properties(metric, mode, **spec))
@@ -318,11 +368,14 @@ class _Judge(FIFOScheduler):
         self.inner.on_trial_add(controller, trial)
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if isinstance(result["event"], Ended):
+        # Ray expects a trial that its scheduler stopped to be gone, so one that was spared is not shown to it again.
+        if isinstance(result["event"], Ended) or trial.trial_id in self._spared:
             return TrialScheduler.CONTINUE
         timed = {**result, "fidelity_27ths": round(27 * result["fidelity"])}
         stop = self.inner.on_trial_result(controller, trial, timed) == TrialScheduler.STOP
         may_stop = trial.config["job"].may_be_stopped and result["fidelity"] < 1
+        if stop and not may_stop:
+            self._spared.add(trial.trial_id)
         return TrialScheduler.STOP if stop and may_stop else TrialScheduler.CONTINUE
 
     def on_trial_remove(self, controller: Any, trial: Any) -> None:

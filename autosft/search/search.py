@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from autosft.budget import Clock
 from autosft.errors import SearchFailed, explain
+from autosft.interrupt import Interrupt
 from autosft.planning.division import MAX_TRIALS_PER_ARM
 from autosft.planning.plan import Arm, Plan
 from autosft.search.choice import best, contenders
 from autosft.search.job import Ended, Report
+from autosft.search.pace import Pace
 from autosft.search.sampler import ArmSpace, Sampler
 from autosft.search.trial import Trial, TrialLog
 from autosft.tracking.base import Tracker
@@ -29,9 +31,15 @@ from autosft.trainers.base import Limits
 #: Where trials of a fine-tuning arm report, as shares of their own length.
 RUNGS = (1 / 9, 1 / 3, 1.0)
 
-#: A trial that would need more than what is left of the search is not begun, unless it is an arm's first.
+#: A trial begins where its time limit is at least this share of what it would take; an arm's first anneals to fit.
 _FITS = 0.95
-_FIRST_FITS = 0.3
+_FIRST_FITS = 0.05
+
+#: Share of the budget's tolerance that trials may overrun before they are told to stop.
+_OVERRUN, _FIRST_OVERRUN = 0.15, 0.5
+
+#: Time limit of a trial that begins although nothing is left.
+_SHORTEST_SECONDS = 2.0
 
 
 class JobRunner(Protocol):
@@ -50,6 +58,7 @@ class Search:
         cache: Folder for tokens and features.
         closing_seconds: Time to leave for proof and writing.
         refit_factor: Cost of a refit over that of a trial.
+        interrupt: Whether the user asks for an early end.
     """
 
     def __init__(
@@ -63,6 +72,7 @@ class Search:
         tracker: Tracker,
         closing_seconds: float,
         refit_factor: float,
+        interrupt: Interrupt,
         earlier: Sequence[Trial] = (),
     ) -> None:
         self._plan = plan
@@ -71,8 +81,6 @@ class Search:
         self._cache = cache
         self._clock = clock
         self._tracker = tracker
-        self._closing_seconds = closing_seconds
-        self._refit_factor = refit_factor
         self._log = TrialLog(folder / "trials.jsonl")
         self._data = plan.data.for_search()
         self.greater_is_better = plan.task.metric.greater_is_better
@@ -87,7 +95,10 @@ class Search:
         self.trials: list[Trial] = list(earlier)
         self._running: dict[str, Trial] = {}
         self._micro_batch = {arm.name: arm.cost.micro_batch_size for arm in plan.arms if arm.cost}
-        self.interrupted = False
+        self._until: dict[str, float] = {}
+        self._begun = 0
+        self._pace = Pace(closing_seconds, refit_factor if plan.refit else 0.0)
+        self._interrupt = interrupt
 
     @property
     def stop_file(self) -> Path:
@@ -97,59 +108,64 @@ class Search:
     def run(self) -> list[Trial]:
         """Runs trials until the budget's share, the space or the user ends the search; returns every trial.
 
-        Ctrl-C ends it with the trials that are complete.
-
         Raises:
+            KeyboardInterrupt: The user asked for an end before any trial was complete.
             SearchFailed: No trial is complete at the end.
         """
         (self._folder / "trials").mkdir(parents=True, exist_ok=True)
         self.stop_file.unlink(missing_ok=True)
-        try:
-            self._loop()
-        except KeyboardInterrupt:
-            if best(self.trials, self.greater_is_better) is None:
-                raise
-            self.interrupted = True
-            self._tracker.note("interrupted: ending with the best model so far (again to stop at once)")
-            self.stop_file.touch()
-            self._drain()
-        if best(self.trials, self.greater_is_better) is None:
-            raise _nothing_complete(self.trials)
-        return self.trials
-
-    def _loop(self) -> None:
-        while True:
+        while not self._interrupt.requested:
             while len(self._running) < self._plan.resources.max_concurrent and self._submit_next():
                 pass
             if not self._running:
-                return
-            self._hear(self._runner.wait(self._patience()))
+                break
+            self._hear(self._runner.wait(min(1.0, self._patience())))
+        if self._interrupt.requested:
+            self._end_early()
+        self.stop_file.unlink(missing_ok=True)
+        if self._leader is None:
+            raise _nothing_complete(self.trials)
+        return self.trials
 
-    def _drain(self) -> None:
-        """Waits for running trials to notice the stop file, but not for long."""
-        for _ in range(20):
-            if not self._running:
-                return
-            self._hear(self._runner.wait(0.5))
+    def _end_early(self) -> None:
+        """Waits for running trials to notice the stop file; one that does not loses its worker."""
+        if self._leader is None:
+            raise KeyboardInterrupt
+        self._tracker.note("interrupted: ending with the best model so far (again to stop at once)")
+        self.stop_file.touch()
+        while self._running:
+            self._hear(self._runner.wait(1.0))
 
     def _patience(self) -> float:
-        left = self._search_left()
-        if left is None:
+        """Seconds to wait for news. Tells running trials to stop where they overran the time that they were given."""
+        if self._clock.left is None:
             return 3600.0
-        if left < -10.0 and self._running:
-            # A trial keeps its own time limit; one that overran it by this much has to be told.
+        # A trial keeps its own time limit, so an overrun of this much is no accident; the first model is worth more.
+        tolerance = (_FIRST_OVERRUN if self._leader is None else _OVERRUN) * self._clock.grace
+        until = max(self._until[job_id] for job_id in self._running) - self._clock.spent
+        if until + tolerance < 0:
             self.stop_file.touch()
-            return 5.0
-        return max(1.0, left + 10.5)
+            return 1.0
+        return max(1.0, until + tolerance + 0.5)
 
-    def _search_left(self) -> float | None:
-        """Seconds left for trials: the budget's, less a refit of the best arm so far and the closing."""
+    def _limit(self, arm: Arm) -> float | None:
+        """Seconds that a trial of an arm may take if it begins now, None without a time budget."""
         if self._clock.left is None:
             return None
-        leader = best(self.trials, self.greater_is_better)
-        names = [leader.arm] if leader else [arm.name for arm in self._plan.arms]
-        refit = max(self._predict_seconds(name) for name in names) * self._refit_factor if self._plan.refit else 0.0
-        return self._clock.left - self._closing_seconds - refit
+        waiting = {other.name for other in self._plan.arms if _is_costly(other) and not self._known(other)}
+        leader = self._leader
+        return self._pace.limit(
+            self._clock.left,
+            still_to_come=len(waiting | {arm.name}),
+            leader_seconds=leader.seconds.get("total") if leader else None,
+        )
+
+    def _known(self, arm: Arm) -> int:
+        return sum(trial.arm == arm.name for trial in (*self.trials, *self._running.values()))
+
+    @property
+    def _leader(self) -> Trial | None:
+        return best(self.trials, self.greater_is_better)
 
     def _predict_seconds(self, arm: str) -> float:
         """Seconds of a trial: as the latest complete one took, else as measured."""
@@ -162,40 +178,48 @@ class Search:
         begun = len(self.trials) + len(self._running)
         if self._plan.budget.num_trials is not None and begun >= self._plan.budget.num_trials:
             return False
-        left = self._search_left()
-        arms = [arm.name for arm in self._plan.arms if self._may_begin(arm, left)]
+        arms = [arm.name for arm in self._plan.arms if self._may_begin(arm)]
         proposal = self._sampler.ask(arms) if arms else None
         if proposal is None:
             return False
         arm = self._plan.arm(proposal.arm)
-        trial = Trial(proposal.number, arm.name, proposal.config, arm.fidelity, 0, self._plan.seed, proposal.is_default)
+        limit = self._limit(arm)
+        trial = Trial(proposal.number, arm.name, proposal.config, 1.0, 0, self._plan.seed, proposal.is_default)
         self._log.append("started", trial=trial.to_json(), spent_seconds=self._clock.spent)
         self._tracker.started(trial)
-        job_id = self._runner.submit("autosft.search.work:train", self._arguments(arm, trial, left), **self._job(trial))
+        arguments = self._arguments(arm, trial, limit)
+        job_id = self._runner.submit("autosft.search.work:train", arguments, **self._job(trial))
         self._running[job_id] = trial
+        self._until[job_id] = self._clock.spent + max(limit or 0.0, _SHORTEST_SECONDS)
+        self._begun += 1
         return True
 
-    def _may_begin(self, arm: Arm, left: float | None) -> bool:
-        known = [trial for trial in (*self.trials, *self._running.values()) if trial.arm == arm.name]
-        if self._plan.budget.num_trials is None and len(known) >= MAX_TRIALS_PER_ARM:
+    def _may_begin(self, arm: Arm) -> bool:
+        known, limit = self._known(arm), self._limit(arm)
+        if self._plan.budget.num_trials is None and known >= MAX_TRIALS_PER_ARM:
             return False
-        if left is None:
+        if limit is None:
             return True
+        # A default anneals to its end in what there is; later configurations must be as long as it was.
         needed = self._predict_seconds(arm.name)
-        return needed * (_FITS if known else _FIRST_FITS) <= left if known else left > _FIRST_FITS * needed
+        if limit > 0 and limit >= needed * (_FITS if known else _FIRST_FITS):
+            return True
+        if self._leader or self._running or (self._begun and (self._clock.left or 0.0) <= 0):
+            return False
+        # Without any model so far, the cheapest arm begins whatever is left: its time limit cuts it to that.
+        return needed <= min(self._predict_seconds(other.name) for other in self._plan.arms)
 
-    def _arguments(self, arm: Arm, trial: Trial, left: float | None) -> dict[str, Any]:
-        reports_rungs = trainer_class(arm.trainer).reports_rungs
+    def _arguments(self, arm: Arm, trial: Trial, limit: float | None) -> dict[str, Any]:
         return {
             **training_arguments(self._plan, trial),
             "data": self._data,
             "scratch": self.scratch(trial),
-            "rungs": RUNGS if reports_rungs and self._plan.scheduler != "none" else (1.0,),
+            "rungs": RUNGS if _is_costly(arm) and self._plan.scheduler != "none" else (1.0,),
             "limits": Limits(
                 num_threads=self._plan.resources.cpus_per_trial,
                 cache=self._cache,
                 max_length=arm.max_length,
-                time_limit_seconds=left,
+                time_limit_seconds=None if limit is None else max(limit, _SHORTEST_SECONDS),
                 micro_batch_size=self._micro_batch.get(arm.name),
                 stop_file=self.stop_file,
             ),
@@ -207,6 +231,7 @@ class Search:
             "cpus": float(resources.cpus_per_trial),
             "gpus": resources.gpus_per_trial,
             "may_be_stopped": not trial.is_default,
+            "stop_file": self.stop_file,
         }
 
     def scratch(self, trial: Trial) -> Path:
@@ -223,7 +248,7 @@ class Search:
             self._running[event.job_id] = trial
             self._tracker.reported(trial, event.fidelity, event.score)
             return
-        del self._running[event.job_id]
+        del self._running[event.job_id], self._until[event.job_id]
         if event.fate == "fatal":
             self._log.append("fatal", trial=asdict(trial), message=event.message)
             raise event.value if isinstance(event.value, BaseException) else SearchFailed(_fatal(event.message))
@@ -233,7 +258,7 @@ class Search:
         outcome = event.value or {}
         trial = replace(trial, fate=event.fate, seconds=dict(event.seconds), message=event.message)
         if event.fate == "complete":
-            trial = replace(trial, **{key: outcome[key] for key in ("score", "loss", "interval")})
+            trial = replace(trial, **{key: outcome[key] for key in ("score", "loss", "interval", "fidelity")})
             if outcome["micro_batch_size"] is not None:
                 self._micro_batch[trial.arm] = outcome["micro_batch_size"]
         self.trials.append(trial)
@@ -254,6 +279,10 @@ class Search:
         """Returns a contender's outputs for the validation rows, or None where a crash lost them."""
         path = self.scratch(trial) / "outputs.npy"
         return np.load(path, allow_pickle=False) if path.exists() else None
+
+
+def _is_costly(arm: Arm) -> bool:
+    return trainer_class(arm.trainer).reports_rungs
 
 
 def training_arguments(plan: Plan, trial: Trial) -> dict[str, Any]:

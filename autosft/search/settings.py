@@ -17,11 +17,13 @@ class Machine:
         cpus: Cores.
         gpus: GPUs that nobody else uses.
         gpu_memory_bytes: Free memory of the smallest of them, or 0.
+        gpu_ids: Their numbers, as CUDA_VISIBLE_DEVICES takes them.
     """
 
     cpus: int
     gpus: int = 0
     gpu_memory_bytes: int = 0
+    gpu_ids: tuple[str, ...] = ()
 
 
 def check_scheduler(name: str) -> str:

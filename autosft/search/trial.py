@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autosft.errors import RunFolderError, explain
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -21,7 +23,7 @@ class Trial:
         number: Position in the search, also the Optuna trial's number.
         arm: Name of its arm.
         config: The whole configuration.
-        fidelity: Share of a full run that was asked for.
+        fidelity: Share of a full run: what was asked for, and once complete, what its time allowed.
         fold: Fold that it was validated on; None for a refit on everything.
         seed: Of shuffling, dropout and head.
         is_default: Whether the configuration is the arm's untuned default.
@@ -74,14 +76,26 @@ class TrialLog:
             os.fsync(file.fileno())
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yields every event so far."""
-        if self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                yield json.loads(line)
+        """Yields every event so far; an "ended" one carries its Trial.
+
+        Raises:
+            RunFolderError: A line was damaged by something other than a crash.
+        """
+        if not self.path.exists():
+            return
+        # Not `splitlines`, which also breaks at line ends of Unicode's own that JSON leaves as they are.
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+            try:
+                row = json.loads(line)
+                yield row | ({"trial": Trial.from_json(row["trial"])} if row["event"] == "ended" else {})
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                wrong = f"{self.path}, line {number} cannot be read ({type(error).__name__}: {error})"
+                fix = "restore the file, or remove that line: its trial is then run again"
+                raise RunFolderError(explain(wrong=wrong, expected="an event as it was written", fix=fix)) from error
 
     def trials(self) -> list[Trial]:
         """Returns the trials that ended, in the order in which they did."""
-        return [Trial.from_json(row["trial"]) for row in self.events() if row["event"] == "ended"]
+        return [row["trial"] for row in self.events() if row["event"] == "ended"]
 
     def spent_seconds(self) -> float:
         """Returns what the run had spent at its last event."""

@@ -66,9 +66,10 @@ def train(
     """Trains one trial, or the refit when `fold` is None, and saves the model to `scratch/model`.
 
     Returns:
-        "score", "loss" and "interval" on the validation rows, None without any; "reload_difference", the largest
-        difference of an output between the model in memory and the saved one, for a refit; and "micro_batch_size", the
-        largest batch that fitted. Outputs for the validation rows are left in `scratch/outputs.npy`.
+        "score", "loss" and "interval" on the validation rows, None without any; "fidelity", the share of a full run
+        that the time allowed; "micro_batch_size", the largest batch that fitted; for a refit "reload_difference", the
+        largest difference of an output between the model in memory and the saved one. Outputs for the validation rows
+        are left in `scratch/outputs.npy`.
 
     Raises:
         TrialFailed: This training alone cannot be done.
@@ -104,7 +105,7 @@ def train(
         limits=limits,
     )
     model.save(scratch / "model")
-    outcome["micro_batch_size"] = model.micro_batch_size
+    outcome |= {"micro_batch_size": model.micro_batch_size, "fidelity": fidelity * model.share_trained}
     if fold is None:
         outcome["reload_difference"] = _check_reload(subject, model, seen.all, scratch / "model")
     del model

@@ -11,25 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from autosft.data.texts import label_texts
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def plain(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
     """Returns the column without dictionary encoding, as pandas categoricals and class labels arrive."""
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-
-
-def label_texts(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
-    """Returns labels as text without surrounding white space; missing, empty and NaN labels become null.
-
-    Whole floats lose their point ("2", not "2.0") and booleans read "true" and "false", so that columns that differ
-    only in how a file stored them meet.
-    """
-    column = plain(column)
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), None, column)
-    texts = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    return pc.if_else(pc.equal(texts, ""), None, texts)
 
 
 def label_type(column_type: pa.DataType) -> str:
@@ -45,7 +34,7 @@ def label_type(column_type: pa.DataType) -> str:
 
 def label_text(value: object) -> str:
     """Returns one label, given in the user's own type, as `label_texts` would write it."""
-    texts = label_texts(pa.array([value])) if isinstance(value, bool | int | float) else None
+    texts = label_texts(pa.chunked_array([[value]])) if isinstance(value, bool | int | float) else None
     return str(texts[0].as_py()) if texts is not None else str(value).strip()
 
 

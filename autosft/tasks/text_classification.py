@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from autosft.data.texts import label_texts
 from autosft.errors import DataError, did_you_mean, explain, nearest
 from autosft.task import Input, Output, Task
 from autosft.tasks import label_metrics
 from autosft.tasks.base import TaskKind
-from autosft.tasks.label_values import label_texts, original_values, plain
+from autosft.tasks.label_values import original_values, plain
 
 
 class TextClassification(TaskKind):
@@ -44,7 +45,7 @@ class TextClassification(TaskKind):
             DataError: The target column is missing, or a row has no label or one that the task does not know.
         """
         texts = label_texts(_column(table, task.target_column))
-        positions = pc.index_in(texts, value_set=pa.array(task.labels, pa.string()))
+        positions = pc.index_in(texts, value_set=pa.array(task.labels, texts.type))
         if positions.null_count:
             row = pc.index(pc.is_null(positions), True).as_py()
             raise DataError(_unknown_target(task, row, texts[row].as_py(), positions.null_count))

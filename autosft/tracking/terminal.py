@@ -45,6 +45,13 @@ class PlainProgress(Tracker):
         print(f"[{time.monotonic() - self._started:6.1f}s] {message}", file=self._stream, flush=True)
 
 
+class Phases(PlainProgress):
+    """A line a phase, and no plan: for whoever prints the plan as the answer."""
+
+    def planned(self, plan: Plan) -> None:
+        """Says nothing."""
+
+
 class LiveProgress(PlainProgress):
     """The same lines, above a table of the running trials that is redrawn in place."""
 
@@ -56,6 +63,8 @@ class LiveProgress(PlainProgress):
         self._console = Console(file=self._stream)
         self._running: dict[int, tuple[Trial, float, float | None]] = {}
         self._counts = {"complete": 0, "stopped": 0, "failed": 0}
+        self._best: Trial | None = None
+        self._ends_at: float | None = None
         self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=2, transient=True)
         self._is_live = False
 
@@ -71,12 +80,14 @@ class LiveProgress(PlainProgress):
         self._running[trial.number] = (trial, time.monotonic(), None)
 
     def reported(self, trial: Trial, fidelity: float, score: float) -> None:
-        _, since, _ = self._running[trial.number]
+        _, since, _ = self._running.get(trial.number, (trial, time.monotonic(), None))
         self._running[trial.number] = (trial, since, fidelity)
 
     def ended(self, trial: Trial, best: Trial | None, seconds_left: float | None) -> None:
         self._running.pop(trial.number, None)
         self._counts[trial.fate] = self._counts.get(trial.fate, 0) + 1
+        self._best = best
+        self._ends_at = None if seconds_left is None else time.monotonic() + seconds_left
         super().ended(trial, best, seconds_left)
 
     def closed(self) -> None:
@@ -85,17 +96,23 @@ class LiveProgress(PlainProgress):
             self._is_live = False
 
     def _table(self) -> Any:
+        from rich.console import Group
         from rich.table import Table
 
         counts = ", ".join(f"{count} {fate}" for fate, count in self._counts.items())
-        table = Table(title=f"{counts}, {len(self._running)} running", title_justify="left", box=None)
+        title = f"{counts}, {len(self._running)} running"
+        if self._best is not None and self._best.score is not None:
+            title += f"; best {self._best.score:.4f} (trial {self._best.number})"
+        if self._ends_at is not None:
+            title += f"; {format_seconds(max(0.0, self._ends_at - time.monotonic()))} left"
+        table = Table(box=None)
         for name in ("trial", "arm", "done", "score so far", "seconds"):
             table.add_column(name, justify="left" if name == "arm" else "right")
         for trial, since, fidelity in self._running.values():
             done = "" if fidelity is None else f"{fidelity:.0%}"
             score = "" if trial.score is None else f"{trial.score:.4f}"
             table.add_row(str(trial.number), trial.arm, done, score, f"{time.monotonic() - since:.0f}")
-        return table
+        return Group(title, table)  # A table's own title would be folded to the table's width.
 
     def _print(self, message: str) -> None:
         # Through the console, so that the line lands above the live table.

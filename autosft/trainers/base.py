@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from autosft.base_models import BaseModel
 from autosft.data.data import Rows
+from autosft.errors import TrialFailed
 from autosft.task import Input, Output, Task
 
 
@@ -57,6 +58,11 @@ class Limits:
     micro_batch_size: int | None = None
     stop_file: Path | None = None
 
+    def raise_if_stopped(self) -> None:
+        """Raises TrialFailed once the stop file is there."""
+        if self.stop_file is not None and self.stop_file.exists():
+            raise TrialFailed("the search was stopped before this trial ended")
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -90,9 +96,11 @@ class FittedModel(ABC):
 
     Attributes:
         micro_batch_size: Largest batch that fitted in memory while it was trained, where a smaller one had to be found.
+        share_trained: Share of the training asked for that its time limit allowed.
     """
 
     micro_batch_size: int | None = None
+    share_trained: float = 1.0
 
     @abstractmethod
     def predict(self, inputs: pa.Table) -> NDArray[np.float32]:
@@ -147,6 +155,7 @@ class Trainer(ABC):
             fidelity: Share of the full run, in (0, 1].
             folder: Scratch space of this training alone.
             rungs: Shares of *this* run at which to report, ascending, the last one 1.
+            limits: Its time limit ends the run early, annealed; the model says how far it came.
 
         Raises:
             TrialFailed: This training alone cannot be done (loss is not a number, does not fit in memory).

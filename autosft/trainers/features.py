@@ -18,6 +18,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from autosft.inputs.text import TokenCache, batches_by_length, pad
+from autosft.trainers.base import Limits
 from autosft.trainers.encoder import PREDICT_BATCH_SIZE, device, pad_token_id, pool
 
 _BLOCK_ROWS = 1024
@@ -47,14 +48,20 @@ class FeatureCache:
         self._read: set[str] = set()
         self._refresh()
 
-    def compute(self, rows: NDArray[np.int64], *, deadline: float | None = None, seed: int = 0) -> NDArray[np.int64]:
+    def compute(
+        self, rows: NDArray[np.int64], limits: Limits, *, deadline: float | None = None, seed: int = 0
+    ) -> NDArray[np.int64]:
         """Computes what is missing of `rows`.
 
         Args:
+            limits: Of the training that needs them; its stop file is looked at now and then.
             deadline: Monotonic time to stop at; rows are then taken in random order, so that what is there is a sample.
 
         Returns:
             The rows whose features are there: all of them, unless the deadline came first.
+
+        Raises:
+            TrialFailed: The stop file appeared; what was computed until then is kept.
         """
         with FileLock(str(self._folder / "lock")):
             self._refresh()
@@ -62,15 +69,19 @@ class FeatureCache:
             if deadline is not None:
                 missing = np.random.default_rng(seed).permutation(missing)
             computed: list[NDArray[np.int64]] = []
-            for start in range(0, len(missing), _BLOCK_ROWS):
-                block = missing[start : start + _BLOCK_ROWS]
-                self._values[block] = self._encode(block)
-                self._done[block] = True
-                computed.append(block)
-                if deadline is not None and time.monotonic() >= deadline:
-                    break
-            if computed:
-                self._write(np.concatenate(computed))
+            try:
+                for start in range(0, len(missing), _BLOCK_ROWS):
+                    limits.raise_if_stopped()
+                    block = missing[start : start + _BLOCK_ROWS]
+                    self._values[block] = self._encode(block)
+                    self._done[block] = True
+                    computed.append(block)
+                    if deadline is not None and time.monotonic() >= deadline:
+                        break
+            finally:
+                if computed:
+                    self._write(np.concatenate(computed))
+        limits.raise_if_stopped()
         return rows[self._done[rows]]
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:

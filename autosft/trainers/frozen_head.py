@@ -71,12 +71,12 @@ class FrozenHead(Trainer):
         if fidelity < 1:
             train = np.random.default_rng(seed).permutation(train)[: max(len(task.labels), int(fidelity * len(train)))]
         with phase("evaluate"):
-            features.compute(data.validation)
+            features.compute(data.validation, limits)
         limit = limits.time_limit_seconds
         with phase("train"):
             # The head's own fit is quick beside the encoder's pass; four fifths of the time may go into features.
             deadline = started + 0.8 * limit if limit is not None else None
-            train = features.compute(train, deadline=deadline, seed=seed)
+            wanted, train = len(train), features.compute(train, limits, deadline=deadline, seed=seed)
             weights, bias = fit_head(features.take(train), data.all.targets()[train], config, len(task.labels), seed)
         if len(data.validation):
             with phase("evaluate"):
@@ -84,16 +84,19 @@ class FrozenHead(Trainer):
             report(1.0, outputs)
         module = PooledClassifier(encoder, len(task.labels), pooling=config.pooling, normalize=config.normalize)
         set_linear(module.linear, weights, bias)
-        return EncoderModel(
+        model = EncoderModel(
             module.eval(), tokenizer, features.tokens.max_length, task.labels, frozen_folder=self.base_model_folder
         )
+        model.share_trained = len(train) / wanted
+        return model
 
     def measure(self, config: FrozenHeadConfig, task: Task, data: TrainingData, *, limits: Limits) -> Cost:
         started = time.monotonic()
         features, _, _ = self.features(data, config, limits)
         setup = time.monotonic() - started
         rows_per_second = features.measure(np.concatenate([data.train, data.validation]))
-        head_seconds = 0.2 + 2e-7 * len(data.train) * features.size * len(task.labels)
+        # Measured on Banking77: about 5 s for 9,000 rows of 384 features and 77 labels.
+        head_seconds = 0.2 + 2e-8 * len(data.train) * features.size * len(task.labels)
         run = (len(data.train) + len(data.validation)) / rows_per_second + head_seconds
         tokens = features.tokens
         return Cost(setup, run, rows_per_second, None, tokens.max_length, tokens.share_cut)

@@ -12,14 +12,14 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import nn
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers import Trainer as HuggingFaceTrainer
-from transformers import TrainerCallback, TrainingArguments
 
 from autosft.accounting import phase
 from autosft.augment.base import BatchAugmentation
 from autosft.errors import TrialFailed
 from autosft.inputs.text import TokenCache, pad, shuffled_by_length
-from autosft.trainers.base import Report, TrainingData
+from autosft.trainers.base import Limits, Report, TrainingData
 from autosft.trainers.encoder import logits_of, softmax
 from autosft.trainers.optimization import Clockwork, linear_schedule, parameter_groups
 
@@ -36,7 +36,6 @@ class Settings:
         total_steps: Optimizer steps of the run.
         class_weights: Loss weight by label, or None.
         deadline: Monotonic time by which training and its last report must be over, or None.
-        stop_file: When it appears, the training ends by TrialFailed.
     """
 
     learning_rate: float
@@ -51,7 +50,6 @@ class Settings:
     augmentation: BatchAugmentation | None
     seed: int
     deadline: float | None
-    stop_file: Path | None
 
 
 @dataclass
@@ -66,6 +64,7 @@ class Loop:
     report: Report
     rungs: tuple[float, ...]
     folder: Path
+    limits: Limits
 
     def evaluate(self, fidelity: float) -> None:
         """Reports outputs for the validation rows."""
@@ -102,11 +101,16 @@ class Loop:
             if where.type == "cuda":
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - started)
-        return float(np.mean(seconds[_UNTIMED_STEPS:]))
+            if settings.deadline is not None and time.monotonic() >= settings.deadline:
+                break
+        return float(np.mean(seconds[min(_UNTIMED_STEPS, len(seconds) - 1) :]))
 
 
-def train(loop: Loop) -> None:
+def train(loop: Loop) -> float:
     """Runs the training to its end, its time limit, or a rung at which the caller stops it.
+
+    Returns:
+        The share of its steps that its time allowed.
 
     Raises:
         TrialFailed: The loss is not a number, or the stop file appeared.
@@ -148,6 +152,7 @@ def train(loop: Loop) -> None:
         optimizers=(optimizer, linear_schedule(optimizer, clockwork, settings.warmup_share)),
         callbacks=[_Rungs(loop, clockwork)],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.model_accepts_loss_kwargs = True  # The loss is summed over a whole step, whatever the micro-batch.
     trainer.settings = settings
     trainer.lengths = loop.tokens.lengths[loop.data.train]
@@ -155,6 +160,7 @@ def train(loop: Loop) -> None:
         clockwork.start()
         trainer.train()
     loop.evaluate(1.0)
+    return clockwork.step / settings.total_steps
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -202,9 +208,7 @@ class _Rungs(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         clockwork = self._clockwork
         clockwork.step = state.global_step
-        stop_file = self._loop.settings.stop_file
-        if stop_file is not None and stop_file.exists():
-            raise TrialFailed("the search was stopped before this trial ended")
+        self._loop.limits.raise_if_stopped()
         if self._limit is not None:
             clockwork.limit_seconds = self._limit - self._last_report_seconds()
         if clockwork.progress >= 1:

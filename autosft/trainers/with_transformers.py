@@ -1,7 +1,7 @@
 """Full fine-tuning of a text encoder through `transformers.Trainer`.
 
 What is varied is `TransformersConfig`. The loop itself is the Trainer's; around it stand the head, the schedule, the
-rungs, and what to do when memory runs out.
+rungs, and what to do when memory runs out. That loop is imported where it trains: prediction can do without.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import gc
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,7 +36,9 @@ from autosft.trainers.encoder import (
     quiet_transformers,
 )
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig, fit_head, set_linear
-from autosft.trainers.loop import Loop, Settings, is_out_of_memory, train
+
+if TYPE_CHECKING:
+    from autosft.trainers.loop import Settings
 
 #: Dropout fields by the names that architectures give them in their configs.
 _DROPOUT_FIELDS = (
@@ -104,29 +106,35 @@ class TransformersTrainer(Trainer):
         rungs: tuple[float, ...] = (1.0,),
         limits: Limits,
     ) -> FittedModel:
+        from autosft.trainers.loop import Loop, is_out_of_memory, train
+
         started = time.monotonic()
         tokenizer, tokens = self._tokens(data, limits)
-        micro_batch_size = min(config.batch_size, limits.micro_batch_size or config.batch_size)
+        fits = limits.micro_batch_size or config.batch_size
         while True:
+            micro_batch_size = _dividing(config.batch_size, fits)
             torch.manual_seed(seed)
             module = self._module(config, task, data, seed, limits)
             settings = self._settings(config, task, data, fidelity, seed, micro_batch_size, limits, started)
-            loop = Loop(module, tokens, pad_token_id(tokenizer), data, settings, report, rungs, folder)
+            loop = Loop(module, tokens, pad_token_id(tokenizer), data, settings, report, rungs, folder, limits)
             try:
-                train(loop)
+                share_trained = train(loop)
                 break
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 if micro_batch_size == 1:
                     raise TrialFailed(f"one row of {tokens.max_length} tokens does not fit in memory") from error
-            micro_batch_size //= 2
+            fits = micro_batch_size // 2
             _free(module)
         model = EncoderModel(module.eval(), tokenizer, tokens.max_length, task.labels)
-        model.micro_batch_size = micro_batch_size if micro_batch_size < config.batch_size else limits.micro_batch_size
+        model.share_trained = share_trained
+        model.micro_batch_size = fits if fits < config.batch_size else limits.micro_batch_size
         return model
 
     def measure(self, config: TransformersConfig, task: Task, data: TrainingData, *, limits: Limits) -> Cost:
+        from autosft.trainers.loop import Loop, is_out_of_memory
+
         started = time.monotonic()
         tokenizer, tokens = self._tokens(data, limits)
         settings = self._settings(replace(config, head="mean"), task, data, 1.0, 0, config.batch_size, limits, started)
@@ -143,6 +151,7 @@ class TransformersTrainer(Trainer):
                 _ignore,
                 (1.0,),
                 limits.cache,
+                limits,
             )
             try:
                 seconds_per_step = loop.time_steps()
@@ -189,6 +198,8 @@ class TransformersTrainer(Trainer):
         limits: Limits,
         started: float,
     ) -> Settings:
+        from autosft.trainers.loop import Settings
+
         steps_per_epoch = -(-len(data.train) // config.batch_size)
         limit = limits.time_limit_seconds
         return Settings(
@@ -204,7 +215,6 @@ class TransformersTrainer(Trainer):
             augmentation=_augmentation(config),
             seed=seed,
             deadline=None if limit is None else started + limit,
-            stop_file=limits.stop_file,
         )
 
     def _module(
@@ -230,7 +240,7 @@ class TransformersTrainer(Trainer):
         with phase("train"):
             features, _, _ = probe.features(data, config, limits)
             deadline = None if limit is None else time.monotonic() + 0.2 * limit
-            rows = features.compute(data.train, deadline=deadline, seed=seed)
+            rows = features.compute(data.train, limits, deadline=deadline, seed=seed)
             values = features.take(rows)
             # Fitted on unit-length features, as frozen_head does; the mean length is folded into the weights.
             scale = float(np.linalg.norm(values, axis=1).mean()) or 1.0
@@ -277,6 +287,11 @@ def _class_weights(config: TransformersConfig, task: Task, data: TrainingData) -
 
 def _augmentation(config: TransformersConfig) -> BatchAugmentation | None:
     return None if config.augmentation == "none" else augmentation(config.augmentation)
+
+
+def _dividing(batch_size: int, at_most: int) -> int:
+    """Returns the largest micro-batch that divides the batch, so that accumulated ones add up to it exactly."""
+    return next(size for size in range(min(batch_size, at_most), 0, -1) if batch_size % size == 0)
 
 
 def _free(module: nn.Module | None) -> None:

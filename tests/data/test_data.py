@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from autosft.data.checks.validation import check_split
 from autosft.data.data import NOT_SCORED, Data, materialise
 from autosft.data.source import Source
-from autosft.data.split import check_split
 from autosft.errors import RunFolderError
 from autosft.task import Metric, Task
 from autosft.tasks import kind

@@ -12,7 +12,8 @@ import pytest
 
 from autosft.errors import PlanError, RunFolderError
 from autosft.search.sampler import ArmSpace, Proposal, Sampler
-from autosft.search.space import FunctionSpace, SearchSpace, space_from_json
+from autosft.search.space import FunctionSpace, SearchSpace
+from autosft.search.space_file import space_from_json
 
 
 def search_space(**parameters: Any) -> SearchSpace:

@@ -9,7 +9,8 @@ import optuna
 import pytest
 
 from autosft.errors import PlanError
-from autosft.search.space import FunctionSpace, SearchSpace, load_space, read_space, space_from_json
+from autosft.search.space import FunctionSpace, SearchSpace
+from autosft.search.space_file import load_space, read_space, space_from_json
 
 DEFAULTS = {"learning_rate": 1e-4, "head": "mean", "class_weights": "none"}
 HEADER = "format: 1\nname: mine\ntrainer: transformers\ninput: text\noutput: label\nparameters:\n"

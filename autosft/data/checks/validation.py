@@ -1,0 +1,31 @@
+"""The one check after the split: whether the validation set is large enough to choose by."""
+
+from __future__ import annotations
+
+import math
+
+from autosft.data.data import Data
+from autosft.data.finding import Finding, Severity
+from autosft.data.split import ASSUMED_ACCURACY, LARGEST_GOOD_ERROR, standard_error
+from autosft.task import Task
+
+
+def check_split(task: Task, data: Data) -> tuple[Finding, ...]:
+    """Finds a validation set too small to choose by: a standard error of more than two points."""
+    _, validation = data.training(0)
+    num_rows = len(validation) if validation is not None else 0
+    error = standard_error(num_rows)
+    if error <= LARGEST_GOOD_ERROR:
+        return ()
+    enough = math.ceil(ASSUMED_ACCURACY * (1 - ASSUMED_ACCURACY) / LARGEST_GOOD_ERROR**2)
+    all_folds = f"scores over all {data.num_folds} folds are surer; " if data.num_folds > 1 else ""
+    return (
+        Finding(
+            "small-validation",
+            Severity.WARNING,
+            f"The validation set has {num_rows:,} rows: an accuracy of {ASSUMED_ACCURACY:.0%} on it has a standard "
+            f"error of {100 * error:.1f} points, so close candidates for '{task.target_column}' cannot be told apart.",
+            num_rows,
+            action=f"{all_folds}{enough} validation rows bring it to {100 * LARGEST_GOOD_ERROR:.0f} points",
+        ),
+    )

@@ -1,0 +1,117 @@
+"""`autosft.fit` on real text classification within a time budget, scored once on each test file.
+
+    python benchmarks/text_classification.py --data ROOT --set banking77_few --budget 5m --seeds 0,1,2
+
+ROOT is laid out as `benchmarks/data.md` says. Appends a JSON line a run to results/text_classification.jsonl.
+Sets: banking77_few (ten rows a class), banking77, sms_spam, sentence_polarity. The last two have no test file: a third
+of their distinct texts is held back, the same third for every seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute
+
+import autosft
+from autosft.base_models import MINILM
+from autosft.data.read import read
+
+RESULTS = Path(__file__).parent / "results" / "text_classification.jsonl"
+Split = tuple[object, object]
+
+
+def banking77_few(root: Path) -> Split:
+    return root / "intent/banking77/train_10_per_class.csv", root / "intent/banking77/test.csv"
+
+
+def banking77(root: Path) -> Split:
+    return root / "intent/banking77/train.csv", root / "intent/banking77/test.csv"
+
+
+def sms_spam(root: Path) -> Split:
+    table = read(root / "text-classification/sms_spam/SMSSpamCollection").train
+    return held_back(table.rename_columns(["label", "text"]))
+
+
+def sentence_polarity(root: Path) -> Split:
+    folder = root / "text-classification/sentence_polarity_uci"
+    tables = [read(path).train.rename_columns(["text", "label"]) for path in sorted(folder.glob("*_labelled.txt"))]
+    return held_back(pa.concat_tables(tables))
+
+
+def held_back(table: pa.Table) -> Split:
+    """Holds back a third of the distinct texts, chosen by their hash, so that no text stands on both sides."""
+    import hashlib
+
+    texts = [" ".join(text.lower().split()) for text in table.column("text").to_pylist()]
+    is_test = pa.array([hashlib.sha256(text.encode()).digest()[0] % 3 == 0 for text in texts])
+    return table.filter(pa.compute.invert(is_test)), table.filter(is_test)
+
+
+SETS = {
+    "banking77_few": (banking77_few, "Route each customer message to the banking intent it is about"),
+    "banking77": (banking77, "Route each customer message to the banking intent it is about"),
+    "sms_spam": (sms_spam, "Is this message spam?"),
+    "sentence_polarity": (sentence_polarity, "Is this sentence positive or negative?"),
+}
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--set", choices=SETS, required=True)
+    parser.add_argument("--budget", default="5m")
+    parser.add_argument("--seeds", default="0,1,2")
+    arguments = parser.parse_args()
+    make, sentence = SETS[arguments.set]
+    for seed in map(int, arguments.seeds.split(",")):
+        data, test = make(arguments.data)
+        started, load = time.monotonic(), os.getloadavg()[0]
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["AUTOSFT_CACHE"] = f"{folder}/cache"  # Every run pays for its own tokens and features.
+            result = autosft.fit(
+                sentence, data, test=test, models=[MINILM], budget=arguments.budget, folder=f"{folder}/run", seed=seed
+            )
+        wall = time.monotonic() - started
+        summary = result.summary
+        finished = [
+            trial for trial in result.trials if trial.arm.startswith("transformers") and trial.fate == "complete"
+        ]
+        row = {
+            "set": arguments.set,
+            "budget": arguments.budget,
+            "seed": seed,
+            "wall_seconds": round(wall, 1),
+            **{key: summary[key] for key in ("metric", "validation", "test", "default", "gain_over_default", "best")},
+            **{key: summary[key] for key in ("refit", "num_trials", "seconds", "versions")},
+            "num_finished_transformers": len(finished),
+            "commit": commit(),
+            "cores": os.cpu_count(),
+            "load_before": round(load, 2),
+        }
+        RESULTS.parent.mkdir(exist_ok=True)
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(result, file=sys.stderr)
+        print(
+            f"{arguments.set} {arguments.budget} seed {seed}: test {summary['test']['score']:.4f} in {wall:.0f}s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

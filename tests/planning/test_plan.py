@@ -1,0 +1,107 @@
+"""The plan: what a person reads of it, and that its JSON leads back to the same plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autosft import api
+from autosft.errors import PlanError
+from autosft.planning.plan import Plan, is_plan
+from autosft.testing.tiny_data import LABELS, WORDS, tiny_texts
+from autosft.testing.tiny_models import write_tiny_encoder
+from autosft.tracking.base import Tracker
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan]:
+    folder = tmp_path_factory.mktemp("plan")
+    texts, targets = tiny_texts(120)
+    rows = [{"text": text, "label": LABELS[target]} for text, target in zip(texts, targets, strict=True)]
+    (folder / "rows.json").write_text(json.dumps(rows))
+    model = write_tiny_encoder(folder / "tiny", words=WORDS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTOSFT_CACHE", str(folder / "cache"))
+        yield api.plan(
+            "sort messages by topic", folder / "rows.json", models=str(model), budget="5m", timing=False,
+            fixes_off=["exact-duplicates"], tracker=Tracker(),
+        )  # fmt: skip
+
+
+def test_json_leads_back_to_the_same_plan(plan: Plan, tmp_path: Path) -> None:
+    row = json.loads(json.dumps(plan.to_json()))
+    assert is_plan(row)
+    again = Plan.from_json(row)
+    assert again.to_json() == plan.to_json()
+    assert (again.arms, again.resources, again.origin, again.task) == (
+        plan.arms, plan.resources, plan.origin, plan.task,
+    )  # fmt: skip
+    plan.save(tmp_path / "plan.json")
+    assert str(Plan.load(tmp_path / "plan.json")) == str(plan)
+
+
+def test_a_person_reads_what_is_done_with_what_why_and_for_how_much(plan: Plan) -> None:
+    text = str(plan)
+    for said in (
+        "'text' -> 'label', 3 labels", "accuracy", "rows.json", "frozen_head/tiny", "transformers/tiny", "licence",
+        "tpe, asha", "5m", "factor of three", "Because",
+    ):  # fmt: skip
+        assert said in text
+    assert all(len(line) < 400 for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"format": None}, "format None"),
+        ({"arms": [{"name": "a"}]}, "cannot be read"),
+        ({"budget": {"seconds": 0}}, "above zero"),
+        ({"budget": {"hours": 1}}, "cannot be read"),
+        ({"task": None}, "cannot be read"),
+        ({"resources": {}}, "cannot be read"),
+    ],
+)
+def test_a_newer_format_or_an_edit_that_breaks_it_is_said(plan: Plan, change: dict[str, object], said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        Plan.from_json({**plan.to_json(), **change})
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", '{"text": "data, not a plan"}', "\x00\xff"])
+def test_what_is_no_plan_is_not_loaded(tmp_path: Path, content: str) -> None:
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(PlanError, match=r"plan\.json"):
+        Plan.load(tmp_path / "plan.json")
+
+
+def test_rows_that_the_cache_lost_are_read_again(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from autosft.prepare import with_rows
+
+    assert with_rows(plan) is plan
+    moved = Plan.from_json(json.loads(json.dumps(plan.to_json()).replace(str(plan.data.folder.parents[2]), "/gone")))
+    monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path / "new"))
+    again = with_rows(moved)
+    assert again.data.fingerprint == plan.data.fingerprint
+    assert again.data.training(0)[0].column("text") == plan.data.training(0)[0].column("text")
+    assert tmp_path in again.data.folder.parents
+
+
+@pytest.mark.parametrize("harm", ["changed", "removed", "memory"])
+def test_rows_that_are_no_longer_the_same_are_refused(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    from autosft.prepare import with_rows
+
+    monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path / "new"))
+    row = json.loads(json.dumps(plan.to_json()).replace(str(plan.data.folder.parents[2]), "/gone"))
+    copy = tmp_path / "rows.json"
+    if harm == "changed":
+        rows = json.loads(Path(plan.origin.data).read_text())
+        copy.write_text(json.dumps([*rows, {"text": "one more card please", "label": "card"}]))
+    row["origin"]["data"] = "" if harm == "memory" else str(copy)
+    said = {"changed": "holds other rows", "removed": "cannot be read again", "memory": "from memory"}[harm]
+    with pytest.raises(PlanError, match=said):
+        with_rows(Plan.from_json(row))

@@ -1,0 +1,96 @@
+"""Which trial wins: the best score, unless the untuned default is as good as far as the rows can tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from autosft.search.choice import best, best_default, choose, contenders
+from autosft.search.trial import Trial
+from autosft.task import Metric, Task
+
+NUM_ROWS = 400
+TARGETS = np.tile([0, 1], NUM_ROWS // 2)
+ACCURACY = Metric("accuracy")
+
+
+def trial(number: int, score: float | None, *, arm: str = "a", default: bool = False, **changed: Any) -> Trial:
+    values: dict[str, Any] = {"fate": "complete", "seconds": {"total": 1.0}, **changed}
+    return Trial(number, arm, {}, 1.0, 0, 0, default, score=score, **values)
+
+
+def task(metric: Metric = ACCURACY) -> Task:
+    return Task("text-classification", "", ("text",), "label", metric, labels=("no", "yes"))
+
+
+def outputs(share_right: float, *, first: int = 0) -> NDArray[np.float32]:
+    """Probabilities that are right on a share of the rows; `first` moves which ones."""
+    right = np.roll(np.arange(NUM_ROWS) < share_right * NUM_ROWS, first)
+    chosen = np.where(right, TARGETS, 1 - TARGETS)
+    return np.where(np.arange(2) == chosen[:, None], 0.9, 0.1).astype(np.float32)
+
+
+def winner(trials: list[Trial], by_number: dict[int, NDArray[np.float32]], metric: Metric = ACCURACY) -> int:
+    return choose(task(metric), trials, TARGETS, lambda one: by_number.get(one.number), seed=0).number
+
+
+@pytest.mark.parametrize(
+    ("tuned", "first", "expected"),
+    [
+        (0.90, 0, 1),  # Ten points on the same rows: far beyond the noise.
+        (0.8050, 160, 0),  # Two rows better, while 320 changed sides: nothing but noise.
+    ],
+)
+def test_a_tuned_trial_must_beat_its_default_by_a_standard_error(tuned: float, first: int, expected: int) -> None:
+    trials = [trial(0, 0.8, default=True), trial(1, tuned)]
+    assert winner(trials, {0: outputs(0.8), 1: outputs(tuned, first=first)}) == expected
+
+
+def test_the_guard_works_for_a_metric_where_less_is_better() -> None:
+    loss = Metric("wrong", greater_is_better=False, function=share_wrong)
+    trials = [trial(0, 0.2, default=True), trial(1, 0.1), trial(2, 0.3)]
+    assert winner(trials, {0: outputs(0.8), 1: outputs(0.9), 2: outputs(0.7)}, loss) == 1
+    trials = [trial(0, 0.2, default=True), trial(1, 0.195)]
+    assert winner(trials, {0: outputs(0.8), 1: outputs(0.805, first=160)}, loss) == 0
+
+
+def share_wrong(targets: Any, predictions: Any) -> float:
+    return float(np.mean([target != found for target, found in zip(targets, predictions, strict=True)]))
+
+
+def test_each_arm_is_judged_by_its_own_default() -> None:
+    """A better arm's tuned trial wins over another arm's default without being compared with it."""
+    trials = [trial(0, 0.80, default=True), trial(1, 0.70, arm="b", default=True), trial(2, 0.81, arm="b")]
+    assert winner(trials, {0: outputs(0.8), 1: outputs(0.7), 2: outputs(0.81)}) == 2
+
+
+def test_outputs_that_a_crash_lost_leave_the_score_to_decide() -> None:
+    assert winner([trial(0, 0.80, default=True), trial(1, 0.8025)], {}) == 1
+
+
+def test_among_equals_the_default_wins_then_the_cheaper() -> None:
+    slow, quick = trial(0, 0.8, seconds={"total": 9.0}), trial(1, 0.8, seconds={"total": 2.0})
+    default = trial(2, 0.8, default=True, seconds={"total": 20.0})
+    assert best([slow, quick], True) == quick
+    assert best([slow, quick, default], True) == default
+
+
+def test_only_complete_trials_can_win() -> None:
+    stopped, failed = trial(0, 0.99, fate="stopped"), trial(1, None, fate="failed")
+    assert best([stopped, failed], True) is None
+    assert best([stopped, failed, trial(2, 0.1)], True) == trial(2, 0.1)
+    assert best([trial(0, 0.0, default=True), trial(1, -0.5)], True) == trial(0, 0.0, default=True)
+
+
+def test_less_is_better_where_the_metric_says_so() -> None:
+    trials = [trial(0, 0.3, default=True), trial(1, 0.1), trial(2, 0.2, arm="b", default=True)]
+    assert best(trials, False) == trials[1]
+    assert best_default(trials, False) == trials[2]
+
+
+def test_models_are_kept_of_each_arms_best_and_default_only() -> None:
+    trials = [trial(0, 0.5, default=True), trial(1, 0.7), trial(2, 0.6), trial(3, 0.4, arm="b", default=True)]
+    assert {one.number for one in contenders(trials, True)} == {0, 1, 3}

@@ -1,0 +1,270 @@
+"""The shell command as a user runs it: what lands on which stream, the exit code, and what is left on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from autosft import cli
+from autosft.data.read import read_table
+from autosft.data.write import write_table
+from autosft.testing.tiny_models import write_tiny_encoder
+
+ROOT = Path(__file__).parents[1]
+TASK = ("--task", "Is the review positive?")
+WORDS = {"pos": ("great", "lovely", "superb"), "neg": ("awful", "broken", "dreadful")}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs a command in this process, in a folder with a good file in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "good.csv").write_text(reviews(), encoding="utf-8")
+
+    def run(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["autosft", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def reviews(num_rows: int = 80) -> str:
+    rng = random.Random(0)
+    rows = [
+        f"{rng.choice(WORDS[label])} item number {number} {rng.choice('abcdef')},{label}"
+        for number, label in enumerate(["pos", "neg"] * (num_rows // 2))
+    ]
+    return "\n".join(["text,label", *rows]) + "\n"
+
+
+def labelled(labels: list[str]) -> bytes:
+    return "\n".join(["text,label", *(f"some words {n},{label}" for n, label in enumerate(labels))]).encode()
+
+
+def truncated_parquet() -> bytes:
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(pa.table({"text": ["a", "b"] * 500, "label": ["x", "y"] * 500}), sink)
+    return sink.getvalue().to_pybytes()[:-100]
+
+
+def python(*arguments: str, cwd: Path, cache: Path | None = None) -> Outcome:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "AUTOSFT_CACHE": str(cache or cwd / "cache")}
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def assert_refused(outcome: Outcome, *said: str) -> None:
+    """Exit 2 and one message in three parts at the end of standard error, with nothing else of ours in the way."""
+    assert outcome.code == 2, outcome.err
+    assert outcome.out == ""
+    assert outcome.err.count("autosft: ") == 1
+    message = outcome.err[outcome.err.index("autosft: ") :]
+    _, expected, fix = message.splitlines()
+    assert expected.startswith("  Expected: ") and fix.startswith("  To fix: ")
+    assert "Traceback" not in outcome.err
+    for words in said:
+        assert words in message, message
+
+
+DATA = {
+    "empty": (b"", "is empty"),
+    "header only": (b"text,label\n", "no rows"),
+    "one class": (labelled(["pos"] * 40), "'label'"),
+    "one row per class": (labelled([f"class {n}" for n in range(30)]), "label"),
+    "labels all missing": (labelled([""] * 40), "missing"),
+    "10,000 classes": (labelled([f"class {n % 10_000}" for n in range(20_000)]), "10,000"),
+    "random bytes": (random.Random(0).randbytes(4000), "does not look like text"),
+}
+
+
+@pytest.mark.parametrize("target", [(), ("--target", "label")], ids=["target inferred", "target given"])
+@pytest.mark.parametrize(("content", "said"), DATA.values(), ids=DATA)
+def test_data_that_cannot_be_learnt_from(content: bytes, said: str, target: tuple[str, ...], shell) -> None:
+    Path("data.csv").write_bytes(content)
+    before = set(Path().iterdir())
+    assert_refused(shell("fit", "data.csv", *TASK, *target, "--folder", "run"), said)
+    assert set(Path().iterdir()) - before <= {Path("cache")}
+
+
+def test_a_truncated_parquet(shell) -> None:
+    Path("data.parquet").write_bytes(truncated_parquet())
+    assert_refused(shell("fit", "data.parquet", *TASK, "--folder", "run"), "not a complete Parquet file")
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--target", "lable"), ("'lable' for --target", "did you mean 'label'?")),
+        (("--budget", "0"), ("0 seconds",)),
+        (("--budget", "soon"), ("'soon'", "--budget '20m'")),
+        (("--models", "minlm"), ("did you mean 'minilm'?",)),
+        (("--metric", "acuracy"), ("did you mean 'accuracy'?",)),
+        (("--trainer", "transformer"), ("did you mean 'transformers'?",)),
+        (("--sampler", "tpee"), ("did you mean 'tpe'?",)),
+        (("--scheduler", "asah"), ("did you mean 'asha'?",)),
+        (("--space", "no.yaml"), ("no.yaml",)),
+        (("--fixes-off", "near-duplicate"), ("did you mean 'near-duplicates'?",)),
+        (("--test", "no.csv"), ("no.csv",)),
+        (("--seed", "-1"), ("--seed",)),
+        (("--max-concurrent", "0"), ("--max-concurrent",)),
+        (("--bugdet", "3m"), ("--budget",)),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_an_argument_that_cannot_be_used(arguments: tuple[str, ...], said: tuple[str, ...], shell) -> None:
+    assert_refused(shell("fit", "good.csv", *TASK, "--folder", "run", *arguments), *said)
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("photos", "is not a run's folder"),
+        ("good.csv", "is a file"),
+        ("good.csv/run", "cannot be written"),
+        ("/proc/run", "cannot be written"),
+    ],
+)
+def test_a_folder_that_cannot_be_a_runs(folder: str, said: str, shell) -> None:
+    Path("photos").mkdir()
+    Path("photos/cat.jpg").write_bytes(b"cat")
+    assert_refused(shell("fit", "good.csv", *TASK, "--folder", folder), said)
+    assert [path.name for path in Path("photos").iterdir()] == ["cat.jpg"]
+
+
+@pytest.mark.parametrize("verb", ["resume", "predict", "fit"])
+def test_what_a_newer_autosft_wrote(verb: str, shell) -> None:
+    for file in ("run/plan.json", "run/model/autosft.json"):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(json.dumps({"format": 99, "autosft": "plan"}))
+    arguments = {"resume": ["run"], "predict": ["run", "good.csv", "--out", "o.csv"], "fit": ["run/plan.json"]}
+    assert_refused(shell(verb, *arguments[verb]), "format 99")
+
+
+@pytest.mark.parametrize("verb", [("resume", "photos"), ("predict", "photos", "good.csv", "--out", "o.csv")])
+def test_a_folder_that_is_not_a_run(verb: tuple[str, ...], shell) -> None:
+    Path("photos").mkdir()
+    assert_refused(shell(*verb), "photos")
+
+
+@pytest.mark.parametrize("arguments", [("fti", "good.csv"), ("predict",), ("models", "--all")])
+def test_a_mistyped_command(arguments: tuple[str, ...], shell) -> None:
+    assert_refused(shell(*arguments), "--help")
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "good.csv").write_text(reviews(), encoding="utf-8")
+    code = (
+        "import resource, signal, sys; from autosft import cli\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "sys.argv = ['autosft', 'plan', 'good.csv', '--task', 'Is it positive?', '--no-timing']; cli.main()"
+    )
+    assert_refused(python("-c", code, cwd=tmp_path), "File too large")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix == ".arrow"]
+
+
+def test_a_plan_is_printed_and_nothing_else(shell, tmp_path: Path) -> None:
+    model = str(write_tiny_encoder(tmp_path / "tiny"))
+    base = ("plan", "good.csv", *TASK, "--models", model, "--no-timing")
+    printed = shell(*base)
+    assert printed.code == 0
+    assert "'text' -> 'label', 2 labels" in printed.out
+    assert "factor of three" in printed.out
+    as_json = shell(*base, "--json")
+    assert json.loads(as_json.out)["autosft"] == "plan"
+    assert_refused(shell(*base, "--out", "good.csv/plan.json"), "cannot be written")
+
+
+@pytest.mark.parametrize("verb", ["", "fit", "plan", "predict", "resume", "models", "doctor", "demo"])
+def test_every_verb_explains_itself(verb: str, shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = shell(*filter(None, [verb, "--help"]))
+    assert shown.code == 0
+    assert "Usage: autosft" in shown.out
+    assert shown.err == ""
+
+
+def test_models_lists_licences(shell) -> None:
+    listed = shell("models")
+    assert listed.code == 0
+    assert any("all-MiniLM-L6-v2" in line and "apache-2.0" in line for line in listed.out.splitlines())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose plan was made first and carried out by `fit plan.json --json`, as separate processes."""
+    place = tmp_path_factory.mktemp("run")
+    (place / "good.csv").write_text(reviews(), encoding="utf-8")
+    model = write_tiny_encoder(place / "tiny", words=[word for words in WORDS.values() for word in words])
+    arguments = ("--models", str(model), "--trainer", "frozen_head", "--budget", "2 trials")
+    planned = python("-m", "autosft", "plan", "good.csv", *TASK, *arguments, "--out", "plan.json", cwd=place)
+    assert planned.code == 0, planned.err
+    fitted = python("-m", "autosft", "fit", "plan.json", "--folder", "run", "--json", cwd=place)
+    assert fitted.code == 0, fitted.err
+    (place / "stdout.json").write_text(fitted.out)
+    return place / "run"
+
+
+def test_fit_prints_the_result_and_nothing_else(run: Path) -> None:
+    printed = json.loads((run.parent / "stdout.json").read_text())
+    assert printed == json.loads((run / "result.json").read_text())
+    assert printed["num_trials"] == 2
+    assert printed["kind"] == "text-classification"
+
+
+def test_a_finished_run_is_not_overwritten(run: Path, shell) -> None:
+    assert_refused(shell("fit", "good.csv", *TASK, "--folder", str(run)), "a finished run", "autosft resume")
+    shown = shell("resume", str(run))
+    assert shown.code == 0
+    assert "Score     accuracy" in shown.out
+
+
+ROWS = {
+    "id": ["007", "b", "c"],
+    "text": ["great item number 3 a", "awful item number 4 b", 'some, "broken" text\tof two\nlines'],
+    "prediction": ["old", "older", "oldest"],
+}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet", ".arrow"])
+def test_predict_keeps_columns_rows_and_order(ending: str, run: Path, shell) -> None:
+    write_table(pa.table(ROWS), Path(f"rows{ending}"))
+    done = shell("predict", str(run), f"rows{ending}", "--out", f"out/predicted{ending}")
+    assert done.code == 0, done.err
+    assert "3 rows" in done.out
+    table = read_table(Path(f"out/predicted{ending}"), columns=["id", "text", "prediction"])
+    assert table.column_names == ["id", "text", "prediction", "prediction_1", "score"]
+    assert table.select(list(ROWS)).to_pydict() == ROWS
+    assert table.column("prediction_1").to_pylist()[:2] == ["pos", "neg"]
+    assert all(0 <= score <= 1 for score in table.column("score").to_pylist())
+    assert os.listdir("out") == [f"predicted{ending}"]
+
+
+def test_predict_says_what_it_needs(run: Path, shell) -> None:
+    Path("rows.csv").write_text("id,body\n1,great\n2,awful\n")
+    assert_refused(shell("predict", str(run), "rows.csv", "--out", "out.csv"), "'text'")
+    assert_refused(shell("predict", str(run), "good.csv", "--out", "out.xlsx"), ".xlsx", ".csv")
+    assert_refused(shell("predict", str(run), "no.csv", "--out", "out.csv"), "no.csv")
+    assert not list(Path().glob("out*"))

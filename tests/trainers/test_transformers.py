@@ -1,0 +1,279 @@
+"""What is particular to `transformers`: memory, losses, rungs, heads, and agreement with the library itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from autosft.data.data import Rows
+from autosft.errors import TrialFailed
+from autosft.inputs.text import pad, shuffled_by_length
+from autosft.testing.tiny_data import LABELS, WORDS, tiny_training_data
+from autosft.testing.tiny_models import tiny_base_model, write_tiny_encoder
+from autosft.trainers import loop
+from autosft.trainers.base import Limits
+from autosft.trainers.encoder import PooledClassifier, load_encoder, softmax
+from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
+from autosft.trainers.with_transformers import TransformersConfig, TransformersTrainer
+
+PLAIN = TransformersConfig(learning_rate=2e-3, num_train_epochs=2, batch_size=16, dropout=0.0, head="mean")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("transformers")
+    write_tiny_encoder(folder / "base", words=WORDS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def subject(place):
+    task, data = tiny_training_data(place / "data", num_rows=117)
+    return task, data
+
+
+def bound(place, trainer=TransformersTrainer):
+    return trainer(tiny_base_model(place / "base"), place / "base")
+
+
+def fit(place, subject, config, *, trainer=TransformersTrainer, rungs=(1.0,), fidelity=1.0, seed=0, **limits):
+    """Returns the model, and what was reported."""
+    reports = []
+    model = bound(place, trainer).fit(
+        config,
+        *subject,
+        fidelity=fidelity,
+        seed=seed,
+        folder=place,
+        report=lambda share, outputs: reports.append((share, outputs)),
+        rungs=rungs,
+        limits=Limits(num_threads=1, cache=place / "cache", **limits),
+    )
+    return model, reports
+
+
+def validation(subject):
+    return Rows(subject[1].all.path, subject[1].validation).table()
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """Makes memory run out above four rows in a training pass; returns the sizes of those that fitted."""
+    forward, fitted = PooledClassifier.forward, []
+
+    def limited(self, input_ids, attention_mask):
+        if self.training and len(input_ids) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if self.training:
+            fitted.append(len(input_ids))
+        return forward(self, input_ids, attention_mask)
+
+    monkeypatch.setattr(PooledClassifier, "forward", limited)
+    return fitted
+
+
+@pytest.mark.parametrize(("batch_size", "micro"), [(16, 4), (12, 3), (10, 2)])
+def test_running_out_of_memory_keeps_the_effective_batch(place, subject, request, batch_size, micro):
+    config = replace(PLAIN, batch_size=batch_size, label_smoothing=0.1, class_weights="balanced")
+    _, [(_, whole)] = fit(place, subject, config)
+    fitted = request.getfixturevalue("little_memory")
+    model, [(_, pieces)] = fit(place, subject, config)
+    assert model.micro_batch_size == micro == max(fitted)
+    np.testing.assert_allclose(pieces, whole, atol=1e-4)
+
+
+def test_a_known_memory_limit_is_respected_from_the_start(place, subject, little_memory):
+    model, _ = fit(place, subject, replace(PLAIN, batch_size=6), micro_batch_size=4)
+    assert set(little_memory) == {3}, "two micro-batches of three are a batch of six, of four they are not"
+    assert model.micro_batch_size == 4, "what fits is not what divides this batch"
+
+
+def test_timing_finds_the_batch_that_fits(place, subject, little_memory):
+    cost = bound(place).measure(PLAIN, *subject, limits=Limits(num_threads=1, cache=place / "cache"))
+    assert cost.micro_batch_size == 4
+
+
+def test_a_row_that_does_not_fit_fails_the_trial(place, subject, monkeypatch):
+    def full(self, **batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(PooledClassifier, "forward", full)
+    with pytest.raises(TrialFailed, match="does not fit in memory"):
+        fit(place, subject, PLAIN)
+
+
+def test_a_loss_that_is_not_a_number_fails_the_trial(place, subject):
+    with pytest.raises(TrialFailed, match=r"NaN|nan|inf"):
+        fit(place, subject, replace(PLAIN, learning_rate=1e38))
+
+
+def test_rungs_are_reported_in_order_and_change_nothing(place, subject):
+    _, reports = fit(place, subject, PLAIN, rungs=(1 / 9, 1 / 3, 1.0))
+    assert [share for share, _ in reports] == [1 / 9, 1 / 3, 1.0]
+    losses = [-np.log(outputs[range(len(outputs)), targets(subject)]).mean() for _, outputs in reports]
+    assert losses[2] < losses[0]
+    np.testing.assert_allclose(reports[-1][1], fit(place, subject, PLAIN)[1][0][1], atol=1e-6)
+
+
+def targets(subject):
+    return subject[1].all.targets()[subject[1].validation]
+
+
+def test_class_weights_help_the_rare_label(place, subject):
+    task, data = subject
+    labels = data.all.targets()[data.train]
+    rare = np.concatenate([data.train[labels != 0], data.train[labels == 0][:4]])
+    skewed = task, replace(data, train=rare)
+    plain, balanced = (
+        fit(place, skewed, replace(PLAIN, class_weights=weights))[1][0][1][:, 0].mean()
+        for weights in ("none", "balanced")
+    )
+    assert balanced > plain + 0.05
+
+
+def test_label_smoothing_makes_the_model_less_sure(place, subject):
+    long = replace(PLAIN, num_train_epochs=8, learning_rate=1e-2)
+    sure, less = (
+        fit(place, subject, replace(long, label_smoothing=smoothing))[1][0][1].max(axis=1).mean()
+        for smoothing in (0.0, 0.3)
+    )
+    assert less < sure - 0.05
+
+
+def test_layer_decay_slows_the_lower_layers(place, subject):
+    base = dict(load_encoder(place / "base").named_parameters())
+
+    def moved(decay):
+        model, _ = fit(place, subject, replace(PLAIN, layer_decay=decay, weight_decay=0.0))
+        now = dict(model.module.encoder.named_parameters())
+        names = ("embeddings.word_embeddings.weight", "layer.0.output.dense.weight", "layer.1.output.dense.weight")
+        found = [next(name for name in base if name.endswith(end)) for end in names]
+        return [float((now[name] - base[name]).abs().max().detach()) for name in found]
+
+    decayed, whole = moved(0.1), moved(1.0)
+    assert decayed[0] < decayed[1] / 3 < decayed[2] / 9
+    assert [small / large for small, large in zip(decayed, whole, strict=True)] == pytest.approx(
+        [0.001, 0.01, 0.1], rel=0.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("trainer", "config"),
+    [
+        (TransformersTrainer, replace(PLAIN, learning_rate=1e-9, head="mean-from-probe")),
+        (FrozenHead, FrozenHeadConfig(C=1000.0)),
+    ],
+)
+def test_a_head_never_sees_the_labels_of_validation_rows(place, subject, trainer, config):
+    task, data = subject
+    # A fourth label that only validation rows carry: a head that had seen them would give it to most of those rows.
+    rows = data.all.targets()
+    data = replace(data, train=np.flatnonzero(rows != 2), validation=np.flatnonzero(rows == 2))
+    model, [(_, outputs)] = fit(place, (task, data), config, trainer=trainer)
+    assert outputs[:, 2].max() < 1e-3
+    assert model.predict(data.all.table()).argmax(axis=1).max() == 1
+
+
+def test_a_head_of_the_architectures_own_is_a_transformers_folder(place, subject, tmp_path):
+    model, _ = fit(place, subject, replace(PLAIN, head="architecture"))
+    model.save(tmp_path)
+    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded.config.id2label == dict(enumerate(LABELS))
+    table = validation(subject)
+    with torch.inference_mode():
+        logits = loaded(**tokenizer(table["text"].to_pylist(), padding=True, return_tensors="pt")).logits.numpy()
+    np.testing.assert_allclose(softmax(logits), model.predict(table), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "config"),
+    [
+        (TransformersTrainer, PLAIN),
+        (FrozenHead, FrozenHeadConfig()),
+        (FrozenHead, FrozenHeadConfig(pooling="cls", normalize=False)),
+    ],
+)
+def test_a_pooled_head_is_a_sentence_transformers_folder(place, subject, tmp_path, trainer, config):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    model, _ = fit(place, subject, config, trainer=trainer)
+    model.save(tmp_path)
+    table = validation(subject)
+    loaded = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu")
+    logits = loaded.encode(table["text"].to_pylist(), show_progress_bar=False)
+    np.testing.assert_allclose(softmax(logits), model.predict(table), atol=1e-5)
+
+
+class WithLoss(nn.Module):
+    """A classifier as `transformers.Trainer` expects one, which returns its loss."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, input_ids, attention_mask, labels):
+        logits = self.module(input_ids, attention_mask)
+        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+def test_losses_equal_those_of_a_bare_trainer(place, subject, monkeypatch):
+    config = replace(PLAIN, weight_decay=0.05, warmup_share=0.2)
+    losses, step = [], loop._Trainer.training_step
+
+    def recorded(self, *arguments, **keywords):
+        loss = step(self, *arguments, **keywords)
+        losses.append(loss.item())
+        return loss
+
+    monkeypatch.setattr(loop._Trainer, "training_step", recorded)
+    model, _ = fit(place, subject, config, seed=3)
+    bare, expected = bare_training(place, subject, config, seed=3)
+    assert losses == pytest.approx(expected, abs=1e-4)
+    assert losses[-1] < losses[0] - 0.05, "a run that learns nothing would prove nothing"
+    np.testing.assert_allclose(model.module.linear.weight.detach(), bare.linear.weight.detach(), atol=1e-4)
+
+
+def bare_training(place, subject, config, *, seed):
+    """Trains the same module on the same batches and schedule by the library alone; returns it and its losses."""
+    task, data = subject
+    torch.manual_seed(seed)
+    encoder = load_encoder(place / "base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    module = PooledClassifier(encoder, len(task.labels))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place / "base")
+    ids = [np.asarray(row, np.int32) for row in tokenizer(data.all.column("text"))["input_ids"]]
+    labels, lengths = data.all.targets(), np.array([len(ids[row]) for row in data.train])
+    batches = []
+    for epoch in range(config.num_train_epochs):
+        order = data.train[shuffled_by_length(lengths, config.batch_size, np.random.default_rng((seed, epoch)))]
+        for start in range(0, len(order), config.batch_size):
+            rows = order[start : start + config.batch_size]
+            batches.append({**pad([ids[row] for row in rows], 0), "labels": torch.from_numpy(labels[rows])})
+    total, warmup = len(batches), config.warmup_share
+    matrices = [weight for weight in module.parameters() if weight.ndim > 1]
+    others = [weight for weight in module.parameters() if weight.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+    )
+    middle = [(step + 0.5) / total for step in range(total + 1)]
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(middle[step] / warmup, max(0.0, 1 - middle[step]) / (1 - warmup))
+    )
+    trainer = transformers.Trainer(
+        model=WithLoss(module),
+        args=transformers.TrainingArguments(
+            output_dir=str(place / "bare"), max_steps=total, logging_steps=1, use_cpu=True, seed=seed,
+            save_strategy="no", report_to="none", disable_tqdm=True, max_grad_norm=1.0,
+        ),
+        train_dataset=batches,
+        optimizers=(optimizer, schedule),
+    )  # fmt: skip
+    # The batches are made already, and in order.
+    trainer.get_train_dataloader = lambda: torch.utils.data.DataLoader(batches, batch_size=None)
+    trainer.train()
+    return module, [row["loss"] for row in trainer.state.log_history if "loss" in row]
