@@ -56,7 +56,9 @@ class Predictor:
         try:
             row = json.loads((path / _FILE).read_text(encoding="utf-8"))
             if row["format"] == FORMAT:
-                return Predictor(path, Task.from_json(row["task"]), row["trainer"])
+                # Predicting needs no metric, and a model's folder must not say what is imported here.
+                metric = {**row["task"]["metric"], "function": None}
+                return Predictor(path, Task.from_json({**row["task"], "metric": metric}), row["trainer"])
             wrong = f"{path} has model format {row['format']!r}"
         except (OSError, ValueError, KeyError, TypeError) as error:
             wrong = f"{path / _FILE} cannot be read ({type(error).__name__}: {error})"

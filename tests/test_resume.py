@@ -67,7 +67,10 @@ class Shell:
         for place in Path("/proc").glob("[0-9]*"):
             try:
                 if self.mark.encode() in (place / "environ").read_bytes():
-                    yield (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    line = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    # Ray's own agents look for a node that was killed only now and then, and then go by themselves.
+                    if "Agent" not in line:
+                        yield line
             except OSError:  # It ended meanwhile, or is somebody else's.
                 continue
 

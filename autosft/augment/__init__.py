@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from autosft.errors import PlanError, did_you_mean, explain
+from autosft.errors import PlanError
+from autosft.plugins import load_plugin
 
 if TYPE_CHECKING:
     from autosft.augment.base import BatchAugmentation
@@ -20,9 +19,5 @@ def augmentation(name: str) -> BatchAugmentation:
     Raises:
         PlanError: No augmentation has this name.
     """
-    table = AUGMENTATIONS | {point.name: point.value for point in entry_points(group="autosft.augment")}
-    if name not in table:
-        wrong = f"no augmentation is called '{name}'"
-        raise PlanError(explain(wrong=wrong, expected="a registered augmentation", fix=did_you_mean(name, table)))
-    module, _, attribute = table[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)()  # type: ignore[no-any-return]
+    found = load_plugin(name, AUGMENTATIONS, "autosft.augment", what="augmentation", error=PlanError)
+    return cast("BatchAugmentation", found())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from autosft.errors import PlanError, did_you_mean, explain
+from autosft.errors import PlanError
+from autosft.plugins import load_plugin, registered
 
 if TYPE_CHECKING:
     from autosft.trainers.base import Trainer
@@ -16,10 +15,12 @@ TRAINERS = {
     "transformers": "autosft.trainers.with_transformers:TransformersTrainer",
 }
 
+_GROUP = "autosft.trainers"
+
 
 def trainer_names() -> list[str]:
     """Returns every registered trainer, ours first."""
-    return list(_table())
+    return list(registered(TRAINERS, _GROUP))
 
 
 def trainer_class(name: str) -> type[Trainer]:
@@ -28,16 +29,4 @@ def trainer_class(name: str) -> type[Trainer]:
     Raises:
         PlanError: No trainer has this name.
     """
-    table = _table()
-    if name not in table:
-        raise PlanError(
-            explain(
-                wrong=f"no trainer is called '{name}'", expected="a registered trainer", fix=did_you_mean(name, table)
-            )
-        )
-    module, _, attribute = table[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
-
-
-def _table() -> dict[str, str]:
-    return TRAINERS | {point.name: point.value for point in entry_points(group="autosft.trainers")}
+    return cast("type[Trainer]", load_plugin(name, TRAINERS, _GROUP, what="trainer", error=PlanError))

@@ -120,10 +120,12 @@ def train(loop: Loop) -> float:
     limit = None if settings.deadline is None else settings.deadline - time.monotonic()
     clockwork = Clockwork(settings.total_steps, limit)
     on_gpu = torch.cuda.is_available()
+    # The Trainer gives every visible device a batch of its own; together they make one micro-batch.
+    devices = max(1, torch.cuda.device_count()) if on_gpu else 1
     arguments = TrainingArguments(
         output_dir=str(loop.folder),
         max_steps=settings.total_steps,
-        per_device_train_batch_size=settings.micro_batch_size,
+        per_device_train_batch_size=max(1, settings.micro_batch_size // devices),
         gradient_accumulation_steps=-(-settings.batch_size // settings.micro_batch_size),
         max_grad_norm=1.0,
         seed=settings.seed,

@@ -1,0 +1,35 @@
+"""Finding a plugin by name: in one of the package's own tables, or through an entry point of a package outside."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from autosft.errors import AutosftError, did_you_mean, explain
+
+
+def registered(own: Mapping[str, str], group: str) -> dict[str, str]:
+    """Returns every plugin's "module:Class" by name, ours first.
+
+    Args:
+        own: The package's own table.
+        group: The entry point group that packages outside use.
+    """
+    return {**own, **{point.name: point.value for point in entry_points(group=group)}}
+
+
+def load_plugin(name: str, own: Mapping[str, str], group: str, *, what: str, error: type[AutosftError]) -> Any:
+    """Imports a plugin's class, only now.
+
+    Args:
+        what: What the plugin is, for the message ("trainer").
+        error: What to raise, with the nearest match, where none has this name.
+    """
+    table = registered(own, group)
+    if name not in table:
+        wrong = f"no {what} is called '{name}'"
+        raise error(explain(wrong=wrong, expected=f"a registered {what}", fix=did_you_mean(name, table)))
+    module, _, attribute = table[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

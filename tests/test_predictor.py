@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import autosft
+from autosft.task import Metric, Task
+
+
+def write_model(folder: Path, **changes: object) -> Path:
+    task = Task("text-classification", "sort", ("text",), "label", Metric("accuracy"), ("a", "b")).to_json()
+    row = {"format": 1, "kind": task["kind"], "trainer": "frozen_head", "task": task, "versions": {}} | changes
+    (folder / "autosft.json").write_text(json.dumps(row))
+    return folder
+
+
+def test_a_models_folder_cannot_have_modules_imported(tmp_path: Path) -> None:
+    folder = write_model(tmp_path)
+    row = json.loads((folder / "autosft.json").read_text())
+    row["task"]["metric"] |= {"name": "mine", "function": "antigravity:geohash"}
+    (folder / "autosft.json").write_text(json.dumps(row))
+    assert autosft.load(folder).task.metric.function is None
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "holds no finished model"),
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        ('{"format": 1}', "cannot be read"),
+        ('{"format": 2}', "model format 2"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, content: str | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "autosft.json").write_text(content)
+    with pytest.raises(autosft.RunFolderError, match=words):
+        autosft.load(tmp_path)
+
+
+def test_a_trainer_that_is_not_registered_here_is_named(tmp_path: Path) -> None:
+    model = autosft.load(write_model(tmp_path, trainer="frozen_hed"))
+    with pytest.raises(autosft.PlanError, match="frozen_head"):
+        model.predict(["a text"])
