@@ -374,7 +374,8 @@ def _search_and_prove(
     clock = clock.limited(made.budget.wall_seconds(made.resources.machine.gpus))
     held_out = made.data.held_out()
     rates = [arm.cost.predict_rows_per_second for arm in made.arms if arm.cost]
-    closing = closing_seconds(len(held_out[1]) if held_out else 0, rates)
+    num_models = 3 if made.refit else 2
+    closing = closing_seconds(len(held_out[1]) if held_out else 0, rates, clock.left, num_models=num_models)
 
     listener.phase("search")
     search = Search(

@@ -116,7 +116,12 @@ def _summary(
             "num_rows": len(validation) if validation is not None else 0,
             "selected_on": True,
         },
-        "test": {**_score(proof.shipped), "rows": proof.rows, "selected_on": proof.selected_on},
+        "test": {
+            **_score(proof.shipped),
+            "rows": proof.rows,
+            "selected_on": proof.selected_on,
+            "num_rows_given": proof.num_rows_given,
+        },
         "default": {"trainer": default_arm.trainer, "model": default_arm.base_model.id, **_score(proof.default)},
         "gain_over_default": {
             "score": proof.gain,

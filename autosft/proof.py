@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autosft.data.data import Data
+from autosft.data.data import NOT_SCORED, Data
 from autosft.errors import SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.intervals import Interval, bootstrap, paired_gain
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 #: Cross-validating the winner may take this share of the budget.
 _FOLDS_SHARE = 0.15
+
+#: Time to leave for writing after the pass over held-out rows, and the least that the pass gets.
+_WRITING_SECONDS, _SHORTEST_PASS_SECONDS = 2.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Proof:
         gain: Winner over default, positive when better.
         gain_interval: 95 % interval of the gain from a paired bootstrap.
         outputs: The shipped model's outputs on those rows, shape (rows, outputs).
+        num_rows_given: Rows there are; where time allowed fewer, those that were scored are a random sample.
     """
 
     rows: str
@@ -60,6 +64,7 @@ class Proof:
     gain: float
     gain_interval: Interval
     outputs: NDArray[np.float32]
+    num_rows_given: int
 
     @property
     def is_proven(self) -> bool:
@@ -106,7 +111,7 @@ def prove(
     resources = plan.resources
     ended = runner.run(
         "autosft.search.work:predict",
-        {"models": models, "rows": rows},
+        {"models": models, "rows": rows, "seconds": _pass_seconds(seconds_left), "seed": plan.seed},
         cpus=float(resources.cpus_per_trial),
         gpus=resources.gpus_per_trial,
     )
@@ -114,11 +119,17 @@ def prove(
         wrong = f"winner and default could not be scored ({ended.message})"
         fix = "`autosft resume` tries again; the trials are kept"
         raise SearchFailed(explain(wrong=wrong, expected="predictions for the held-out rows", fix=fix))
-    targets = rows.targets()
-    scored = targets >= 0
-    outputs = {key: value[scored] for key, value in ended.value.items()}
+    predicted, found = ended.value
+    targets = rows.targets()[predicted]
+    scored = targets != NOT_SCORED
+    outputs = {key: value[scored] for key, value in found.items()}
     won = outputs.get("winner", outputs["shipped"])
-    return _proof(plan, name, False, targets[scored], outputs["shipped"], won, outputs.get("default", won))
+    proof = _proof(plan, name, False, targets[scored], outputs["shipped"], won, outputs.get("default", won))
+    return replace(proof, num_rows_given=int((rows.targets() != NOT_SCORED).sum()))
+
+
+def _pass_seconds(seconds_left: float | None) -> float | None:
+    return None if seconds_left is None else max(_SHORTEST_PASS_SECONDS, seconds_left - _WRITING_SECONDS)
 
 
 def _on_folds(
@@ -192,4 +203,4 @@ def _proof(
         return Score(kind.score(task, targets, outputs), interval, len(targets))
 
     gain, gain_interval = paired_gain(kind, task, targets, winner, default, seed=seed)
-    return Proof(rows, selected_on, score(shipped), score(default), gain, gain_interval, shipped)
+    return Proof(rows, selected_on, score(shipped), score(default), gain, gain_interval, shipped, len(targets))

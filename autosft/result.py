@@ -127,11 +127,13 @@ def _verdict(result: Result) -> list[str]:
     trials = f"{len(fates)} trial{'s' if len(fates) != 1 else ''}"
     tried = f"{trials} ({fates.count('stopped')} stopped early, {fates.count('failed')} failed)"
     test, gain, default = summary["test"], summary["gain_over_default"], summary["default"]
+    sampled = f" (a random sample of {test['num_rows_given']:,}: there was no time for more)"
+    sample = sampled if test["num_rows"] < test["num_rows_given"] else ""
     where = {
-        "test": f"the {test['num_rows']:,} test rows",
+        "test": f"{test['num_rows']:,} test rows",
         "proof": f"{test['num_rows']:,} rows set aside for proof",
         "folds": f"{test['num_rows']:,} validation rows, which the search also chose by",
-    }[test["rows"]]
+    }[test["rows"]] + sample
     best_row = summary["best"]
     changed = ", ".join(f"{key}={_short(value)}" for key, value in best_row["changed"].items()) or "its untuned default"
     low, high = gain["interval"]

@@ -50,12 +50,15 @@ def settle(
     ]
     held_out = data.held_out()
     limit = budget.wall_seconds(machine.gpus)
+    seconds_left = None if limit is None else limit - spent_seconds
     lengths = fit_lengths(
         costed,
         budget=budget,
-        seconds_left=None if limit is None else limit - spent_seconds,
+        seconds_left=seconds_left,
         closing_seconds=closing_seconds(
-            len(held_out[1]) if held_out else 0, [arm.cost.predict_rows_per_second for arm in costed if arm.cost]
+            len(held_out[1]) if held_out else 0,
+            [arm.cost.predict_rows_per_second for arm in costed if arm.cost],
+            seconds_left,
         ),
         refit_factor=data.parts["search"] / max(1, len(train)),
         rows_per_class=float(np.median(counts)),
@@ -79,10 +82,16 @@ def settle(
     )
 
 
-def closing_seconds(num_rows: int, rows_per_second: Sequence[float]) -> float:
-    """Predicts what proof and writing take: loading models, and three of them over the held-out rows."""
+def closing_seconds(
+    num_rows: int, rows_per_second: Sequence[float], seconds_left: float | None, *, num_models: int = 3
+) -> float:
+    """Predicts what proof and writing take: loading models, and their pass over the held-out rows.
+
+    Never more than a third of the time left: where that is too little, the proof sees a sample of the rows.
+    """
     slowest = min(rows_per_second, default=100.0)
-    return 6.0 + 3 * num_rows / slowest
+    predicted = 6.0 + num_models * num_rows / slowest
+    return predicted if seconds_left is None else min(predicted, max(0.0, seconds_left) / 3)
 
 
 def _facts(targets: NDArray[np.int64]) -> dict[str, bool]:

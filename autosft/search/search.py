@@ -100,11 +100,6 @@ class Search:
         self._pace = Pace(closing_seconds, refit_factor if plan.refit else 0.0)
         self._interrupt = interrupt
 
-    @property
-    def stop_file(self) -> Path:
-        """When it appears, running trials end at their next step."""
-        return self._folder / "trials" / "stop"
-
     def run(self) -> list[Trial]:
         """Runs trials until the budget's share, the space or the user ends the search; returns every trial.
 
@@ -113,7 +108,6 @@ class Search:
             SearchFailed: No trial is complete at the end.
         """
         (self._folder / "trials").mkdir(parents=True, exist_ok=True)
-        self.stop_file.unlink(missing_ok=True)
         while not self._interrupt.requested:
             while len(self._running) < self._plan.resources.max_concurrent and self._submit_next():
                 pass
@@ -122,7 +116,6 @@ class Search:
             self._hear(self._runner.wait(min(1.0, self._patience())))
         if self._interrupt.requested:
             self._end_early()
-        self.stop_file.unlink(missing_ok=True)
         if self._leader is None:
             raise _nothing_complete(self.trials)
         return self.trials
@@ -132,7 +125,8 @@ class Search:
         if self._leader is None:
             raise KeyboardInterrupt
         self._tracker.note("interrupted: ending with the best model so far (again to stop at once)")
-        self.stop_file.touch()
+        for trial in self._running.values():
+            self._stop_file(trial).touch()
         while self._running:
             self._hear(self._runner.wait(1.0))
 
@@ -142,11 +136,16 @@ class Search:
             return 3600.0
         # A trial keeps its own time limit, so an overrun of this much is no accident; the first model is worth more.
         tolerance = (_FIRST_OVERRUN if self._leader is None else _OVERRUN) * self._clock.grace
-        until = max(self._until[job_id] for job_id in self._running) - self._clock.spent
-        if until + tolerance < 0:
-            self.stop_file.touch()
-            return 1.0
-        return max(1.0, until + tolerance + 0.5)
+        patience = 3600.0
+        for job_id, trial in self._running.items():
+            until = self._until[job_id] - self._clock.spent
+            if self._leader is None:
+                # Without it there is no answer at all, so it gets what was kept for refit and proof.
+                until = max(until, self._clock.left)
+            if until + tolerance < 0:
+                self._stop_file(trial).touch()
+            patience = min(patience, max(1.0, until + tolerance + 0.5))
+        return patience
 
     def _limit(self, arm: Arm) -> float | None:
         """Seconds that a trial of an arm may take if it begins now, None without a time budget."""
@@ -221,7 +220,7 @@ class Search:
                 max_length=arm.max_length,
                 time_limit_seconds=None if limit is None else max(limit, _SHORTEST_SECONDS),
                 micro_batch_size=self._micro_batch.get(arm.name),
-                stop_file=self.stop_file,
+                stop_file=self._stop_file(trial),
             ),
         }
 
@@ -231,8 +230,12 @@ class Search:
             "cpus": float(resources.cpus_per_trial),
             "gpus": resources.gpus_per_trial,
             "may_be_stopped": not trial.is_default,
-            "stop_file": self.stop_file,
+            "stop_file": self._stop_file(trial),
         }
+
+    def _stop_file(self, trial: Trial) -> Path:
+        """When it appears, the trial ends at its next step."""
+        return self._folder / "trials" / f"{trial.number:04d}.stop"
 
     def scratch(self, trial: Trial) -> Path:
         """Returns the folder of a trial."""
@@ -249,6 +252,7 @@ class Search:
             self._tracker.reported(trial, event.fidelity, event.score)
             return
         del self._running[event.job_id], self._until[event.job_id]
+        self._stop_file(trial).unlink(missing_ok=True)
         if event.fate == "fatal":
             self._log.append("fatal", trial=asdict(trial), message=event.message)
             raise event.value if isinstance(event.value, BaseException) else SearchFailed(_fatal(event.message))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from autosft.trainers import trainer_class
 from autosft.trainers.base import Cost, FittedModel, Limits, Trainer, TrainingData
 
 ReportScore = Callable[..., None]
+
+#: Rows between two looks at the clock: enough for batches of similar length.
+_PREDICTED_AT_ONCE = 256
 
 #: Largest difference of a probability between a model in memory and the same one read back from disk.
 RELOAD_TOLERANCE = 1e-5
@@ -114,20 +118,35 @@ def train(
 
 
 def predict(
-    report: ReportScore, *, models: Mapping[str, tuple[str, str]], rows: Rows
-) -> dict[str, NDArray[np.float32]]:
+    report: ReportScore,
+    *,
+    models: Mapping[str, tuple[str, str]],
+    rows: Rows,
+    seconds: float | None,
+    seed: int,
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
     """Predicts the same rows with several saved models in one pass.
 
     Args:
         models: Trainer's name and model folder, by whatever name the outputs come back under.
+        seconds: When they are over the pass ends, so that what it saw is a random sample; None for all rows.
+
+    Returns:
+        The positions of the rows that were predicted, ascending, and each model's outputs for them.
     """
     table = rows.table()
-    outputs: dict[str, NDArray[np.float32]] = {}
-    for name, (trainer, folder) in models.items():
-        model = trainer_class(trainer).load(Path(folder))
-        with phase("evaluate"):
-            outputs[name] = model.predict(table)
-    return outputs
+    loaded = {name: trainer_class(trainer).load(Path(folder)) for name, (trainer, folder) in models.items()}
+    outputs: dict[str, list[NDArray[np.float32]]] = {name: [] for name in models}
+    order = np.random.default_rng(seed).permutation(table.num_rows)
+    started, done = time.monotonic(), 0
+    with phase("evaluate"):
+        while done < len(order) and (not done or seconds is None or time.monotonic() - started < seconds):
+            block = table.take(order[done : done + _PREDICTED_AT_ONCE])
+            for name, model in loaded.items():
+                outputs[name].append(model.predict(block))
+            done += block.num_rows
+    back = np.argsort(order[:done])
+    return order[:done][back], {name: np.concatenate(found)[back] for name, found in outputs.items()}
 
 
 def _trainer(name: str, base_model: BaseModel, folder: str) -> Trainer:
