@@ -27,6 +27,9 @@ from autosft.trainers.base import Limits
 from autosft.trainers.with_transformers import TransformersConfig
 
 
+RESULTS = Path(__file__).parent / "results" / "default_learning_rate.jsonl"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -62,8 +65,11 @@ def main() -> None:
                 rungs=(1.0,),
                 limits=Limits(num_threads=arguments.threads, cache=Path(folder) / "cache"),
             )
-            row = {"learning_rate": rate, "epochs": arguments.epochs, "accuracy": outcome["score"]}
-            print(json.dumps(row | {"seconds": round(time.monotonic() - started)}), flush=True)
+            seconds = round(time.monotonic() - started)
+            row = {"learning_rate": rate, "epochs": arguments.epochs, "accuracy": outcome["score"], "seconds": seconds}
+            print(json.dumps(row), flush=True)
+            with RESULTS.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row | {"interval": outcome["interval"], "threads": arguments.threads}) + "\n")
 
 
 if __name__ == "__main__":
