@@ -241,12 +241,12 @@ def _wandb() -> list[Check]:
     try:
         version = importlib.metadata.version("wandb")
     except importlib.metadata.PackageNotFoundError:
-        return [Check("W&B", Status.OK, 'not installed; pip install "autosft[wandb]" to log there')]
+        return [Check("W&B", Status.OK, "not installed; nothing here needs it")]
     if os.environ.get("WANDB_MODE") in {"offline", "disabled"}:
         return [Check("W&B", Status.OK, f"{version}, mode {os.environ['WANDB_MODE']}")]
     if os.environ.get("WANDB_API_KEY") or _netrc_knows(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")):
         return [Check("W&B", Status.OK, f"{version}, with a key")]
-    fix = "wandb login, or WANDB_MODE=offline to log to the run's folder; without --tracker wandb nothing is needed"
+    fix = "run `wandb login` if your own scripts log there; autosft itself does not"
     return [Check("W&B", Status.WARNING, f"{version}, without a key", fix)]
 
 

@@ -26,7 +26,6 @@ from autosft.tasks import kind as task_kind
 from autosft.trainers.base import Limits
 from autosft.trainers.with_transformers import TransformersConfig
 
-
 RESULTS = Path(__file__).parent / "results" / "default_learning_rate.jsonl"
 
 
