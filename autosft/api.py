@@ -21,6 +21,7 @@ from autosft.planning.settle import closing_seconds, settle
 from autosft.predictor import Predictor
 from autosft.prepare import Prepared, Question, check, understand, with_rows
 from autosft.proof import prove
+from autosft.refit import Refit, reason_against
 from autosft.refit import refit as run_refit
 from autosft.result import Result
 from autosft.run_folder import RunFolder
@@ -396,18 +397,16 @@ def _search_and_prove(
     winner = choose(made.task, trials, validation.targets(), search.outputs, seed=made.seed)
     default = best_default(trials, made.task.metric.greater_is_better) or winner
 
-    if made.refit:
-        listener.phase("refit")
     left = None if clock.left is None else clock.left - closing
-    refitted = run_refit(
-        made,
-        winner,
-        runner,
-        folder=run.path / "trials" / "refit",
-        cache=cache_folder(),
-        seconds_left=left,
-        interrupt=interrupt,
-    )
+    against = reason_against(made, winner, seconds_left=left, interrupt=interrupt)
+    if against is None:
+        listener.phase("refit")
+        place = run.path / "trials" / "refit"
+        refitted = run_refit(
+            made, winner, runner, folder=place, cache=cache_folder(), seconds_left=left, interrupt=interrupt
+        )
+    else:
+        refitted = Refit(None, against)
     listener.note(refitted.reason)
     folders = {trial.number: search.scratch(trial) for trial in (winner, default)}
     model = refitted.model or folders[winner.number] / "model"

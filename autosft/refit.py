@@ -37,6 +37,23 @@ class Refit:
     reload_difference: float | None = None
 
 
+def reason_against(plan: Plan, winner: Trial, *, seconds_left: float | None, interrupt: Interrupt) -> str | None:
+    """Says why the winner is not retrained, or None where it is.
+
+    Where the plan kept no time for a refit, one that fits whole into what is left is made all the same.
+    """
+    took = winner.seconds.get("total", 0.0)
+    needed = took * (_ENOUGH if plan.refit else plan.refit_factor)
+    if plan.budget.refit is False:
+        return "no refit was asked for; the model of the search is shipped"
+    if interrupt.requested:
+        return "no refit, as the run was interrupted; the model of the search is shipped"
+    if seconds_left is not None and seconds_left < needed:
+        left = f"{max(seconds_left, 0):.0f} s were left, and the winner's training took {took:.0f} s"
+        return f"no time for a refit: {left}; the model of the search is shipped"
+    return None
+
+
 def refit(
     plan: Plan,
     winner: Trial,
@@ -58,14 +75,6 @@ def refit(
     Raises:
         AutosftError: The refit failed in a way that would fail every training.
     """
-    took = winner.seconds.get("total", 0.0)
-    if not plan.refit:
-        return Refit(None, "no refit was planned; the model of the search is shipped")
-    if interrupt.requested:
-        return Refit(None, "no refit, as the run was interrupted; the model of the search is shipped")
-    if seconds_left is not None and seconds_left < _ENOUGH * took:
-        left = f"{max(seconds_left, 0):.0f} s were left, and the winner's training took {took:.0f} s"
-        return Refit(None, f"no time for a refit: {left}; the model of the search is shipped")
     arm = plan.arm(winner.arm)
     limits = Limits(
         num_threads=plan.resources.cpus_per_trial,

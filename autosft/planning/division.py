@@ -93,7 +93,7 @@ def fit_lengths(
                 f"what fits, about {fidelity:.0%} of the full length, and annealed to its end"
             )
         if wanted and not refit:
-            reasons.append("no refit: a longer run gains more than the validation rows would add")
+            reasons.append("no time is kept for a refit: a longer run gains more than the validation rows would add")
         for arm in arms:
             if arm in cheap:
                 kept.append(arm)

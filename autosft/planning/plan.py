@@ -136,7 +136,7 @@ class Plan:
         arms: What races, in the order in which the defaults run.
         facts: What the search spaces need to know about the data.
         budget: What may be spent.
-        refit: Whether the winner is retrained on train and validation rows together.
+        refit: Whether time is kept for retraining the winner on train and validation rows together.
         scheduler: Name of the early-stopping scheduler.
         sampler: Name of the sampler.
         resources: What trials run on.
