@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autosft.budget import Budget, Clock
 from autosft.cache import cache_folder
-from autosft.errors import SearchFailed, explain
+from autosft.errors import PlanError, SearchFailed, explain
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
 from autosft.planning.arms import draft_arms
@@ -28,7 +28,7 @@ from autosft.run_folder import RunFolder
 from autosft.search.choice import best_default, choose
 from autosft.search.sampler import check_sampler
 from autosft.search.search import Search
-from autosft.search.settings import check_scheduler
+from autosft.search.settings import Machine, check_scheduler
 from autosft.search.trial import TrialLog
 from autosft.task import Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
@@ -215,7 +215,9 @@ def resume(
         made = Plan.load(run.plan)
         spent = TrialLog(run.trials).spent_seconds()
         if budget is not None:
-            made = made.with_budget(made.budget.plus(Budget.parse(budget), spent_seconds=spent))
+            done = len(TrialLog(run.trials).trials())
+            more = Budget.parse(budget)
+            made = made.with_budget(made.budget.plus(more, spent_seconds=spent, num_trials_done=done))
         try:
             made = with_rows(made)
             run.reopen()
@@ -359,7 +361,20 @@ def _with_runner(
 ) -> Result:
     options = Options(made.budget, scheduler=made.scheduler, cluster=cluster, verbose=verbose)
     with TemporaryDirectory(prefix="autosft-") as scratch, _runner(options, made.task, Path(scratch)) as runner:
-        return _carry_out(made, run, runner, clock, listener)
+        return _carry_out(_fitted(made, runner.machine()), run, runner, clock, listener)
+
+
+def _fitted(made: Plan, machine: Machine) -> Plan:
+    """Returns a plan made before for the machine that is here now; raises PlanError where its trials do not fit."""
+    resources = made.resources
+    if resources.cpus_per_trial > machine.cpus or resources.gpus_per_trial > machine.gpus:
+        asked = f"{resources.cpus_per_trial} CPUs and {resources.gpus_per_trial:g} GPUs"
+        wrong = f"the plan's trials take {asked}, and {machine.cpus} and {machine.gpus} are free here"
+        raise PlanError(explain(wrong=wrong, expected="at most what is free", fix="plan again on this machine"))
+    at_once = min(resources.max_concurrent, machine.cpus // resources.cpus_per_trial)
+    if resources.gpus_per_trial:
+        at_once = min(at_once, int(machine.gpus / resources.gpus_per_trial))
+    return replace(made, resources=replace(resources, machine=machine, max_concurrent=at_once))
 
 
 def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listener: Tracker) -> Result:
@@ -372,6 +387,7 @@ def _search_and_prove(
 ) -> Result:
     """Searches, refits, proves and writes the result: from here on everything follows from the plan."""
     run.write(run.plan, made.to_json())
+    cpu_before = clocks.process_time()
     clock = clock.limited(made.budget.wall_seconds(made.resources.machine.gpus))
     held_out = made.data.held_out()
     rates = [arm.cost.predict_rows_per_second for arm in made.arms if arm.cost]
@@ -428,7 +444,7 @@ def _search_and_prove(
         runner.cpu_seconds,
         made.resources,
         wall_seconds=clock.sitting,
-        driver_seconds=clocks.process_time(),
+        driver_seconds=clocks.process_time() - cpu_before,
     )
     summary = finish(
         run,

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 #: Cross-validating the winner may take this share of the budget.
 _FOLDS_SHARE = 0.15
 
+#: Cross-validation that takes no longer than this is always worth it.
+_FOLDS_SECONDS = 5.0
+
 #: Time to leave for writing after the pass over held-out rows, and the least that the pass gets.
 _WRITING_SECONDS, _SHORTEST_PASS_SECONDS = 2.0, 5.0
 
@@ -146,12 +149,12 @@ def _on_folds(
     """Cross-validates winner and default where that is cheap; else takes the one fold that the search had."""
     trials = {winner.number: winner, default.number: default}
     folds = [0]
-    cost = sum(trial.seconds.get("total", 0.0) for trial in trials.values()) * (plan.data.num_folds - 1)
-    budget = plan.budget.wall_seconds(plan.resources.machine.gpus)
-    affordable = not interrupt.requested and (
-        seconds_left is None or cost < min(seconds_left, _FOLDS_SHARE * (budget or seconds_left))
-    )
-    if affordable:
+    one_fold = sum(trial.seconds.get("total", 0.0) for trial in trials.values())
+    cost = one_fold * (plan.data.num_folds - 1)
+    # Without a time budget the search itself is the measure: one trial must not cost five.
+    budget = plan.budget.wall_seconds(plan.resources.machine.gpus) or one_fold
+    within = max(_FOLDS_SECONDS, _FOLDS_SHARE * budget)
+    if not interrupt.requested and cost < (within if seconds_left is None else min(seconds_left, within)):
         folds += list(range(1, plan.data.num_folds))
     outputs: dict[int, list[NDArray[np.float32]]] = {}
     for number, trial in trials.items():

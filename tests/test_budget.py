@@ -54,16 +54,18 @@ def test_half_a_trial_is_refused(words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "more", "spent", "expected"),
+    ("budget", "more", "spent", "done", "expected"),
     [
-        ("20m", "+1h", 60, Budget(seconds=4800)),
-        ("20m", "+1h", 1300, Budget(seconds=4900)),  # Overdrawn: what is added counts from now.
-        ("3 trials", "+10 trials", 60, Budget(num_trials=13)),
-        ("3 trials", "+5m", 60, Budget(seconds=360, num_trials=3)),
+        ("20m", "+1h", 60, 5, Budget(seconds=4800)),
+        ("20m", "+1h", 1300, 5, Budget(seconds=4900)),  # Overdrawn: what is added counts from now.
+        ("3 trials", "+10 trials", 60, 3, Budget(num_trials=13)),
+        ("20m", "+10 trials", 60, 7, Budget(num_trials=17)),
+        ("3 trials", "+5m", 60, 3, Budget(seconds=360)),
     ],
 )
-def test_more_is_added_to_what_there_was(budget: str, more: str, spent: float, expected: Budget) -> None:
-    assert Budget.parse(budget).plus(Budget.parse(more), spent_seconds=spent) == expected
+def test_more_is_added_to_what_was_used(budget: str, more: str, spent: float, done: int, expected: Budget) -> None:
+    added = Budget.parse(budget).plus(Budget.parse(more), spent_seconds=spent, num_trials_done=done)
+    assert added == expected
 
 
 def test_gpu_hours_are_wall_time_on_the_gpus_there_are() -> None:

@@ -115,6 +115,8 @@ def split(task: Task, source: Source, *, seed: int) -> Split:
     proof = np.zeros(len(train), dtype=bool)
     if "test" in source.splits:
         reasons.append(f"The given test set ({source.splits['test'].num_rows:,} rows) is kept for the end.")
+    elif task.group_column is not None and "validation" in source.splits:
+        reasons.append("No rows are set aside as proof: their groups might also be in the given validation set.")
     else:
         proof = _proof(labels, units, times, rng, reasons)
     rows = np.flatnonzero(~proof)

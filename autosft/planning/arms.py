@@ -47,12 +47,15 @@ def draft_arms(
         )
     bases, reasons = _base_models(input, models, machine, language)
     arms = []
+    shorts = [_short(base.id) for base, _ in bases]
     for name, found in able.items():
         chosen = _space(space, name, input, output, named=len(able) == 1)
         chosen.check(found.Config)
         for base, folder in bases:
             default = asdict(found.default_config(base, num_rows))
-            arms.append(Arm(f"{name}/{_short(base.id)}", name, base, folder, default, chosen, max_length=None))
+            # Folders are often called alike; a name must tell one arm from another.
+            short = _short(base.id) if shorts.count(_short(base.id)) == 1 else base.id
+            arms.append(Arm(f"{name}/{short}", name, base, folder, default, chosen, max_length=None))
     return tuple(arms), reasons
 
 
@@ -77,8 +80,9 @@ def _base_models(
         if not models and len(found) == _NUM_BASE_MODELS:
             break
         try:
-            folder = locate(name)
-            found.append((describe(name), str(folder)))
+            folder = str(locate(name))
+            if folder not in [place for _, place in found]:
+                found.append((describe(name), folder))
         except BaseModelError as error:
             errors.append(error)
             reasons.append(f"{name} is left out: {str(error).splitlines()[0]}")

@@ -6,6 +6,7 @@ worse on new rows than the default in a good share of searches (arXiv 2506.19540
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,7 +25,9 @@ Outputs = Callable[[Trial], "NDArray[np.float32] | None"]
 
 def best(trials: Sequence[Trial], greater_is_better: bool) -> Trial | None:
     """Returns the complete trial with the best score; among equals the default, then the cheaper one."""
-    complete = [trial for trial in trials if trial.fate == "complete" and trial.score is not None]
+    # A user's metric may be undefined on some outputs; NaN would win every comparison.
+    scored = [trial for trial in trials if trial.score is not None and math.isfinite(trial.score)]
+    complete = [trial for trial in scored if trial.fate == "complete"]
     sign = 1 if greater_is_better else -1
     return max(
         complete,

@@ -37,7 +37,9 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Jobs without a GPU must not see those that others use.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     # Workers at nice 15 would lose the CPU to anything else on the machine.
     "RAY_worker_niceness": "0",
     "OMP_WAIT_POLICY": "PASSIVE",

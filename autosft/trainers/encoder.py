@@ -7,6 +7,7 @@ How either is trained lives in the trainers.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -57,7 +58,10 @@ class PooledClassifier(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Returns logits, shape (rows, labels)."""
-        return cast(torch.Tensor, self.linear(self.dropout(self.features(input_ids, attention_mask))))
+        features = self.dropout(self.features(input_ids, attention_mask))
+        # The head in float32: in bf16 a saved model's probabilities would not be those that were measured.
+        with torch.autocast(features.device.type, enabled=False):
+            return cast(torch.Tensor, self.linear(features.float()))
 
 
 class ArchitectureClassifier(nn.Module):
@@ -112,6 +116,13 @@ def load_encoder(folder: Path, **overrides: Any) -> nn.Module:
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, **overrides
         )
     return cast(nn.Module, model)
+
+
+def weights_key(folder: Path) -> str:
+    """Returns what tells a model's files from others, and from what the same folder held before: sizes and times."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".txt", ".model"))
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(f"{folder.resolve()}{stats}".encode()).hexdigest()
 
 
 def load_tokenizer(folder: Path) -> Any:

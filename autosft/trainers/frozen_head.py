@@ -20,7 +20,15 @@ from autosft.errors import TrialFailed
 from autosft.inputs.text import tokenize
 from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
-from autosft.trainers.encoder import EncoderModel, PooledClassifier, load_encoder, load_tokenizer, softmax
+from autosft.trainers.encoder import (
+    EncoderModel,
+    PooledClassifier,
+    device,
+    load_encoder,
+    load_tokenizer,
+    softmax,
+    weights_key,
+)
 from autosft.trainers.features import FeatureCache
 
 
@@ -85,7 +93,11 @@ class FrozenHead(Trainer):
         module = PooledClassifier(encoder, len(task.labels), pooling=config.pooling, normalize=config.normalize)
         set_linear(module.linear, weights, bias)
         model = EncoderModel(
-            module.eval(), tokenizer, features.tokens.max_length, task.labels, frozen_folder=self.base_model_folder
+            module.to(device()).eval(),
+            tokenizer,
+            features.tokens.max_length,
+            task.labels,
+            frozen_folder=self.base_model_folder,
         )
         model.share_trained = len(train) / wanted
         return model
@@ -109,7 +121,7 @@ class FrozenHead(Trainer):
         """Opens the feature cache of this base model; returns it with the encoder and its tokenizer."""
         encoder = load_encoder(self.base_model_folder)
         tokenizer = load_tokenizer(self.base_model_folder)
-        key = str(self.base_model_folder)
+        key = weights_key(self.base_model_folder)
         tokens = tokenize(
             data.all,
             data.fingerprint,

@@ -192,7 +192,7 @@ class _Trainer(HuggingFaceTrainer):
         )
         if num_items_in_batch is not None:
             # Summed over the rows of the whole step, so that micro-batches of any size add up to one batch.
-            loss = loss / num_items_in_batch
+            loss = loss / torch.as_tensor(num_items_in_batch).flatten()[0].to(loss.device)
         if not torch.isfinite(loss):
             raise TrialFailed(f"the training loss became {loss.item()} at step {self.state.global_step}")
         return (loss, {"logits": logits}) if return_outputs else loss

@@ -34,6 +34,7 @@ from autosft.trainers.encoder import (
     load_tokenizer,
     pad_token_id,
     quiet_transformers,
+    weights_key,
 )
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig, fit_head, set_linear
 
@@ -175,7 +176,7 @@ class TransformersTrainer(Trainer):
     def _tokens(self, data: TrainingData, limits: Limits) -> tuple[Any, TokenCache]:
         with phase("load"):
             tokenizer = load_tokenizer(self.base_model_folder)
-            key = str(self.base_model_folder)
+            key = weights_key(self.base_model_folder)
             tokens = tokenize(
                 data.all,
                 data.fingerprint,

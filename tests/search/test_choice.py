@@ -94,3 +94,11 @@ def test_less_is_better_where_the_metric_says_so() -> None:
 def test_models_are_kept_of_each_arms_best_and_default_only() -> None:
     trials = [trial(0, 0.5, default=True), trial(1, 0.7), trial(2, 0.6), trial(3, 0.4, arm="b", default=True)]
     assert {one.number for one in contenders(trials, True)} == {0, 1, 3}
+
+
+@pytest.mark.parametrize("greater", [True, False])
+def test_an_undefined_score_never_wins_and_a_zero_is_a_score(greater: bool) -> None:
+    trials = [trial(0, float("nan")), trial(1, 0.0)]
+    found = best(trials, greater)
+    assert found is not None
+    assert found.number == 1
