@@ -98,7 +98,7 @@ def prove(
         interrupt: When the user asks for an early end, folds are left out; the pass over held-out rows is not.
     """
     held_out = plan.data.held_out()
-    if held_out is None:
+    if held_out is None or not (held_out[1].targets() != NOT_SCORED).any():
         return _on_folds(plan, winner, default, runner, trial_folders, folder, cache, seconds_left, interrupt)
     name, rows = held_out
     arms = {trial.number: plan.arm(trial.arm).trainer for trial in (winner, default)}

@@ -264,6 +264,7 @@ def _own_head(folder: Path, config: TransformersConfig, task: Task) -> nn.Module
         model = AutoModelForSequenceClassification.from_pretrained(
             folder,
             num_labels=len(task.labels),
+            ignore_mismatched_sizes=True,  # A base that is a classifier already has a head for other labels.
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,

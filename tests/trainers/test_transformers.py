@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 from autosft.data.data import Rows
 from autosft.errors import TrialFailed
 from autosft.inputs.text import pad, shuffled_by_length
+from autosft.task import Metric, Task
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_training_data
 from autosft.testing.tiny_models import tiny_base_model, write_tiny_encoder
 from autosft.trainers import loop
@@ -277,3 +279,15 @@ def bare_training(place, subject, config, *, seed):
     trainer.get_train_dataloader = lambda: torch.utils.data.DataLoader(batches, batch_size=None)
     trainer.train()
     return module, [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+
+def test_a_base_model_that_is_a_classifier_of_other_labels_gets_a_new_head(tiny_model: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from autosft.trainers.with_transformers import _own_head
+
+    classifier = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=7)
+    classifier.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    task = Task("text-classification", "", ("text",), "label", Metric("accuracy"), ("a", "b", "c"))
+    assert _own_head(tmp_path, TransformersConfig(), task).num_labels == 3
