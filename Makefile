@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-setup
 
-.PHONY: setup demo test lint types wheel clean
+.PHONY: setup demo test faults lint types wheel clean
 
 setup: $(STAMP)
 
@@ -25,6 +25,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Kills drivers and workers, stops runs, and holds them to their budget on a busy machine. Takes minutes.
+faults: setup
+	$(BIN)/python -m pytest -m faults --durations=5
 
 lint: setup
 	$(BIN)/ruff check .

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from autosft.budget import Budget, Clock
 from autosft.cache import cache_folder
-from autosft.errors import PlanError, SearchFailed, explain
+from autosft.errors import AutosftError, PlanError, SearchFailed, TrialFailed, explain
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
 from autosft.planning.arms import draft_arms
 from autosft.planning.machine import machine_here, resources_on
-from autosft.planning.plan import Arm, Plan
+from autosft.planning.plan import Arm, Plan, Resources
 from autosft.planning.settle import closing_seconds, settle
 from autosft.predictor import Predictor
 from autosft.prepare import Prepared, Question, check, understand, with_rows
@@ -298,9 +298,8 @@ def _plan(
     )
     if runner is not None and options.timing:
         listener.phase("measure")
-        arms = tuple(
-            _measured(arm, prepared, runner, resources.cpus_per_trial, resources.gpus_per_trial, clock) for arm in arms
-        )
+        arms, left_out = _timed(arms, prepared, runner, resources, clock)
+        reasons = (*reasons, *left_out)
     made = settle(
         prepared,
         arms,
@@ -317,8 +316,34 @@ def _plan(
     return made
 
 
+def _timed(
+    arms: Sequence[Arm], prepared: Prepared, runner: Runner, resources: Resources, clock: Clock
+) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
+    """Times the arms; returns those that could be, and why the others are left out.
+
+    Raises:
+        SearchFailed: No arm could be timed.
+    """
+    timed, reasons = [], []
+    for arm in arms:
+        try:
+            timed.append(_measured(arm, prepared, runner, resources.cpus_per_trial, resources.gpus_per_trial, clock))
+        except TrialFailed as error:
+            last, reason = error, str(error).partition("\n")[0]
+            reasons.append(f"{arm.name} is left out: it could not be timed ({reason})")
+    if not timed:
+        wrong = f"{arms[-1].name} could not be timed: {last}"
+        fix = "leave it out with models= or trainer=, or run `autosft doctor`"
+        raise SearchFailed(explain(wrong=wrong, expected="a few steps of its untuned default", fix=fix)) from last
+    return tuple(timed), tuple(reasons)
+
+
 def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: float, clock: Clock) -> Arm:
-    """Times an arm; one that the budget's share for timing no longer holds keeps no cost."""
+    """Times an arm; one that the budget's share for timing no longer holds keeps no cost.
+
+    Raises:
+        TrialFailed: It cannot be trained here.
+    """
     left = None if clock.limit_seconds is None else _TIMING_SHARE * clock.limit_seconds - clock.spent
     if left is not None and left <= 0:
         return arm
@@ -333,15 +358,16 @@ def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: flo
     }
     # The rest of the budget's half is for loading and tokenising, which know no limit.
     kill_after = None if left is None or clock.limit_seconds is None else left + _TIMING_SHARE * clock.limit_seconds
-    ended = runner.run(
+    job_id = runner.submit(
         "autosft.search.work:measure", arguments, cpus=float(cpus), gpus=gpus, kill_after_seconds=kill_after
     )
+    ended = runner.outcome(job_id)
+    if isinstance(ended.value, AutosftError):
+        raise ended.value
     if ended.fate == "failed" and kill_after is not None and clock.spent > kill_after:
         return arm
     if ended.fate != "complete":
-        wrong = f"{arm.name} could not be timed: {ended.message}"
-        fix = "leave it out with models= or trainer=, or run `autosft doctor`"
-        raise SearchFailed(explain(wrong=wrong, expected="a few steps of its untuned default", fix=fix))
+        raise TrialFailed(ended.message)
     cost: Cost = ended.value
     return replace(arm, cost=cost, max_length=cost.max_length)
 

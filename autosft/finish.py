@@ -15,7 +15,7 @@ from autosft.planning.plan import Plan, Resources
 from autosft.predictor import copy_model, describe_model
 from autosft.proof import Proof, Score
 from autosft.refit import Refit
-from autosft.run_folder import FORMAT, RunFolder
+from autosft.run_folder import FORMAT, RunFolder, as_json
 from autosft.search.trial import Trial
 
 _PACKAGES = ("autosft", "torch", "transformers", "ray", "optuna", "scikit-learn", "pyarrow")
@@ -46,7 +46,8 @@ def finish(
         RunFolderError: The folder cannot be written.
     """
     versions = package_versions()
-    summary = _summary(plan, trials, winner, default, refit, proof, seconds, interrupted) | {"versions": versions}
+    found = _summary(plan, trials, winner, default, refit, proof, seconds, interrupted)
+    summary: dict[str, Any] = as_json(found | {"versions": versions})
     with writing(run.path):
         shutil.rmtree(run.model, ignore_errors=True)
         copy_model(model, run.model)
@@ -172,6 +173,8 @@ def _card(plan: Plan, winner: Trial, proof: Proof) -> str:
     licence = arm.base_model.licence
     interval = f"[{score.interval.low:.4f}, {score.interval.high:.4f}]"
     where = f"{score.num_rows:,} {kinds[proof.rows]}"
+    # An arm that was not timed leaves it to its trainer, which does not say.
+    cut = "" if arm.max_length is None else f"Rows are cut at {arm.max_length} tokens. "
     return f"""---
 {"license: " + licence if licence != "unknown" else "# licence of the base model: unknown"}
 base_model: {arm.base_model.id}
@@ -182,7 +185,7 @@ A model for {task.kind}, made from {arm.base_model.id} by autosft ({arm.trainer}
 
 * Reads {inputs}; predicts `{task.target_column}`, one of {len(task.labels)} labels.
 * {task.metric.name} {score.score:.4f}, 95 % interval {interval}, on {where}.
-* Rows are cut at {arm.max_length} tokens. Data fingerprint: {plan.data.fingerprint}.
+* {cut}Data fingerprint: {plan.data.fingerprint}.
 
 ```python
 import autosft

@@ -6,7 +6,8 @@ Which metric is resampled, and how, lives in `autosft.tasks`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,18 @@ from autosft.tasks.base import TaskKind
 
 # Row positions held at once: 32 MB of int64, whatever the number of rows.
 _POSITIONS_AT_ONCE = 4_000_000
+
+#: What one interval may take. Built-in metrics are done in a fraction of it; a ranking over many classes or a user's
+#: function would take minutes, and an interval from a hundred resamples is nearly as good as one from a thousand.
+SECONDS = 3.0
+
+#: Resamples that are made whatever they take: of fewer, even the lowest and the highest say little.
+_FEWEST = 20
+
+#: Rows that the metric is timed on at most; beyond, its time grows with them.
+_ROWS_TIMED = 50_000
+
+_RESAMPLES, _RESAMPLES_OF_A_GAIN = 1000, 2000
 
 
 @dataclass(frozen=True)
@@ -35,8 +48,9 @@ def bootstrap(
     outputs: NDArray[np.float32],
     *,
     seed: int,
-    resamples: int = 1000,
+    resamples: int = _RESAMPLES,
     groups: NDArray[Any] | None = None,
+    seconds: float = SECONDS,
 ) -> Interval:
     """Returns the percentile bootstrap interval (Efron 1979) of the deciding metric.
 
@@ -51,8 +65,13 @@ def bootstrap(
         seed: Chooses the resampled rows.
         resamples: Number of resamples.
         groups: Rows of one value are drawn together, shape (rows,).
+        seconds: When they are over the interval is from the resamples made so far, though from 20 at least.
     """
-    scores = [kind.resample(task, targets, outputs, rows) for rows in _draw(len(targets), seed, resamples, groups)]
+
+    def resample(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        return kind.resample(task, targets, outputs, rows)
+
+    scores = _resampled(resample, len(targets), seed, resamples, groups, seconds)
     return _percentiles(scores, fallback=kind.score(task, targets, outputs))
 
 
@@ -64,21 +83,50 @@ def paired_gain(
     outputs_old: NDArray[np.float32],
     *,
     seed: int,
-    resamples: int = 2000,
+    resamples: int = _RESAMPLES_OF_A_GAIN,
     groups: NDArray[Any] | None = None,
+    seconds: float = SECONDS,
 ) -> tuple[float, Interval]:
     """Returns by how much the new outputs are better than the old ones, and its interval.
 
     Both are scored on the same resampled rows, so what they share cancels. Positive is better, also for metrics
     where less is better. Arguments as in `bootstrap`.
     """
+    if outputs_new is outputs_old or np.array_equal(outputs_new, outputs_old):
+        return 0.0, Interval(0.0, 0.0)
     sign = 1.0 if task.metric.greater_is_better else -1.0
+
+    def resample(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        new = kind.resample(task, targets, outputs_new, rows)
+        return sign * (new - kind.resample(task, targets, outputs_old, rows))
+
     gain = sign * (kind.score(task, targets, outputs_new) - kind.score(task, targets, outputs_old))
-    gains = [
-        sign * (kind.resample(task, targets, outputs_new, rows) - kind.resample(task, targets, outputs_old, rows))
-        for rows in _draw(len(targets), seed, resamples, groups)
-    ]
+    gains = _resampled(resample, len(targets), seed, resamples, groups, seconds)
     return gain, _percentiles(gains, fallback=gain)
+
+
+def expected_seconds(
+    kind: TaskKind, task: Task, targets: NDArray[Any], outputs: NDArray[np.float32], *, num_rows: int
+) -> float:
+    """Predicts what the intervals of two models and of the gain take on `num_rows` rows, by timing the metric.
+
+    Args:
+        targets: Of other rows, which stand in for those to come, shape (rows,).
+        outputs: For the same rows.
+    """
+    timed = min(num_rows, _ROWS_TIMED)
+    stand_in = np.resize(np.arange(len(targets)), timed)
+    targets, outputs = targets[stand_in], outputs[stand_in]
+    each = 0.0
+    # One resample alone is slow for its size with a quick metric, and with a slow one all that there is time for.
+    for num in (1, _FEWEST):
+        started = time.monotonic()
+        kind.resample(task, targets, outputs, np.tile(np.arange(timed), (num, 1)))
+        each = (time.monotonic() - started) / num * num_rows / timed
+        if each * _FEWEST > SECONDS / 10:
+            break
+    intervals = ((_RESAMPLES, each), (_RESAMPLES, each), (_RESAMPLES_OF_A_GAIN, 2 * each))
+    return sum(max(_FEWEST * cost, min(num * cost, SECONDS)) for num, cost in intervals)
 
 
 def standard_error_of_accuracy(num_rows: int, accuracy: float) -> float:
@@ -86,25 +134,52 @@ def standard_error_of_accuracy(num_rows: int, accuracy: float) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / num_rows) if num_rows else math.inf
 
 
-def _draw(num_rows: int, seed: int, resamples: int, groups: NDArray[Any] | None) -> Iterator[NDArray[np.int64]]:
-    """Yields row positions of shape (some resamples, rows); all of them together are `resamples`."""
+def _resampled(
+    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    num_rows: int,
+    seed: int,
+    resamples: int,
+    groups: NDArray[Any] | None,
+    seconds: float,
+) -> NDArray[np.float64]:
+    """Returns the statistic of each resample, in chunks that double as long as the time left holds them."""
+    draw, at_once = _draws(num_rows, seed, groups)
+    started, made = time.monotonic(), 0
+    chunks = [np.zeros(0)]
+    while made < resamples:
+        spent = max(1e-9, time.monotonic() - started)
+        fits = made * (seconds - spent) / spent
+        if made >= _FEWEST and fits < 1:
+            break
+        num = int(max(1, min(made, fits, at_once, resamples - made)))
+        chunks.append(statistic(draw(num)))
+        made += num
+    return np.concatenate(chunks)
+
+
+def _draws(num_rows: int, seed: int, groups: NDArray[Any] | None) -> tuple[Callable[[int], NDArray[np.int64]], int]:
+    """Returns what draws so many resamples' row positions, shape (resamples, rows), and how many it can at once.
+
+    Which rows are drawn does not depend on how many are drawn at once.
+    """
     rng = np.random.default_rng(seed)
-    if groups is not None:
-        _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-        members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
-        for _ in range(resamples):
-            chosen = rng.integers(len(members), size=len(members))
-            yield np.concatenate([members[group] for group in chosen])[None]
-        return
-    at_once = max(1, _POSITIONS_AT_ONCE // max(1, num_rows))
-    for start in range(0, resamples, at_once):
-        yield rng.integers(num_rows, size=(min(at_once, resamples - start), num_rows))
+    if groups is None:
+        at_once = max(1, _POSITIONS_AT_ONCE // max(1, num_rows))
+        return lambda num: rng.integers(num_rows, size=(num, num_rows)), at_once
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+
+    def draw(num: int) -> NDArray[np.int64]:
+        assert num == 1, "resamples of groups are of unequal length"
+        return np.concatenate([members[group] for group in rng.integers(len(members), size=len(members))])[None]
+
+    return draw, 1
 
 
-def _percentiles(chunks: list[NDArray[np.float64]], *, fallback: float) -> Interval:
-    values = np.concatenate(chunks) if chunks else np.array([])
+def _percentiles(values: NDArray[np.float64], *, fallback: float) -> Interval:
     values = values[np.isfinite(values)]
     if not len(values):
         return Interval(fallback, fallback)
-    low, high = np.quantile(values, [0.025, 0.975])
+    # This definition makes few resamples give a wider interval, where NumPy's own would make it narrower.
+    low, high = np.quantile(values, [0.025, 0.975], method="weibull")
     return Interval(float(low), float(high))

@@ -5,7 +5,9 @@ Where there are no such rows, the folds of the search stand in, and the result s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from autosft.data.data import NOT_SCORED, Data
 from autosft.errors import SearchFailed, explain
 from autosft.interrupt import Interrupt
-from autosft.intervals import Interval, bootstrap, paired_gain
+from autosft.intervals import SECONDS, Interval, bootstrap, expected_seconds, paired_gain
 from autosft.planning.plan import Plan
 from autosft.search.search import training_arguments
 from autosft.search.trial import Trial
@@ -32,8 +34,20 @@ _FOLDS_SHARE = 0.15
 #: Cross-validation that takes no longer than this is always worth it.
 _FOLDS_SECONDS = 5.0
 
+#: Once begun, cross-validation may take this much longer than it should: a machine can turn slower for a while.
+_FOLDS_SLACK = 2.0
+
+#: A fold that overruns all of that by this much is given up: the fold of the search is there.
+_FOLD_OVERRUN_SECONDS = 6.0
+
+#: A fold whose time limit cut its training to less than this share is not a fold of the same model.
+_SAME_LENGTH = 0.9
+
 #: Time to leave for writing after the pass over held-out rows, and the least that the pass gets.
 _WRITING_SECONDS, _SHORTEST_PASS_SECONDS = 2.0, 5.0
+
+#: Loading the models and the pass's last block know no clock; a pass that overruns by this much hangs.
+_PASS_OVERRUN_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,12 @@ def prove(
         interrupt: When the user asks for an early end, folds are left out; the pass over held-out rows is not.
     """
     held_out = plan.data.held_out()
-    if held_out is None or not (held_out[1].targets() != NOT_SCORED).any():
+    if held_out is not None and not (held_out[1].targets() != NOT_SCORED).any():
+        held_out = None
+    num_rows = plan.data.parts["search"] if held_out is None else len(held_out[1])
+    if seconds_left is not None:
+        seconds_left -= _WRITING_SECONDS + _intervals_seconds(plan, trial_folders[winner.number], num_rows)
+    if held_out is None:
         return _on_folds(plan, winner, default, runner, trial_folders, folder, cache, seconds_left, interrupt)
     name, rows = held_out
     arms = {trial.number: plan.arm(trial.arm).trainer for trial in (winner, default)}
@@ -112,11 +131,13 @@ def prove(
     if models["default"] == models.get("winner", models["shipped"]):
         del models["default"]
     resources = plan.resources
+    seconds = None if seconds_left is None else max(_SHORTEST_PASS_SECONDS, seconds_left)
     ended = runner.run(
         "autosft.search.work:predict",
-        {"models": models, "rows": rows, "seconds": _pass_seconds(seconds_left), "seed": plan.seed},
+        {"models": models, "rows": rows, "seconds": seconds, "seed": plan.seed},
         cpus=float(resources.cpus_per_trial),
         gpus=resources.gpus_per_trial,
+        kill_after_seconds=None if seconds is None else seconds + _PASS_OVERRUN_SECONDS,
     )
     if ended.fate != "complete":
         wrong = f"winner and default could not be scored ({ended.message})"
@@ -131,8 +152,13 @@ def prove(
     return replace(proof, num_rows_given=int((rows.targets() != NOT_SCORED).sum()))
 
 
-def _pass_seconds(seconds_left: float | None) -> float | None:
-    return None if seconds_left is None else max(_SHORTEST_PASS_SECONDS, seconds_left - _WRITING_SECONDS)
+def _intervals_seconds(plan: Plan, trial_folder: Path, num_rows: int) -> float:
+    """Predicts what the intervals over `num_rows` rows will take, by the metric's pace on a trial's validation rows."""
+    path = trial_folder / "outputs.npy"
+    if not path.exists():  # A crash lost it.
+        return 3 * SECONDS
+    outputs, targets = np.load(path, allow_pickle=False), _validation_targets(plan.data, 0)
+    return expected_seconds(task_kind(plan.task.kind), plan.task, targets, outputs, num_rows=num_rows)
 
 
 def _on_folds(
@@ -148,30 +174,75 @@ def _on_folds(
 ) -> Proof:
     """Cross-validates winner and default where that is cheap; else takes the one fold that the search had."""
     trials = {winner.number: winner, default.number: default}
-    folds = [0]
-    one_fold = sum(trial.seconds.get("total", 0.0) for trial in trials.values())
-    cost = one_fold * (plan.data.num_folds - 1)
-    # Without a time budget the search itself is the measure: one trial must not cost five.
-    budget = plan.budget.wall_seconds(plan.resources.machine.gpus) or one_fold
-    within = max(_FOLDS_SECONDS, _FOLDS_SHARE * budget)
-    if not interrupt.requested and cost < (within if seconds_left is None else min(seconds_left, within)):
-        folds += list(range(1, plan.data.num_folds))
-    outputs: dict[int, list[NDArray[np.float32]]] = {}
-    for number, trial in trials.items():
-        outputs[number] = [np.load(trial_folders[number] / "outputs.npy", allow_pickle=False)]
-        for fold in folds[1:]:
-            found = _run_fold(plan, replace(trial, fold=fold), runner, folder / f"fold{fold}", cache)
-            if found is None or interrupt.requested:
-                return _on_folds(plan, winner, default, runner, trial_folders, folder, cache, 0.0, interrupt)
-            outputs[number].append(found)
+    outputs = {number: [np.load(trial_folders[number] / "outputs.npy", allow_pickle=False)] for number in trials}
+    others = _other_folds(plan, trials.values(), runner, folder, cache, seconds_left, interrupt)
+    for number, found in others.items():
+        outputs[number] += found
+    folds = range(plan.data.num_folds if others else 1)
     targets = np.concatenate([_validation_targets(plan.data, fold) for fold in folds])
     won, baseline = np.concatenate(outputs[winner.number]), np.concatenate(outputs[default.number])
     return _proof(plan, "folds", True, targets, won, won, baseline)
 
 
-def _run_fold(plan: Plan, trial: Trial, runner: Runner, folder: Path, cache: Path) -> NDArray[np.float32] | None:
+def _other_folds(
+    plan: Plan,
+    trials: Collection[Trial],
+    runner: Runner,
+    folder: Path,
+    cache: Path,
+    seconds_left: float | None,
+    interrupt: Interrupt,
+) -> dict[int, list[NDArray[np.float32]]]:
+    """Returns each trial's outputs for every fold but the first; nothing at all where one of them cannot be had."""
+    # Never zero, since the time is shared out by it.
+    took = {trial.number: max(0.1, trial.seconds.get("total", 0.0)) for trial in trials}
+    one_fold = sum(took.values())
+    cost = one_fold * (plan.data.num_folds - 1)
+    # Without a time budget the search itself is the measure: one trial must not cost five.
+    budget = plan.budget.wall_seconds(plan.resources.machine.gpus) or one_fold
+    within = max(_FOLDS_SECONDS, _FOLDS_SHARE * budget)
+    left = math.inf if seconds_left is None else seconds_left
+    if interrupt.requested or cost >= min(left, within):
+        return {}
+    until = time.monotonic() + min(left, _FOLDS_SLACK * within)
+    outputs: dict[int, list[NDArray[np.float32]]] = {number: [] for number in took}
+    for trial in trials:
+        for fold in range(1, plan.data.num_folds):
+            place, share = folder / f"fold{fold}", took[trial.number] / cost
+            found = _run_fold(plan, replace(trial, fold=fold), runner, place, cache, until, share, interrupt)
+            if found is None or interrupt.requested:
+                return {}
+            outputs[trial.number].append(found)
+            cost -= took[trial.number]
+    return outputs
+
+
+def _run_fold(
+    plan: Plan,
+    trial: Trial,
+    runner: Runner,
+    folder: Path,
+    cache: Path,
+    until: float,
+    share: float,
+    interrupt: Interrupt,
+) -> NDArray[np.float32] | None:
+    """Trains a trial on its fold within a share of the time until then; returns its outputs, or None."""
+    seconds_left = until - time.monotonic()
+    if seconds_left <= 0:
+        return None
     arm, resources = plan.arm(trial.arm), plan.resources
-    limits = Limits(num_threads=resources.cpus_per_trial, cache=cache, max_length=arm.max_length)
+    # Beside the fold's own folder, which a training empties.
+    stop_file = folder.with_name("stop")
+    folder.mkdir(parents=True, exist_ok=True)
+    stop_file.unlink(missing_ok=True)
+    limits = Limits(
+        num_threads=resources.cpus_per_trial,
+        cache=cache,
+        max_length=arm.max_length,
+        time_limit_seconds=share * seconds_left,
+        stop_file=stop_file,
+    )
     arguments: dict[str, Any] = {
         **training_arguments(plan, trial),
         "data": plan.data.for_search(),
@@ -179,9 +250,19 @@ def _run_fold(plan: Plan, trial: Trial, runner: Runner, folder: Path, cache: Pat
         "rungs": (1.0,),
         "limits": limits,
     }
-    cpus = float(resources.cpus_per_trial)
-    ended = runner.run("autosft.search.work:train", arguments, cpus=cpus, gpus=resources.gpus_per_trial)
-    return np.load(folder / "outputs.npy", allow_pickle=False) if ended.fate == "complete" else None
+    job_id = runner.submit(
+        "autosft.search.work:train",
+        arguments,
+        cpus=float(resources.cpus_per_trial),
+        gpus=resources.gpus_per_trial,
+        kill_after_seconds=seconds_left + _FOLD_OVERRUN_SECONDS,
+        stop_file=stop_file,
+    )
+    ended = runner.result(job_id, interrupt=interrupt, stop_file=stop_file)
+    if ended.fate != "complete" or ended.value["fidelity"] < _SAME_LENGTH * trial.fidelity:
+        return None
+    outputs: NDArray[np.float32] = np.load(folder / "outputs.npy", allow_pickle=False)
+    return outputs
 
 
 def _validation_targets(data: Data, fold: int) -> NDArray[np.int64]:

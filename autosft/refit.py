@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autosft.errors import AutosftError
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
 from autosft.search.search import training_arguments
@@ -73,7 +74,7 @@ def refit(
         interrupt: Whether the user asks for an early end.
 
     Raises:
-        AutosftError: The refit failed in a way that would fail every training.
+        AutosftError: The refit met something that the caller can change, or what runs it failed.
     """
     arm = plan.arm(winner.arm)
     limits = Limits(
@@ -103,10 +104,14 @@ def refit(
         kill_after_seconds=None if seconds_left is None else seconds_left + _OVERRUN_SECONDS,
         stop_file=limits.stop_file,
     )
-    ended = runner.result(job_id, interrupt=interrupt, stop_file=limits.stop_file)
+    ended = runner.outcome(job_id, interrupt=interrupt, stop_file=limits.stop_file)
+    if isinstance(ended.value, AutosftError):
+        raise ended.value
     if interrupt.requested and ended.fate != "complete":
         return Refit(None, "the refit was interrupted; the model of the search is shipped")
     if ended.fate != "complete":
-        return Refit(None, f"the refit failed ({ended.message}); the model of the search is shipped")
+        # The first line alone: below an unexpected error's own words stands its place.
+        reason = ended.message.partition("\n")[0]
+        return Refit(None, f"the refit failed ({reason}); the model of the search is shipped")
     reason = f"retrained on all {plan.data.parts['search']:,} training and validation rows"
     return Refit(folder / "model", reason, ended.value["reload_difference"])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autosft.budget import format_seconds
-from autosft.errors import RunFolderError, explain
+from autosft.errors import RunFolderError, TaskError, explain
 from autosft.planning.plan import Plan
 from autosft.predictor import Predictor
 from autosft.run_folder import RunFolder
 from autosft.search.trial import Trial, TrialLog
+from autosft.task import gone_function
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +41,7 @@ class Result:
 
     @staticmethod
     def load(folder: str | Path) -> Result:
-        """Reads a finished run.
+        """Reads a finished run, also where a metric of the user's own can no longer be imported.
 
         Raises:
             RunFolderError: It is not a run's folder, or the run did not finish.
@@ -49,7 +51,7 @@ class Result:
             wrong = f"{run.path} holds an unfinished run"
             raise RunFolderError(explain(wrong=wrong, expected="a finished one", fix=f"autosft resume {run.path}"))
         trials = tuple(TrialLog(run.trials).trials())
-        return Result(run.path, Plan.load(run.plan), trials, run.read(run.result))
+        return Result(run.path, _plan_to_read(run.read(run.plan)), trials, run.read(run.result))
 
     @property
     def predictor(self) -> Predictor:
@@ -105,6 +107,17 @@ class Result:
         return "\n".join([*_leaders(self), "", *_verdict(self)])
 
 
+def _plan_to_read(row: Mapping[str, Any]) -> Plan:
+    """Rebuilds a plan; a metric function that is gone does not matter to who only reads."""
+    try:
+        return Plan.from_json(row)
+    except TaskError as error:
+        metric = row["task"]["metric"]
+        plan = Plan.from_json({**row, "task": {**row["task"], "metric": {**metric, "function": None}}})
+        gone = replace(plan.task.metric, function=gone_function(metric["function"], error))
+        return replace(plan, task=replace(plan.task, metric=gone))
+
+
 def _leaders(result: Result) -> list[str]:
     metric = result.plan.task.metric.name
     shown = result.leaderboard.head(8)
@@ -136,23 +149,28 @@ def _verdict(result: Result) -> list[str]:
     }[test["rows"]] + sample
     best_row = summary["best"]
     changed = ", ".join(f"{key}={_short(value)}" for key, value in best_row["changed"].items()) or "its untuned default"
-    low, high = gain["interval"]
+    low, high = map(_defined, gain["interval"])
+    test_low, test_high = map(_defined, test["interval"])
     lines = [
         f"Tried     {tried} in {format_seconds(summary['seconds']['wall'])}",
         f"Won       {best_row['trainer']} on {best_row['model']}: {changed}",
-        f"Score     {summary['metric']} {test['score']:.4f} "
-        f"[{test['interval'][0]:.4f}, {test['interval'][1]:.4f}] on {where}",
+        f"Score     {summary['metric']} {_defined(test['score']):.4f} [{test_low:.4f}, {test_high:.4f}] on {where}",
     ]
     if best_row["is_default"]:
         lines.append("Gain      none: the untuned default won, and tuning did not improve on it")
     else:
         verdict = "proven better" if low > 0 else "not better than the default beyond the noise"
         lines.append(
-            f"Gain      {gain['score']:+.4f} [{low:+.4f}, {high:+.4f}] over the best untuned default "
+            f"Gain      {_defined(gain['score']):+.4f} [{low:+.4f}, {high:+.4f}] over the best untuned default "
             f"({default['trainer']}): {verdict}"
         )
     lines.append(f"Shipped   {result.folder / 'model'}: {summary['refit']['reason']}")
     return lines
+
+
+def _defined(value: float | None) -> float:
+    """Returns a number of `result.json`, where null stands for one that is not defined, as one that can be printed."""
+    return math.nan if value is None else value
 
 
 def _short(value: Any) -> str:

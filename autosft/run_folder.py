@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -147,13 +148,22 @@ class RunFolder:
         return value
 
     def write(self, path: Path, value: Any) -> None:
-        """Writes JSON so that the file is either whole or not there."""
+        """Writes JSON so that the file is either whole or not there; see `as_json`."""
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_name(f".{path.name}.unfinished")
             with unfinished.open("w", encoding="utf-8") as file:
-                json.dump(value, file, indent=2, ensure_ascii=False)
+                json.dump(as_json(value), file, indent=2, ensure_ascii=False, allow_nan=False)
                 file.write("\n")
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
+
+
+def as_json(value: Any) -> Any:
+    """Returns a value as JSON can hold it: null in the place of NaN and infinity, which strict parsers refuse."""
+    if isinstance(value, Mapping):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

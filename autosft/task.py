@@ -118,6 +118,16 @@ class Task:
         return Task(**{**row, **lists, "metric": Metric.from_json(row["metric"])})
 
 
+def gone_function(place: str, error: TaskError) -> MetricFunction:
+    """Returns what stands for a function that can no longer be imported: it keeps its place, and raises when called."""
+
+    def function(targets: Sequence[Any], predictions: Sequence[Any]) -> float:
+        raise error
+
+    function.__module__, _, function.__qualname__ = place.partition(":")
+    return function
+
+
 def _import_function(place: str) -> MetricFunction:
     module, _, qualname = place.partition(":")
     try:
@@ -130,6 +140,6 @@ def _import_function(place: str) -> MetricFunction:
             explain(
                 wrong=f"the metric function {place} can no longer be imported ({error})",
                 expected="a function at the top level of an importable module",
-                fix="move the function into a module, or pass metric= again",
+                fix="put it back where Python finds it under that name, or start a new run with metric=",
             )
         ) from error

@@ -90,8 +90,8 @@ def assert_refused(outcome: Outcome, *said: str) -> None:
 DATA = {
     "empty": (b"", "is empty"),
     "header only": (b"text,label\n", "no rows"),
-    "one class": (labelled(["pos"] * 40), "'label'"),
-    "one row per class": (labelled([f"class {n}" for n in range(30)]), "label"),
+    "one class": (labelled(["pos"] * 40), "'pos'"),
+    "one row per class": (labelled([f"class {n}" for n in range(30)]), "a single row"),
     "labels all missing": (labelled([""] * 40), "missing"),
     "10,000 classes": (labelled([f"class {n % 10_000}" for n in range(20_000)]), "10,000"),
     "random bytes": (random.Random(0).randbytes(4000), "does not look like text"),

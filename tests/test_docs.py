@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+import tomllib
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -28,6 +29,14 @@ def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_there_is_a_tested_example() -> None:
     assert "text-classification.md" in {page.name for page in TESTED}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_are_in_the_source_distribution(page: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    places = [PurePosixPath("/", place.relative_to(ROOT)) for place in (page, page.parent)]
+    included = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert any(place.match(pattern) for place in places for pattern in included)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from autosft.intervals import bootstrap, paired_gain, standard_error_of_accuracy
+from autosft import intervals
+from autosft.intervals import SECONDS, bootstrap, expected_seconds, paired_gain, standard_error_of_accuracy
 from autosft.task import Metric, Task
 from autosft.tasks import kind
 
@@ -72,3 +74,103 @@ def test_a_thousand_resamples_of_a_large_test_set_are_quick(metric):
     start = time.process_time()
     bootstrap(KIND, make_task(77, metric), targets, outputs, seed=0)
     assert time.process_time() - start < 1.5
+
+
+class Timed:
+    """Stands in for a kind and for the clock: a metric that takes its time, and remembers what it was shown."""
+
+    def __init__(self, seconds_each=0.0, seconds_a_call=0.0):
+        self.seconds_each, self.seconds_a_call = seconds_each, seconds_a_call
+        self.now = 0.0
+        self.rows = []
+        self.scores = []
+
+    def score(self, task, targets, outputs):
+        return float(outputs.mean())
+
+    def resample(self, task, targets, outputs, rows):
+        self.now += self.seconds_a_call + self.seconds_each * len(rows)
+        self.rows.append(rows)
+        self.scores.append(outputs[rows].mean(axis=1))
+        return self.scores[-1]
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    def make(seconds_each=0.0, seconds_a_call=0.0):
+        kind = Timed(seconds_each, seconds_a_call)
+        monkeypatch.setattr(intervals, "time", SimpleNamespace(monotonic=lambda: kind.now))
+        return kind
+
+    return make
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 333])
+def test_the_same_rows_are_drawn_however_many_are_drawn_at_once(timed, num_rows, monkeypatch):
+    """Odd numbers of rows, since NumPy's generator makes two small numbers of each large one."""
+    outputs = np.arange(num_rows, dtype=float)
+    found = []
+    for seconds_each, at_once in ((0.0, 4_000_000), (0.0029, 4_000_000), (0.0, 5 * num_rows)):
+        monkeypatch.setattr(intervals, "_POSITIONS_AT_ONCE", at_once)
+        kind = timed(seconds_each)
+        found.append((bootstrap(kind, None, outputs, outputs, seed=3), [len(rows) for rows in kind.rows]))
+        together = np.random.default_rng(3).integers(num_rows, size=(1000, num_rows))
+        np.testing.assert_array_equal(np.concatenate(kind.rows), together)
+    (first, chunks), (second, _), (third, smaller) = found
+    assert first == second == third
+    assert max(smaller) == 5 < max(chunks)
+
+
+@pytest.mark.parametrize(("seconds_each", "least", "most"), [(1e-5, 1000, 1000), (0.029, 90, 104), (1.0, 20, 20)])
+def test_a_slow_metric_gets_fewer_resamples_and_20_at_least(timed, seconds_each, least, most):
+    outputs = np.random.default_rng(0).random(50)
+    kind = timed(seconds_each)
+    interval = bootstrap(kind, None, outputs, outputs, seed=0)
+    made = np.concatenate(kind.scores)
+    assert least <= len(made) <= most
+    assert kind.now <= max(SECONDS + seconds_each, 20 * seconds_each)
+    assert made.min() <= interval.low < interval.high <= made.max()
+    if len(made) == 20:
+        assert (interval.low, interval.high) == (made.min(), made.max()), "few resamples say less, not more"
+
+    kind = timed(seconds_each)
+    paired_gain(kind, make_task(), outputs, outputs, outputs[::-1], seed=0)
+    assert kind.now <= max(SECONDS + 2 * seconds_each, 40 * seconds_each)
+
+
+@pytest.mark.parametrize("same", [lambda outputs: outputs, np.copy])
+def test_equal_outputs_are_not_resampled(timed, same):
+    kind, outputs = timed(), np.random.default_rng(0).random((50, 2))
+    gain, interval = paired_gain(kind, make_task(), outputs, outputs, same(outputs), seed=0)
+    assert (gain, interval.low, interval.high) == (0, 0, 0)
+    assert not kind.rows
+
+
+@pytest.mark.parametrize("seconds_each", [1e-4, 0.001, 0.029, 0.5])
+def test_what_intervals_take_is_predicted(timed, seconds_each):
+    outputs = np.random.default_rng(0).random(50)
+    predicted = expected_seconds(timed(seconds_each), make_task(), outputs, outputs, num_rows=200)
+    kind, outputs = timed(seconds_each), np.random.default_rng(1).random(200)
+    for _ in range(2):
+        bootstrap(kind, make_task(), outputs, outputs, seed=0)
+    paired_gain(kind, make_task(), outputs, outputs, outputs[::-1], seed=0)
+    assert predicted == pytest.approx(kind.now, rel=0.05)
+
+
+def test_a_users_function_is_timed_on_as_many_rows_as_there_will_be(timed):
+    def slow(targets, predictions):
+        clock.now += 1e-4 * len(targets)
+        return 0.5
+
+    clock, (targets, outputs) = timed(), rows_right(0.8, 100)
+    task = Task("text-classification", "", ("text",), "label", Metric("slow", function=slow), ("0", "1"))
+    # 0.1 s a call: 20 for each model and 40 for the gain, where the caps hold 30 and 30.
+    assert expected_seconds(KIND, task, targets, outputs, num_rows=1000) == pytest.approx(3 + 3 + 4, rel=0.01)
+    assert clock.now < 0.2
+
+
+def test_what_a_single_call_costs_does_not_make_a_quick_metric_look_slow(timed):
+    """As every built-in metric is: slow for one resample, quick for a thousand at once."""
+    outputs = np.random.default_rng(0).random(50)
+    kind = timed(1e-5, seconds_a_call=0.002)
+    assert expected_seconds(kind, make_task(), outputs, outputs, num_rows=200) < 1.0

@@ -121,6 +121,11 @@ def test_a_write_that_fails_leaves_what_was_there(run: RunFolder) -> None:
         run.write(run.path / "other" / "file.json", {})
 
 
+def test_numbers_that_json_lacks_are_written_as_null(run: RunFolder) -> None:
+    run.write(run.result, {"format": 1, "scores": (float("nan"), 0.5, float("-inf"))})
+    assert json.loads(run.result.read_text(), parse_constant=pytest.fail) == {"format": 1, "scores": [None, 0.5, None]}
+
+
 def test_reopening_takes_the_result_and_nothing_else(run: RunFolder) -> None:
     run.write(run.result, {"format": 1})
     run.reopen()

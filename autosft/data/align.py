@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from autosft.data.column_types import is_number, is_text
 from autosft.errors import DataError, did_you_mean, explain
+
+#: Up to here a double holds every whole number.
+_LARGEST_EXACT = 2.0**53
 
 
 def align_splits(splits: Mapping[str, pa.Table], *, place: str) -> tuple[dict[str, pa.Table], tuple[str, ...]]:
     """Gives all splits the columns of "train", in its order and with common types.
 
     Names match exactly, or else by letters alone (case and outer spaces aside). Where one split has integers and
-    another fractions, both become double; numbers and text become text.
+    another fractions, both become double; floats that are whole numbers, as integers with missing values are often
+    read, become integers. Numbers and text become text.
 
     Returns:
         The splits, and notes on columns dropped, renamed or converted.
@@ -35,7 +40,7 @@ def align_splits(splits: Mapping[str, pa.Table], *, place: str) -> tuple[dict[st
     for name in splits["train"].column_names:
         types = {split: table.schema.field(name).type for split, table in aligned.items()}
         if len(set(types.values())) > 1:
-            common = _common_type(name, types, place=place)
+            common = _common_type(name, {split: table.column(name) for split, table in aligned.items()}, place=place)
             aligned = {split: _convert(table, name, common) for split, table in aligned.items()}
             if {str(type_) for type_ in types.values()} != {"int64", "double"}:
                 notes.append(f"Column '{name}' has different types in the splits; read as {common} in all of them.")
@@ -63,10 +68,16 @@ def _match_names(table: pa.Table, wanted: list[str], *, split: str, place: str) 
     return table.select(list(taken.values())).rename_columns(list(taken)), notes
 
 
-def _common_type(name: str, types: Mapping[str, pa.DataType], *, place: str) -> pa.DataType:
+def _common_type(name: str, columns: Mapping[str, pa.ChunkedArray], *, place: str) -> pa.DataType:
+    # A column without any value says nothing, as that of a test set without labels.
+    with_values = {split: column for split, column in columns.items() if column.null_count < len(column)} or columns
+    types = {split: column.type for split, column in with_values.items()}
     kinds = list(types.values())
+    if len(set(kinds)) == 1:
+        return kinds[0]
     if all(is_number(kind) for kind in kinds):
-        return pa.float64()
+        some_integers = any(pa.types.is_integer(kind) for kind in kinds)
+        return pa.int64() if some_integers and all(map(_is_whole, with_values.values())) else pa.float64()
     if all(is_text(kind) or is_number(kind) or pa.types.is_boolean(kind) for kind in kinds):
         return pa.string()
     listed = ", ".join(f"{split}: {kind}" for split, kind in types.items())
@@ -79,6 +90,21 @@ def _common_type(name: str, types: Mapping[str, pa.DataType], *, place: str) -> 
     )
 
 
+def _is_whole(column: pa.ChunkedArray) -> bool:
+    """Tells whether every number is whole and exact in 64 bits; NaN counts as missing."""
+    if not pa.types.is_floating(column.type):
+        return bool(pa.types.is_int64(column.type))
+    numbers = column.drop_null()
+    numbers = numbers.filter(pc.invert(pc.is_nan(numbers)))
+    whole = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less_equal(pc.abs(numbers), _LARGEST_EXACT))
+    return bool(pc.all(whole, min_count=0).as_py())
+
+
 def _convert(table: pa.Table, name: str, type_: pa.DataType) -> pa.Table:
     index = table.column_names.index(name)
-    return table.set_column(index, name, table.column(index).cast(type_))
+    column = table.column(index)
+    if column.null_count == len(column):
+        return table.set_column(index, name, pa.nulls(len(column), type_))
+    if pa.types.is_floating(column.type) and pa.types.is_integer(type_):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return table.set_column(index, name, column.cast(type_))

@@ -115,10 +115,9 @@ def split(task: Task, source: Source, *, seed: int) -> Split:
     proof = np.zeros(len(train), dtype=bool)
     if "test" in source.splits:
         reasons.append(f"The given test set ({source.splits['test'].num_rows:,} rows) is kept for the end.")
-    elif task.group_column is not None and "validation" in source.splits:
-        reasons.append("No rows are set aside as proof: their groups might also be in the given validation set.")
     else:
-        proof = _proof(labels, units, times, rng, reasons)
+        free = _not_in_validation(task, source, units, reasons)
+        proof[free] = _proof(labels[free], units[free], None if times is None else times[free], rng, reasons)
     rows = np.flatnonzero(~proof)
     if "validation" in source.splits:
         search = _with_given_validation(train, rows, source.splits["validation"], reasons)
@@ -222,6 +221,21 @@ def _proof(
     proof &= ~_holding_whole_class(labels, units, proof)
     reasons.append(f"{int(proof.sum()):,} rows are set aside as proof, which the search never sees.")
     return proof
+
+
+def _not_in_validation(task: Task, source: Source, units: Numbers, reasons: list[str]) -> Numbers:
+    """Returns the positions of rows that no group ties to the given validation set, which the search chooses by."""
+    if task.group_column is None or "validation" not in source.splits:
+        return np.arange(len(units))
+    known = as_text(source.splits["validation"].column(task.group_column)).drop_null().unique()
+    shared = pc.is_in(as_text(source.train.column(task.group_column)), value_set=known)
+    tied = np.isin(units, units[shared.to_numpy(zero_copy_only=False)])
+    if tied.any():
+        reasons.append(
+            f"{int(tied.sum()):,} rows only train: their values of '{task.group_column}' are also in the given "
+            "validation set."
+        )
+    return np.flatnonzero(~tied)
 
 
 def _latest(units: Numbers, times: Numbers, wanted: int) -> NDArray[np.bool_]:

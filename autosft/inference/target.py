@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from autosft.data.texts import label_texts
+from autosft.data.texts import label_texts, shortened
 from autosft.errors import TaskError, explain
 from autosft.inference.columns import ColumnProfile, Role, has_fractions, name_words, word_set
 from autosft.inference.sentence import Sentence
@@ -67,12 +67,11 @@ def choose_target(
     readings = [_read(column, sentence, len(profiles)) for column in profiles if column.name not in excluded]
     readings.sort(key=lambda reading: -reading.points)
     if not readings:
-        raise TaskError(_no_target(profiles))
+        raise TaskError(_no_target(profiles, sentence, excluded))
     best = readings[0]
-    if best.column.role in _ROLE_POINTS and best.column.role is not Role.LABEL and not best.reasons:
-        raise TaskError(_no_target(profiles))
-    if best.points <= _UNFIT:
-        raise TaskError(_no_target(profiles))
+    unlike = best.column.role in _ROLE_POINTS and best.column.role is not Role.LABEL and not best.reasons
+    if unlike or best.points <= _UNFIT:
+        raise TaskError(_no_target(profiles, sentence, excluded))
     second = next((other for other in readings[1:] if other.column.role is Role.LABEL), None)
     if second and best.points - second.points < _CLOSE and not _same_labels(best.column, second.column, table):
         raise TaskError(_close_call(best, second))
@@ -103,6 +102,8 @@ def check_target(column: ColumnProfile, *, kind_given: bool) -> None:
     if column.num_distinct > MAX_CLASSES or column.num_distinct > column.num_values / 2:
         looks = "free text" if column.mean_words >= 2 else "an identifier or free text"
         found = f"{column.num_distinct:,} different values in {column.num_values:,} rows"
+        if column.num_distinct == column.num_values:
+            found += ", a single row for every label"
         fix = f"choose another column with target=, or merge labels to at most {MAX_CLASSES:,} with several rows each"
         _refuse(f"column '{name}' has {found}: this looks like {looks}", fix)
 
@@ -189,10 +190,34 @@ def _close_call(best: TargetReading, second: TargetReading) -> str:
     )
 
 
-def _no_target(profiles: list[ColumnProfile]) -> str:
+def _no_target(profiles: list[ColumnProfile], sentence: Sentence, excluded: Container[str]) -> str:
+    """Says why no column can be the target: of the one that was meant, as far as its name tells."""
+    columns = [column for column in profiles if column.name not in excluded]
+    meant = [_why_not(column) for column in columns if _is_meant(column, sentence)]
+    bare = [_why_not(column) for column in columns if column.role in (Role.EMPTY, Role.CONSTANT)]
+    seen, fix = next(filter(None, (*meant, *bare)), (None, None))
     looks = "; ".join(f"'{column.name}' looks like {column.role}" for column in profiles[:12])
+    name_it = "name the column to predict with target='...'"
     return explain(
-        wrong=f"no column looks like a label ({looks})",
+        wrong=f"no column looks like a label: {seen}" if seen else f"no column looks like a label ({looks})",
         expected="a column with a few values that repeat",
-        fix="name the column to predict with target='...'",
+        fix=f"{fix}, or {name_it}" if fix else name_it,
     )
+
+
+def _is_meant(column: ColumnProfile, sentence: Sentence) -> bool:
+    words, mention = name_words(column.name), sentence.mention(column.name)
+    telling = bool({words[0], words[-1]} & (_TELLING_NAMES | _TYPICAL_NAMES)) if words else False
+    return column.role is not Role.TEXT and (telling or bool(mention.strength and not mention.as_input))
+
+
+def _why_not(column: ColumnProfile) -> tuple[str, str] | None:
+    """Returns what keeps a column from being learned, and what would help; None where it is its kind alone."""
+    if column.role is Role.EMPTY:
+        return f"column '{column.name}' is empty (every label is missing)", "fill in its labels"
+    if column.role is Role.CONSTANT:
+        value = shortened(column.values[0], limit=60)
+        return f"column '{column.name}' has one value only ('{value}')", "add rows of a second class"
+    if column.num_distinct == column.num_values > 0:
+        return f"every label in column '{column.name}' has a single row", "merge labels until they repeat"
+    return None

@@ -10,8 +10,8 @@ from autosft.base_models import BaseModel, at_hand, candidates, describe, locate
 from autosft.errors import BaseModelError, PlanError, explain
 from autosft.planning.plan import Arm
 from autosft.search.settings import Machine
-from autosft.search.space import FunctionSpace, Space
-from autosft.search.space_file import load_space, read_space
+from autosft.search.space import FunctionSpace, SearchSpace, Space
+from autosft.search.space_file import find_space, read_space
 from autosft.task import Input, Output
 from autosft.trainers import trainer_class, trainer_names
 
@@ -50,6 +50,9 @@ def draft_arms(
     shorts = [_short(base.id) for base, _ in bases]
     for name, found in able.items():
         chosen = _space(space, name, input, output, named=len(able) == 1)
+        if chosen is None:
+            chosen = SearchSpace(f"none for {name}", name, input, output, ())
+            reasons = (*reasons, f"{name} ships no search space for {input} to {output}: only its default is tried")
         chosen.check(found.Config)
         for base, folder in bases:
             default = asdict(found.default_config(base, num_rows))
@@ -96,16 +99,15 @@ def _base_models(
     return found, tuple(reasons)
 
 
-def _space(given: object, trainer: str, input: Input, output: Output, *, named: bool) -> Space:
-    if given is None:
-        return load_space(trainer, input, output)
-    chosen = FunctionSpace(given) if callable(given) else read_space(str(given))
+def _space(given: object, trainer: str, input: Input, output: Output, *, named: bool) -> Space | None:
+    """Returns the user's space, or the one that is shipped, or None."""
+    chosen = None if given is None else FunctionSpace(given) if callable(given) else read_space(str(given))
     if isinstance(chosen, FunctionSpace):
         if not named:
             wrong = "a search space that is a function, for several trainers"
             raise PlanError(explain(wrong=wrong, expected="one trainer", fix="pass trainer='transformers' too"))
         return chosen
-    return chosen if chosen.trainer == trainer else load_space(trainer, input, output)
+    return chosen if chosen is not None and chosen.trainer == trainer else find_space(trainer, input, output)
 
 
 def _short(model_id: str) -> str:

@@ -16,7 +16,8 @@ from autosft.budget import Budget, format_seconds
 from autosft.data.data import Data
 from autosft.data.finding import Finding, Severity
 from autosft.disk import writing
-from autosft.errors import PlanError, explain
+from autosft.errors import AutosftError, PlanError, explain
+from autosft.run_folder import as_json
 from autosft.search.settings import Machine
 from autosft.search.space import Space
 from autosft.search.space_file import space_from_json
@@ -197,6 +198,7 @@ class Plan:
 
         Raises:
             PlanError: It is of a newer format, or was edited into something unusable.
+            TaskError: Its metric function can no longer be imported.
         """
         if row.get("format") != FORMAT:
             wrong = f"the plan has format {row.get('format')!r}"
@@ -219,7 +221,7 @@ class Plan:
                 **{key: row[key] for key in ("refit", "scheduler", "sampler", "seed")},
             )
         except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, PlanError):
+            if isinstance(error, AutosftError):
                 raise
             wrong = f"the plan cannot be read ({type(error).__name__}: {error})"
             raise PlanError(
@@ -228,8 +230,9 @@ class Plan:
 
     def save(self, path: str | Path) -> None:
         """Writes the plan as JSON; raises RunFolderError where it cannot."""
+        text = json.dumps(as_json(self.to_json()), indent=2, ensure_ascii=False, allow_nan=False)
         with writing(Path(path)):
-            Path(path).write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            Path(path).write_text(text + "\n", encoding="utf-8")
 
     @staticmethod
     def load(path: str | Path) -> Plan:
@@ -300,7 +303,9 @@ _MARKS = {Severity.INFO: "-", Severity.WARNING: "!", Severity.ERROR: "x"}
 def _describe(arm: Arm) -> str:
     model = arm.base_model
     size = f"{model.num_parameters / 1e6:.0f}M parameters"
-    text = f"{arm.name}: {size}, licence {model.licence}, rows cut at {arm.max_length} tokens"
+    text = f"{arm.name}: {size}, licence {model.licence}"
+    if arm.max_length is not None:
+        text += f", rows cut at {arm.max_length} tokens"
     if arm.cost:
         share = "" if arm.fidelity >= 1 else f"; there is time for about {arm.fidelity:.0%} of it"
         text += f"; a full run takes {format_seconds(arm.cost.run_seconds)}{share}"

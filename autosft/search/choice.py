@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from autosft.intervals import paired_gain
+from autosft.intervals import SECONDS, paired_gain
 from autosft.search.trial import Trial
 from autosft.task import Task
 from autosft.tasks import kind as task_kind
@@ -61,7 +61,8 @@ def choose(task: Task, trials: Sequence[Trial], targets: NDArray[np.int64], outp
     """
     greater, kind = task.metric.greater_is_better, task_kind(task.kind)
     standing = []
-    for arm in {trial.arm: None for trial in trials}:
+    arms = list({trial.arm: None for trial in trials})
+    for arm in arms:
         own = [trial for trial in trials if trial.arm == arm]
         candidate, default = best(own, greater), best_default(own, greater)
         if candidate is None:
@@ -69,7 +70,9 @@ def choose(task: Task, trials: Sequence[Trial], targets: NDArray[np.int64], outp
         if default is not None and candidate.number != default.number:
             new, old = outputs(candidate), outputs(default)
             if new is not None and old is not None:
-                gain, interval = paired_gain(kind, task, targets, new, old, seed=seed)
+                # However many arms there are, the choice takes no longer than one interval.
+                seconds = SECONDS / len(arms)
+                gain, interval = paired_gain(kind, task, targets, new, old, seed=seed, seconds=seconds)
                 if gain <= (interval.high - interval.low) / (2 * _STANDARD_ERRORS):
                     candidate = default
         standing.append(candidate)

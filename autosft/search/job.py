@@ -67,7 +67,8 @@ class Ended:
     """How a job ended.
 
     Attributes:
-        fate: "complete", "stopped" by the scheduler, "failed" (this job alone), or "fatal" (the run must stop).
+        fate: "complete", "stopped" by the scheduler, "failed" (this job alone), or "fatal" (unless what
+            waits for it knows better, the run must stop).
         value: What the function returned, if complete; what it raised, if that was an error of autosft's own.
         message: Why it failed, in one sentence; the worker's last lines if fatal.
         seconds: Seconds by phase of the worker, with "start_up" (from submission to start) and "total".

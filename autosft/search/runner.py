@@ -11,6 +11,7 @@ import logging
 import os
 import queue
 import shutil
+import socket
 import threading
 import time
 import uuid
@@ -25,7 +26,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from ray.tune.search import Searcher
 
 from autosft.accounting import PHASES
-from autosft.errors import SearchFailed, explain
+from autosft.errors import AutosftError, PlanError, SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.search.job import Ended, Job, Report, execute
 from autosft.search.settings import Machine
@@ -45,6 +46,16 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false",
 }
+
+#: How often the driver looks whether Ray is still there, and how long it must be gone to be given up: a cluster's head
+#: may be out of reach for a moment.
+_LOOK_SECONDS, _LOST_SECONDS = 2.0, 5.0
+
+#: A job that no node could hold by then waits for something that will not come; clusters that grow need a while.
+_ROOM_SECONDS = 60.0
+
+#: Patience with a cluster that does not answer.
+_CONNECT_SECONDS = 10.0
 
 
 @dataclass
@@ -95,6 +106,10 @@ class Runner:
         self._name = uuid.uuid4().hex
         self._channel = _CHANNELS[self._name] = _Channel()
         self._cpus: dict[str, float] = {}
+        self._without_room: dict[str, Job] = {}
+        self._places: tuple[tuple[str, int], ...] = ()
+        self._looked = self._last_seen = time.monotonic()
+        self._is_lost = False
         self.cpu_seconds = dict.fromkeys((*PHASES, "start_up", "total"), 0.0)
         self._ready = threading.Event()
         self._found: Machine | None = None
@@ -107,6 +122,8 @@ class Runner:
     def __exit__(self, *exc: object) -> None:
         self._channel.closing = True
         self._channel.submitted.put(None)
+        if self._is_lost:
+            _let_go()
         # Tune returns at once when nothing runs; a job that still runs is ended with Ray.
         self._thread.join(timeout=10.0)
         _CHANNELS.pop(self._name, None)
@@ -116,6 +133,7 @@ class Runner:
         """Queues a job; further fields as in `Job`. Returns its id."""
         new = Job(uuid.uuid4().hex[:12], function, arguments, **job)
         self._cpus[new.id] = new.cpus
+        self._without_room[new.id] = new
         self._channel.submitted.put(new)
         return new.id
 
@@ -123,12 +141,20 @@ class Runner:
         """Returns the next thing that a job reported, or None after the timeout.
 
         Raises:
-            SearchFailed: Ray itself failed.
+            PlanError: The cluster cannot be reached.
+            SearchFailed: Ray itself failed or ended, or has no node that could hold a job.
         """
-        try:
-            event = self._channel.events.get(timeout=max(0.0, timeout_seconds))
-        except queue.Empty:
-            return None
+        until = time.monotonic() + timeout_seconds
+        event: Report | Ended | BaseException | None = None
+        while event is None:
+            left = max(0.0, until - time.monotonic())
+            with contextlib.suppress(queue.Empty):
+                event = self._channel.events.get(timeout=min(left, _LOOK_SECONDS))
+            self._look(event)
+            if event is None and left <= _LOOK_SECONDS:
+                return None
+        if isinstance(event, AutosftError):
+            raise event
         if isinstance(event, BaseException):
             wrong = f"Ray could not go on ({type(event).__name__}: {event})"
             raise SearchFailed(
@@ -136,23 +162,57 @@ class Runner:
             ) from event
         if isinstance(event, Ended):
             cpus = self._cpus.pop(event.job_id, 0.0)
+            self._without_room.pop(event.job_id, None)
             for name, seconds in event.seconds.items():
                 self.cpu_seconds[name] += cpus * seconds
         return event
+
+    def _look(self, event: object) -> None:
+        """Now and then makes sure that something can still come: a Ray that is gone says nothing, and would for ever.
+
+        Raises:
+            SearchFailed: Ray ended, or has no node that could hold a job.
+        """
+        now = time.monotonic()
+        # A worker may have died because Ray did; its trial must then not pass for one that failed.
+        died = isinstance(event, Ended) and event.fate == "failed"
+        if not self._places or isinstance(event, BaseException) or (now < self._looked + _LOOK_SECONDS and not died):
+            return
+        self._looked = now
+        if all(_answers(place) for place in self._places):
+            self._last_seen = time.monotonic()
+        elif died or now > self._last_seen + _LOST_SECONDS:
+            self._is_lost = True
+            wrong = "Ray ended while the run needed it (killed, or out of memory)"
+            fix = "`autosft resume FOLDER` goes on with the trials that ended, or start again if there is no folder yet"
+            raise SearchFailed(explain(wrong=wrong, expected="a running Ray", fix=fix))
+        else:
+            return
+        for job in list(self._without_room.values()):
+            if time.time() >= job.submitted_at + _ROOM_SECONDS:
+                del self._without_room[job.id]
+                _raise_without_room(job)
 
     def run(self, function: str, arguments: Mapping[str, Any], **job: Any) -> Ended:
         """Runs one job to its end, see `submit` and `result`."""
         return self.result(self.submit(function, arguments, **job))
 
     def result(self, job_id: str, *, interrupt: Interrupt | None = None, stop_file: Path | None = None) -> Ended:
-        """Waits for one job to end; what it and others report on the way is dropped.
-
-        Args:
-            interrupt: When the user asks for an early end, `stop_file` is made for the job to see.
+        """Waits for one job to end as `outcome` does, and raises what it raised.
 
         Raises:
             AutosftError: The job raised one.
             SearchFailed: The job failed otherwise.
+        """
+        ended = self.outcome(job_id, interrupt=interrupt, stop_file=stop_file)
+        raise_if_fatal(ended)
+        return ended
+
+    def outcome(self, job_id: str, *, interrupt: Interrupt | None = None, stop_file: Path | None = None) -> Ended:
+        """Waits for one job to end, whatever its fate; what it and others report on the way is dropped.
+
+        Args:
+            interrupt: When the user asks for an early end, `stop_file` is made for the job to see.
         """
         while True:
             # In slices, so that a signal's handler gets its turn.
@@ -160,7 +220,6 @@ class Runner:
             if interrupt is not None and interrupt.requested and stop_file is not None:
                 stop_file.touch()
             if isinstance(event, Ended) and event.job_id == job_id:
-                raise_if_fatal(event)
                 return event
 
     def _run(self) -> None:
@@ -168,8 +227,10 @@ class Runner:
             with _silence(self._verbose):
                 owned = self._start_ray()
                 try:
-                    self._ready.set()
-                    self._tune()
+                    with _mute(not owned or self._verbose):
+                        self._places = _places()
+                        self._ready.set()
+                        self._tune()
                 finally:
                     if owned:
                         ray.shutdown()
@@ -211,7 +272,11 @@ class Runner:
         else:
             options |= {"address": self._address}
         level = logging.INFO if self._verbose else logging.ERROR
-        ray.init(logging_level=level, configure_logging=self._verbose, **options)
+        options |= {"logging_level": level, "configure_logging": self._verbose}
+        if options["address"] == "local":
+            ray.init(**options)
+        else:
+            _connect(options)
         self._found = self._machine if self._machine is not None and "num_cpus" in options else _offered()
         return True
 
@@ -241,6 +306,58 @@ def _offered() -> Machine:
     """Returns the CPUs and GPUs that the running Ray has in all."""
     resources = ray.cluster_resources()
     return Machine(max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0)))
+
+
+def _connect(options: Mapping[str, Any]) -> None:
+    """Joins a cluster; raises PlanError where that cannot be."""
+    address = str(options["address"])
+    try:
+        # Ray itself tries for minutes, and then ends the process.
+        host, colon, port = address.rpartition("://")[2].rpartition(":")
+        if colon:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+        ray.init(**options)
+    except (Exception, SystemExit) as error:  # Of many kinds, all of them about the address or what answers there.
+        wrong = f"no Ray cluster could be joined at cluster={address!r} ({type(error).__name__}: {error})"
+        expected = "the address of a running cluster, as `ray start --head` prints it"
+        fix = "start the cluster, correct the address, or leave cluster= out to use this machine"
+        raise PlanError(explain(wrong=wrong, expected=expected, fix=fix)) from error
+
+
+def _places() -> tuple[tuple[str, int], ...]:
+    """Returns host and port of what this process cannot do without: the cluster's head, and Ray on its own node."""
+    context = ray.get_runtime_context()
+    head, _, port = context.gcs_address.rpartition(":")
+    own = [node for node in ray.nodes() if node["NodeID"] == context.get_node_id()]
+    return ((head.strip("[]"), int(port)), *((node["NodeManagerAddress"], node["NodeManagerPort"]) for node in own))
+
+
+def _answers(place: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(place, timeout=_LOOK_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _let_go() -> None:
+    """Leaves a Ray that is gone: its client would wait for it as the process exits, and after a minute kill that."""
+    # What Tune still asks for must not start another Ray.
+    ray._private.auto_init_hook.enable_auto_connect = False
+    leaving = threading.Thread(target=ray.shutdown, name="autosft-leave-ray", daemon=True)
+    leaving.start()
+    leaving.join(timeout=10.0)
+
+
+def _raise_without_room(job: Job) -> None:
+    """Raises SearchFailed where no node has in all what a job takes: it would wait for ever."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(node.get("CPU", 0) >= job.cpus and node.get("GPU", 0) >= job.gpus for node in nodes):
+        return
+    there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes) or "no node"
+    wrong = f"a job takes {job.cpus:g} CPUs and {job.gpus:g} GPUs, and no node of Ray has as many ({there})"
+    fix = "pass a larger max_concurrent or smaller gpus_per_trial, or add nodes to the cluster"
+    raise SearchFailed(explain(wrong=wrong, expected="a node that can hold it", fix=fix))
 
 
 def raise_if_fatal(ended: Ended) -> None:
@@ -399,3 +516,15 @@ def _silence(verbose: bool) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _mute(heard: bool) -> Iterator[None]:
+    """Keeps what Ray prints about workers that died off standard output, where it ignores `log_to_driver`."""
+    worker: Any = ray._private.worker
+    before = getattr(worker, "_worker_logs_enabled", True)
+    worker._worker_logs_enabled = before and heard
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before

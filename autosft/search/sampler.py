@@ -36,7 +36,7 @@ NUM_RANDOM_FIRST = 5
 # space of 24 configurations with one left, that one is missed in 2 of 10,000 cases.
 _NUM_DRAWS = 200
 
-State = Literal["complete", "stopped", "failed"]
+State = Literal["complete", "stopped", "failed", "interrupted"]
 Direction = Literal["maximize", "minimize"]
 
 
@@ -103,7 +103,8 @@ class Sampler:
     ) -> None:
         """Starts a study, or continues the one in the journal.
 
-        Trials that a crash left unfinished are told as failed, and may be proposed again; finished ones count.
+        Trials that a crash or the user left unfinished are told as failed, and may be proposed again; finished ones
+        count.
 
         Args:
             sampler: One of `SAMPLERS`.
@@ -204,8 +205,9 @@ class Sampler:
             elif state == "stopped":
                 self._study.tell(trial, state=TrialState.PRUNED)
             else:
-                # Sets it apart from a trial that merely never ended.
-                trial.set_user_attr("failed", True)
+                if state != "interrupted":
+                    # Sets it apart from a trial that merely never ended.
+                    trial.set_user_attr("failed", True)
                 self._study.tell(trial, state=TrialState.FAIL)
 
     def _ask_default(self, arm: str) -> Proposal:

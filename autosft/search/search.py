@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,6 +96,9 @@ class Search:
         self._running: dict[str, Trial] = {}
         self._micro_batch = {arm.name: arm.cost.micro_batch_size for arm in plan.arms if arm.cost}
         self._until: dict[str, float] = {}
+        self._overran: set[int] = set()
+        self._defects: dict[str, str] = {}
+        self._unsure: list[Trial] = []
         self._begun = 0
         self._pace = Pace(closing_seconds, refit_factor if plan.refit else 0.0)
         self._interrupt = interrupt
@@ -105,7 +108,8 @@ class Search:
 
         Raises:
             KeyboardInterrupt: The user asked for an end before any trial was complete.
-            SearchFailed: No trial is complete at the end.
+            SearchFailed: No trial is complete at the end, or what runs them failed.
+            AutosftError: A trial met something that the caller can change.
         """
         (self._folder / "trials").mkdir(parents=True, exist_ok=True)
         while not self._interrupt.requested:
@@ -116,6 +120,8 @@ class Search:
             self._hear(self._runner.wait(min(1.0, self._patience())))
         if self._interrupt.requested:
             self._end_early()
+        if self._leader is None and self._defects:
+            raise SearchFailed(_fatal([*self._defects.values()][-1]))
         if self._leader is None:
             raise _nothing_complete(self.trials)
         return self.trials
@@ -142,7 +148,8 @@ class Search:
             if self._leader is None:
                 # Without it there is no answer at all, so it gets what was kept for refit and proof.
                 until = max(until, self._clock.left)
-            if until + tolerance < 0:
+            if until + tolerance < 0 and not self._stop_file(trial).exists():
+                self._overran.add(trial.number)
                 self._stop_file(trial).touch()
             patience = min(patience, max(1.0, until + tolerance + 0.5))
         return patience
@@ -197,6 +204,8 @@ class Search:
         known, limit = self._known(arm), self._limit(arm)
         if self._plan.budget.num_trials is None and known >= MAX_TRIALS_PER_ARM:
             return False
+        if self._is_broken(arm):
+            return False
         if limit is None:
             return True
         # A default anneals to its end in what there is; later configurations must be as long as it was.
@@ -206,7 +215,14 @@ class Search:
         if self._leader or self._running or (self._begun and (self._clock.left or 0.0) <= 0):
             return False
         # Without any model so far, the cheapest arm begins whatever is left: its time limit cuts it to that.
-        return needed <= min(self._predict_seconds(other.name) for other in self._plan.arms)
+        others = [other.name for other in self._plan.arms if not self._is_broken(other)]
+        return needed <= min(map(self._predict_seconds, others))
+
+    def _is_broken(self, arm: Arm) -> bool:
+        """Whether an unexpected error came of an arm, and no model so far: its other trials would go the same way."""
+        return arm.name in self._defects and not any(
+            trial.arm == arm.name and trial.fate == "complete" for trial in self.trials
+        )
 
     def _arguments(self, arm: Arm, trial: Trial, limit: float | None) -> dict[str, Any]:
         return {
@@ -252,11 +268,26 @@ class Search:
             self._tracker.reported(trial, event.fidelity, event.score)
             return
         del self._running[event.job_id], self._until[event.job_id]
+        was_told = self._interrupt.requested or self._stop_file(trial).exists()
         self._stop_file(trial).unlink(missing_ok=True)
         if event.fate == "fatal":
-            self._log.append("fatal", trial=asdict(trial), message=event.message)
-            raise event.value if isinstance(event.value, BaseException) else SearchFailed(_fatal(event.message))
+            self._log.append("fatal", trial=trial.to_json(), message=event.message)
+            if isinstance(event.value, BaseException):
+                raise event.value
+            self._defects[trial.arm] = event.message
+            event = replace(event, fate="failed", message=event.message.partition("\n")[0])
+        elif event.fate == "failed" and was_told and trial.number not in self._overran:
+            self._cut_off(trial, event)
+            return
         self._end(trial, event)
+
+    def _cut_off(self, trial: Trial, event: Ended) -> None:
+        """Forgets a trial that the user interrupted, so that `resume` runs it again."""
+        trial = replace(trial, fate="interrupted", seconds=dict(event.seconds), message=event.message)
+        self._log.append("interrupted", trial=trial.to_json(), spent_seconds=self._clock.spent)
+        self._sampler.tell(trial.number, score=None, fidelity=trial.fidelity, state="interrupted")
+        shutil.rmtree(self.scratch(trial), ignore_errors=True)
+        self._tracker.note(f"trial {trial.number} was interrupted: {trial.arm}")
 
     def _end(self, trial: Trial, event: Ended) -> None:
         outcome = event.value or {}
@@ -266,12 +297,22 @@ class Search:
             if outcome["micro_batch_size"] is not None:
                 self._micro_batch[trial.arm] = outcome["micro_batch_size"]
         self.trials.append(trial)
-        self._log.append("ended", trial=trial.to_json(), spent_seconds=self._clock.spent)
-        reached = trial.reports[-1][0] if trial.reports else trial.fidelity
-        state: Any = event.fate
-        self._sampler.tell(trial.number, score=trial.score, fidelity=reached, state=state, reports=trial.reports[:-1])
+        self._unsure.append(trial)
+        # What a defect ended waits for a first model: without any, the run stops, and `resume` runs it again.
+        if self._leader is not None:
+            while self._unsure:
+                self._record(self._unsure.pop(0))
+        elif trial.arm not in self._defects:
+            self._record(self._unsure.pop())
         self._keep_best_models()
         self._tracker.ended(trial, best(self.trials, self.greater_is_better), self._clock.left)
+
+    def _record(self, trial: Trial) -> None:
+        """Makes a trial count for good."""
+        self._log.append("ended", trial=trial.to_json(), spent_seconds=self._clock.spent)
+        reached = trial.reports[-1][0] if trial.reports else trial.fidelity
+        state: Any = trial.fate
+        self._sampler.tell(trial.number, score=trial.score, fidelity=reached, state=state, reports=trial.reports[:-1])
 
     def _keep_best_models(self) -> None:
         numbers = {trial.number for trial in contenders(self.trials, self.greater_is_better)}

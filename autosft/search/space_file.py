@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.resources
 import math
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from autosft.errors import PlanError, explain
 from autosft.search.space import FACTS, FORMAT, FunctionSpace, Parameter, SearchSpace, Space
 from autosft.search.space_place import Keys, Place, complain, refuse
 from autosft.task import Input, Output
+from autosft.trainers import trainer_class, trainer_names
 
 _SPACE_KEYS = ("format", "name", "trainer", "input", "output", "parameters")
 _CONDITION_KEYS = ("type", "when", "only_if")
@@ -33,14 +37,35 @@ def load_space(trainer: str, input: str, output: str) -> SearchSpace:
     Raises:
         PlanError: None is shipped for these.
     """
-    folder = _shipped_folder()
-    wanted = f"{trainer}/{input}-{output}"
-    path = folder / f"{wanted}.yaml"
-    if not path.is_file():
-        shipped = sorted(found.relative_to(folder).with_suffix("").as_posix() for found in folder.glob("*/*.yaml"))
+    found = find_space(trainer, input, output)
+    if found is None:
+        folder, wanted = _shipped_folder(), f"{trainer}/{input}-{output}"
+        shipped = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml"))
         expected = "a shipped search space, or your own with space="
         refuse("search spaces", f"none is shipped for {wanted}", expected, wanted, shipped)
-    return read_space(path)
+    return found
+
+
+def find_space(trainer: str, input: str, output: str) -> SearchSpace | None:
+    """Reads the space that is shipped with this package, or as package data beside the module of a plugin's trainer.
+
+    Returns:
+        What `search_spaces/<trainer>/<input>-<output>.yaml` holds, or None where there is no such file.
+
+    Raises:
+        PlanError: The file says something that cannot be searched.
+    """
+    folder: Traversable = _shipped_folder()
+    if not (folder / trainer).is_dir() and trainer in trainer_names():
+        package = sys.modules[trainer_class(trainer).__module__].__package__
+        if not package:  # A module outside of any package has no data of its own.
+            return None
+        folder = importlib.resources.files(package) / "search_spaces"
+    file = folder / trainer / f"{input}-{output}.yaml"
+    if not file.is_file():
+        return None
+    with importlib.resources.as_file(file) as path:
+        return read_space(path)
 
 
 def read_space(path: str | Path) -> SearchSpace:

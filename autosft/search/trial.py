@@ -27,7 +27,8 @@ class Trial:
         fold: Fold that it was validated on; None for a refit on everything.
         seed: Of shuffling, dropout and head.
         is_default: Whether the configuration is the arm's untuned default.
-        fate: "complete", "stopped", "failed", or "running" while it has not ended.
+        fate: "complete", "stopped" or "failed"; "running" while it has not ended, "interrupted" where the user cut it
+            off, so that it counts for nothing and `resume` runs it again.
         score: The deciding metric on the validation rows, or None.
         interval: 95 % bootstrap interval of the score over the validation rows, or None.
         loss: The task kind's loss on the validation rows, or None.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from autosft.accounting import phase
 from autosft.base_models import BaseModel
 from autosft.data.data import Data, Rows
-from autosft.errors import SearchFailed
+from autosft.errors import TrialFailed
 from autosft.intervals import bootstrap
 from autosft.task import Task
 from autosft.tasks import kind as task_kind
@@ -29,6 +29,9 @@ ReportScore = Callable[..., None]
 
 #: Rows between two looks at the clock: enough for batches of similar length.
 _PREDICTED_AT_ONCE = 256
+
+#: What the interval of a trial's score may take: it comes after the time that the trial was given.
+_INTERVAL_SECONDS = 1.0
 
 #: Largest difference of a probability between a model in memory and the same one read back from disk.
 RELOAD_TOLERANCE = 1e-5
@@ -76,8 +79,7 @@ def train(
         are left in `scratch/outputs.npy`.
 
     Raises:
-        TrialFailed: This training alone cannot be done.
-        SearchFailed: The saved model does not predict what the one in memory does.
+        TrialFailed: This training alone cannot be done, or its saved model predicts otherwise than the one in memory.
     """
     kind = task_kind(task.kind)
     seen = _training_data(data, fold)
@@ -89,7 +91,7 @@ def train(
             outcome["score"] = kind.score(task, targets, outputs)
             outcome["loss"] = kind.loss(task, targets, outputs)
             if fidelity >= 1:
-                interval = bootstrap(kind, task, targets, outputs, seed=seed)
+                interval = bootstrap(kind, task, targets, outputs, seed=seed, seconds=_INTERVAL_SECONDS)
                 outcome["interval"] = (interval.low, interval.high)
                 np.save(scratch / "outputs.npy", outputs, allow_pickle=False)
         report(fidelity, outcome["score"], loss=outcome["loss"])
@@ -173,7 +175,7 @@ def _check_reload(subject: Trainer, model: FittedModel, rows: Rows, folder: Path
         sample = rows.table().slice(0, 64)
         difference = float(np.abs(subject.load(folder).predict(sample) - model.predict(sample)).max(initial=0.0))
     if not difference < RELOAD_TOLERANCE:
-        raise SearchFailed(
+        raise TrialFailed(
             f"the model read back from {folder} gives other predictions than the one in memory "
             f"(largest difference {difference:.2g}), so it is not shipped"
         )

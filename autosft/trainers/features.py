@@ -5,6 +5,7 @@ The cache holds no labels, so rows of every fold may share it.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import time
 import uuid
@@ -17,6 +18,7 @@ import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from autosft.errors import TrialFailed
 from autosft.inputs.text import TokenCache, batches_by_length, pad
 from autosft.trainers.base import Limits
 from autosft.trainers.encoder import PREDICT_BATCH_SIZE, device, pad_token_id, pool
@@ -46,6 +48,7 @@ class FeatureCache:
         self._values = np.zeros((len(tokens), self.size), np.float32)
         self._done = np.zeros(len(tokens), bool)
         self._read: set[str] = set()
+        self._batch_size = PREDICT_BATCH_SIZE
         self._refresh()
 
     def compute(
@@ -61,7 +64,8 @@ class FeatureCache:
             The rows whose features are there: all of them, unless the deadline came first.
 
         Raises:
-            TrialFailed: The stop file appeared; what was computed until then is kept.
+            TrialFailed: The stop file appeared, or not even one row fits in memory; what was computed until then is
+                kept.
         """
         with FileLock(str(self._folder / "lock")):
             self._refresh()
@@ -100,11 +104,28 @@ class FeatureCache:
         return len(sample) / (time.perf_counter() - started)
 
     def _encode(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Returns features, in batches of half the size, for good, where memory runs out."""
+        while True:
+            try:
+                return self._forward(rows)
+            except RuntimeError as error:
+                from autosft.trainers.loop import is_out_of_memory
+
+                if not is_out_of_memory(error):
+                    raise
+                if self._batch_size == 1:
+                    wrong = f"the encoder and one row of up to {self.tokens.max_length} tokens do not fit in memory"
+                    raise TrialFailed(wrong) from error
+            # Out here, where the error no longer holds what was computed.
+            self._batch_size //= 2
+            free_memory()
+
+    def _forward(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         where = device()
         self._encoder.to(where).eval()
         values = np.zeros((len(rows), self.size), np.float32)
         with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
-            for batch in batches_by_length(self.tokens.lengths[rows], PREDICT_BATCH_SIZE):
+            for batch in batches_by_length(self.tokens.lengths[rows], self._batch_size):
                 padded = {
                     key: value.to(where)
                     for key, value in pad([self.tokens[row] for row in rows[batch]], self._pad).items()
@@ -133,3 +154,10 @@ class FeatureCache:
             writer.write_table(table)
         unfinished.replace(path)
         self._read.add(path.name)
+
+
+def free_memory() -> None:
+    """Gives back what nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

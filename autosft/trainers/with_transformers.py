@@ -6,11 +6,10 @@ rungs, and what to do when memory runs out. That loop is imported where it train
 
 from __future__ import annotations
 
-import gc
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -36,6 +35,7 @@ from autosft.trainers.encoder import (
     quiet_transformers,
     weights_key,
 )
+from autosft.trainers.features import free_memory
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig, fit_head, set_linear
 
 if TYPE_CHECKING:
@@ -115,12 +115,19 @@ class TransformersTrainer(Trainer):
         while True:
             micro_batch_size = _dividing(config.batch_size, fits)
             torch.manual_seed(seed)
-            module = self._module(config, task, data, seed, limits)
             settings = self._settings(config, task, data, fidelity, seed, micro_batch_size, limits, started)
-            loop = Loop(module, tokens, pad_token_id(tokenizer), data, settings, report, rungs, folder, limits)
+            module = None
             try:
+                module = self._module(config, task, data, seed, limits, tokenizer)
+                loop = Loop(module, tokens, pad_token_id(tokenizer), data, settings, report, rungs, folder, limits)
                 share_trained = train(loop)
                 break
+            except ValueError as error:
+                # Transformers' words, where a decoder looks for a row's last token.
+                if "padding token" not in str(error):
+                    raise
+                wrong = "its tokenizer has no padding token, and the architecture's own head needs one for its batches"
+                raise TrialFailed(wrong) from error
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -139,7 +146,7 @@ class TransformersTrainer(Trainer):
         started = time.monotonic()
         tokenizer, tokens = self._tokens(data, limits)
         settings = self._settings(replace(config, head="mean"), task, data, 1.0, 0, config.batch_size, limits, started)
-        module = self._module(replace(config, head="mean"), task, data, 0, limits)
+        module = self._module(replace(config, head="mean"), task, data, 0, limits, tokenizer)
         setup = time.monotonic() - started
         micro = config.batch_size
         while True:
@@ -219,10 +226,14 @@ class TransformersTrainer(Trainer):
         )
 
     def _module(
-        self, config: TransformersConfig, task: Task, data: TrainingData, seed: int, limits: Limits
+        self, config: TransformersConfig, task: Task, data: TrainingData, seed: int, limits: Limits, tokenizer: Any
     ) -> PooledClassifier | ArchitectureClassifier:
         if config.head == "architecture":
-            return ArchitectureClassifier(_own_head(self.base_model_folder, config, task)).to(device())
+            model = cast(Any, _own_head(self.base_model_folder, config, task))
+            if tokenizer.pad_token_id is not None:
+                # A decoder's head reads a row's last token, which it tells from padding by the model's own setting.
+                model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+            return ArchitectureClassifier(model).to(device())
         probe = self._probe(task, data, seed, limits) if config.head == "mean-from-probe" else None
         with phase("load"):
             encoder = load_encoder(self.base_model_folder, **_dropout(self.base_model_folder, config.dropout))
@@ -299,9 +310,7 @@ def _dividing(batch_size: int, at_most: int) -> int:
 def _free(module: nn.Module | None) -> None:
     if module is not None:
         module.to("meta")
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    free_memory()
 
 
 def _ignore(fidelity: float, outputs: NDArray[np.float32]) -> None:

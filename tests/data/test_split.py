@@ -120,6 +120,39 @@ def test_groups_and_equal_texts_never_stand_on_both_sides(num):
     assert (result.plan.proof_rows > 0) == (num >= 2_000)
 
 
+def test_proof_rows_beside_a_given_validation_set_are_of_groups_that_are_not_in_it():
+    people = np.arange(6_000) // 10
+    # Every third person is in the validation set too, and one text ties a person who is not to one who is.
+    validation = table(200, person=np.repeat(np.arange(0, 600, 3), 1))
+    texts = [f"text number {at}" for at in range(6_000)]
+    texts[10] = texts[0]
+    train = table(6_000, person=people).set_column(0, "text", pa.array(texts))
+    result = parts(train, group="person", validation=validation)
+    name, proof = result.held_out
+    assert name == "proof"
+    assert result.plan.proof_rows == len(proof.rows) == pytest.approx(600, abs=60)
+    proved = set(proof.table.column("person").to_pylist())
+    assert not proved & set(validation.column("person").to_pylist())
+    assert 1 not in proved
+    assert not proved & set(result.search.table.column("person").to_pylist())
+    assert (result.search.folds == 0).sum() == validation.num_rows
+    assert "2,010 rows only train" in " ".join(result.plan.reasons)
+
+
+@pytest.mark.parametrize("group", [range(6_000), [0] * 6_000], ids=["all", "one group"])
+def test_no_proof_rows_where_every_group_is_in_the_given_validation_set(group):
+    train = table(6_000, person=list(group))
+    result = parts(train, group="person", validation=train)
+    assert result.held_out is None
+    assert len(result.search.rows) == 12_000
+
+
+def test_rows_without_a_group_may_prove_beside_a_given_validation_set():
+    nobody = pa.nulls(3_000, pa.string())
+    result = parts(table(3_000, person=nobody), group="person", validation=table(20, person=nobody[:20]))
+    assert result.plan.proof_rows == pytest.approx(450, abs=30)
+
+
 @pytest.mark.parametrize("share", [0.6, 0.95])
 @pytest.mark.parametrize("num", [400, 4_000])
 def test_a_group_with_most_of_the_rows_trains(num, share):

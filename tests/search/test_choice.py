@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from autosft import intervals
 from autosft.search.choice import best, best_default, choose, contenders
 from autosft.search.trial import Trial
 from autosft.task import Metric, Task
@@ -65,6 +67,26 @@ def test_each_arm_is_judged_by_its_own_default() -> None:
     """A better arm's tuned trial wins over another arm's default without being compared with it."""
     trials = [trial(0, 0.80, default=True), trial(1, 0.70, arm="b", default=True), trial(2, 0.81, arm="b")]
     assert winner(trials, {0: outputs(0.8), 1: outputs(0.7), 2: outputs(0.81)}) == 2
+
+
+def test_with_many_arms_and_a_slow_metric_the_choice_takes_no_longer_than_one_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+
+    def slow(targets: Any, predictions: Any) -> float:
+        nonlocal now
+        now += 0.01
+        return 1 - share_wrong(targets, predictions)
+
+    monkeypatch.setattr(intervals, "time", SimpleNamespace(monotonic=lambda: now))
+    trials = [
+        trial(number, 0.8 + 0.1 * (number % 2), arm=arm, default=number % 2 == 0)
+        for number, arm in enumerate(["a", "a", "b", "b", "c", "c"])
+    ]
+    found = {number: outputs(0.9 if number % 2 else 0.8) for number in range(6)}
+    assert winner(trials, found, Metric("slow", function=slow)) == 1
+    assert 2.0 < now < intervals.SECONDS + 0.3
 
 
 def test_outputs_that_a_crash_lost_leave_the_score_to_decide() -> None:

@@ -102,3 +102,20 @@ def test_a_ray_that_does_not_start_is_said_in_words(tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way of Tune's folder")
         with pytest.raises(SearchFailed, match="doctor"):
             runner.run(here(process), {})
+
+
+def test_a_job_that_no_node_could_ever_hold_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autosft.search.runner._ROOM_SECONDS", 1.0)
+    with Runner(scratch=tmp_path / "ray") as runner:
+        runner.machine()
+        started = time.monotonic()
+        with pytest.raises(SearchFailed, match=r"64 CPUs and 0 GPUs.*2 CPUs"):
+            runner.run(here(process), {}, cpus=64.0)
+        assert time.monotonic() - started < 15
+
+
+def test_a_job_that_only_waits_for_its_turn_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autosft.search.runner._ROOM_SECONDS", 1.0)
+    with Runner(scratch=tmp_path / "ray") as runner:
+        runner.submit(here(rest), {"seconds": 5.0}, cpus=2.0)
+        assert runner.run(here(process), {}, cpus=2.0).fate == "complete"

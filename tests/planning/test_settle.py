@@ -1,0 +1,85 @@
+"""The quote of a plan of which nothing was timed: it follows the length of the rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import autosft
+from autosft.data.data import Rows
+from autosft.inputs.text import MAX_TOKENS
+from autosft.planning.plan import Arm
+from autosft.planning.settle import _rough_cost
+from autosft.search.settings import Machine
+from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.testing.tiny_models import write_tiny_encoder
+from autosft.tracking.base import Tracker
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_encoder(tmp_path_factory.mktemp("model") / "tiny", words=["a"])
+
+
+@pytest.fixture(scope="module")
+def arm(model: Path) -> Arm:
+    rows = [{"text": text, "label": LABELS[target]} for text, target in zip(*tiny_texts(60), strict=True)]
+    planned = autosft.plan(
+        "sort", rows, models=str(model), trainer="transformers", timing=False, budget="3 trials", tracker=Tracker()
+    )
+    return planned.arms[0]
+
+
+def seconds(arm: Arm, folder: Path, **columns: list[object]) -> float:
+    """Predicted seconds of a full run over rows of these columns."""
+    path = folder / "rows.arrow"
+    table = pa.table(columns)
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table)
+    return _rough_cost(arm, Rows(path), num_validation=0, machine=Machine(2)).run_seconds
+
+
+def context(arm: Arm, tokens: int) -> Arm:
+    return replace(arm, base_model=replace(arm.base_model, context_tokens=tokens))
+
+
+def test_longer_rows_cost_more_up_to_where_they_are_cut(arm: Arm, tmp_path: Path) -> None:
+    arm = context(arm, 128)
+    short = seconds(arm, tmp_path, text=["word " * 8] * 50)
+    long = seconds(arm, tmp_path, text=["word " * 80] * 50)
+    assert long / short == pytest.approx((2 + 100) / (2 + 10))
+    cut = seconds(arm, tmp_path, text=["word " * 8000] * 50)
+    assert cut / short == pytest.approx(128 / (2 + 10))
+    assert seconds(context(arm, 8192), tmp_path, text=["word " * 8000] * 50) / cut == pytest.approx(MAX_TOKENS / 128)
+
+
+@pytest.mark.parametrize("text", ["銀行卡丢失了怎么办", "カードを紛失しました", "카드를분실했어요"])
+def test_a_character_of_chinese_japanese_or_korean_is_a_token(arm: Arm, tmp_path: Path, text: str) -> None:
+    latin = seconds(arm, tmp_path, text=["abcd" * len(text)] * 20)
+    assert seconds(arm, tmp_path, text=[text] * 20) == pytest.approx(latin)
+
+
+def test_rows_without_text_are_taken_as_full_length(arm: Arm, tmp_path: Path) -> None:
+    full = seconds(arm, tmp_path, text=["word " * 8000] * 20)
+    assert seconds(arm, tmp_path, pixels=[0] * 20) == pytest.approx(full)
+
+
+def test_the_quote_of_a_plan_follows_the_rows(model: Path) -> None:
+    def quoted(times: int) -> float:
+        texts, targets = tiny_texts(60)
+        rows = [
+            {"text": " ".join([text] * times), "label": LABELS[target]}
+            for text, target in zip(texts, targets, strict=True)
+        ]
+        made = autosft.plan(
+            "sort", rows, models=str(model), trainer="transformers", timing=False, budget="3 trials", tracker=Tracker()
+        )
+        assert "None tokens" not in str(made) and "cut at" not in str(made)
+        [arm] = made.arms
+        assert arm.cost is not None
+        return arm.cost.run_seconds
+
+    assert quoted(4) > 2 * quoted(1)

@@ -1,0 +1,157 @@
+"""What the search makes of trials that end in ways nobody planned, with a runner that only plays their ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autosft
+from autosft.budget import Budget, Clock
+from autosft.errors import BaseModelError, SearchFailed
+from autosft.interrupt import Interrupt
+from autosft.planning.plan import Plan
+from autosft.search.job import Ended
+from autosft.search.search import Search
+from autosft.search.trial import Trial, TrialLog
+from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.tracking.base import Tracker
+
+BROKEN = "AttributeError('no such layer')\n  File trainer.py, line 7"
+
+
+class Played:
+    """Ends every job at once, as `play(trainer, how many were before it)` says."""
+
+    def __init__(self, play: Callable[[str, int], Ended]) -> None:
+        self.play = play
+        self.waiting: list[Ended] = []
+        self.begun = 0
+
+    def submit(self, function: str, arguments: dict[str, Any], **job: Any) -> str:
+        job_id = f"job {self.begun}"
+        ended = self.play(arguments["trainer"], self.begun)
+        self.begun += 1
+        self.waiting.append(Ended(job_id, ended.fate, ended.value, ended.message))
+        return job_id
+
+    def wait(self, timeout_seconds: float) -> Ended | None:
+        return self.waiting.pop(0)
+
+
+def complete(score: float = 0.5) -> Ended:
+    value = {"score": score, "loss": 1.0, "interval": (0.4, 0.6), "fidelity": 1.0, "micro_batch_size": None}
+    return Ended("", "complete", value)
+
+
+def broken(message: str = BROKEN) -> Ended:
+    return Ended("", "fatal", message=message)
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_model: Path) -> Plan:
+    texts, targets = tiny_texts(60)
+    rows = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
+    return autosft.plan(
+        "Route each message", rows, models=str(tiny_model), budget="5 trials", max_concurrent=1, timing=False,
+        tracker=Tracker(),
+    )  # fmt: skip
+
+
+def search(
+    plan: Plan,
+    folder: Path,
+    play: Callable[[str, int], Ended] | Played,
+    interrupt: Interrupt | None = None,
+    **other: Any,
+) -> Search:
+    options: dict[str, Any] = {
+        "clock": Clock(),
+        "closing_seconds": 0.0,
+        "refit_factor": 0.0,
+        "interrupt": interrupt or Interrupt(),
+        "earlier": TrialLog(folder / "trials.jsonl").trials(),
+        **other,
+    }
+    runner = play if isinstance(play, Played) else Played(play)
+    return Search(plan, runner, folder=folder, cache=folder / "cache", tracker=Tracker(), **options)
+
+
+def events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+
+
+def test_a_later_trial_that_breaks_is_a_failed_one_with_its_last_lines_in_the_log(plan: Plan, tmp_path: Path) -> None:
+    trials = search(plan, tmp_path, lambda arm, number: broken() if number == 3 else complete()).run()
+    assert [trial.fate for trial in trials] == ["complete", "complete", "complete", "failed", "complete"]
+    assert trials[3].message == "AttributeError('no such layer')"
+    assert [event["message"] for event in events(tmp_path) if event["event"] == "fatal"] == [BROKEN]
+    assert TrialLog(tmp_path / "trials.jsonl").trials() == trials
+
+
+def test_an_arm_that_breaks_leaves_the_search_to_the_others(plan: Plan, tmp_path: Path) -> None:
+    first = plan.arms[0].trainer
+    trials = search(plan, tmp_path, lambda arm, number: broken() if arm == first else complete()).run()
+    assert [trial.fate for trial in trials] == ["failed"] + ["complete"] * 4, "it is not tried again"
+    assert TrialLog(tmp_path / "trials.jsonl").trials() == trials
+
+
+def test_where_every_arm_breaks_the_run_stops_and_resume_tries_all_of_them_again(plan: Plan, tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    def play(arm: str, number: int) -> Ended:
+        begun.append(arm)
+        return broken()
+
+    with pytest.raises(SearchFailed, match=r"trainer\.py, line 7"):
+        search(plan, tmp_path, play).run()
+    assert begun == [arm.trainer for arm in plan.arms]
+    trials = search(plan, tmp_path, lambda arm, number: complete()).run()
+    assert [trial.is_default for trial in trials] == [True, True, False, False, False]
+
+
+def test_what_the_caller_must_change_stops_the_run_even_late(plan: Plan, tmp_path: Path) -> None:
+    error = BaseModelError("the folder is gone")
+    with pytest.raises(BaseModelError, match="gone"):
+        search(plan, tmp_path, lambda arm, number: Ended("", "fatal", error) if number == 2 else complete()).run()
+
+
+def cut_short(interrupt: Interrupt, number: int) -> Callable[[str, int], Ended]:
+    def play(arm: str, at: int) -> Ended:
+        if at != number:
+            return complete()
+        interrupt.requested = True
+        return Ended("", "failed", message="the search was stopped before this trial ended")
+
+    return play
+
+
+def test_a_default_that_the_user_cut_off_counts_for_nothing_and_runs_again(plan: Plan, tmp_path: Path) -> None:
+    interrupt = Interrupt()
+    [done] = search(plan, tmp_path, cut_short(interrupt, 1), interrupt).run()
+    assert [event["event"] for event in events(tmp_path)] == ["started", "ended", "started", "interrupted"]
+    cut = Trial.from_json(events(tmp_path)[-1]["trial"])
+    assert (cut.fate, cut.is_default) == ("interrupted", True)
+
+    trials = search(plan, tmp_path, lambda arm, number: complete()).run()
+    assert trials[0] == done and len(trials) == 5
+    assert (trials[1].arm, trials[1].config, trials[1].is_default) == (cut.arm, cut.config, True)
+
+
+def test_a_trial_that_was_told_to_stop_for_its_time_stays_failed(plan: Plan, tmp_path: Path) -> None:
+    clock = Clock().limited(600.0)
+
+    class Slow(Played):
+        def wait(self, timeout_seconds: float) -> Ended | None:
+            if self.waiting[0].fate == "failed" and not (tmp_path / "trials" / "0001.stop").exists():
+                clock._started -= 300.0
+                return None
+            return super().wait(timeout_seconds)
+
+    stopped = Ended("", "failed", message="stopped")
+    runner = Slow(lambda arm, number: stopped if number == 1 else complete())
+    trials = search(plan.with_budget(Budget(600.0, 2)), tmp_path, runner, clock=clock).run()
+    assert [trial.fate for trial in trials] == ["complete", "failed"]

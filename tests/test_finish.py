@@ -1,0 +1,119 @@
+"""What a finished run leaves: a card that says only what is known, JSON that any parser reads, a result to look at."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import autosft
+from autosft.accounting import PHASES
+from autosft.finish import finish
+from autosft.intervals import Interval
+from autosft.planning.plan import Plan
+from autosft.proof import Proof, Score
+from autosft.refit import Refit
+from autosft.run_folder import RunFolder
+from autosft.search.trial import Trial, TrialLog
+from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.tracking.base import Tracker
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_model: Path) -> Plan:
+    """A plan of which nothing was timed."""
+    rows = [{"text": text, "label": LABELS[target]} for text, target in zip(*tiny_texts(120), strict=True)]
+    return autosft.plan("sort messages", rows, models=str(tiny_model), timing=False, tracker=Tracker())
+
+
+def finished(folder: Path, plan: Plan, score: float = 0.75) -> RunFolder:
+    """Finishes a run of one trial whose every score is `score`."""
+    run = RunFolder.create(folder / "run")
+    run.write(run.plan, plan.to_json())
+    arm = plan.arms[0]
+    trial = Trial(0, arm.name, dict(arm.default), 1.0, 0, 0, True, "complete", score, (score, score))
+    TrialLog(run.trials).append("ended", trial=trial.to_json())
+    (folder / "weights").mkdir()
+    proven = Score(score, Interval(score, score), 30)
+    gain = score - score
+    proof = Proof("proof", False, proven, proven, gain, Interval(gain, gain), None, 30)  # type: ignore[arg-type]
+    seconds = dict.fromkeys(("wall", "workers", "driver", *PHASES, "start_up", "idle"), 1.0)
+    finish(
+        run, plan, [trial], winner=trial, default=trial, refit=Refit(None, "no time"),
+        proof=proof, model=folder / "weights", seconds=seconds, interrupted=False,
+    )  # fmt: skip
+    return run
+
+
+def card(run: RunFolder) -> str:
+    return (run.model / "README.md").read_text()
+
+
+def strict(file: Path) -> dict[str, object]:
+    def refuse(word: str) -> None:
+        raise ValueError(f"{file} holds {word}, which is not JSON")
+
+    content: dict[str, object] = json.loads(file.read_text(), parse_constant=refuse)
+    return content
+
+
+def test_the_card_says_where_rows_are_cut_if_that_is_known(plan: Plan, tmp_path: Path) -> None:
+    untimed = card(finished(tmp_path, plan))
+    assert "None" not in untimed and "cut at" not in untimed and plan.data.fingerprint in untimed
+    (tmp_path / "timed").mkdir()
+    arms = tuple(replace(arm, max_length=24) for arm in plan.arms)
+    assert "cut at 24 tokens" in card(finished(tmp_path / "timed", replace(plan, arms=arms)))
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_metric_that_is_not_defined_is_null_and_can_be_shown(plan: Plan, tmp_path: Path, score: float) -> None:
+    run = finished(tmp_path, plan, score)
+    summary = strict(run.result)
+    assert summary["test"]["score"] is None and summary["test"]["interval"] == [None, None]  # type: ignore[index]
+    assert summary["gain_over_default"]["proven"] is False  # type: ignore[index]
+    result = autosft.Result.load(run.path)
+    assert "nan" in str(result)
+    # Also where a configuration won over the default, the gain is printed.
+    tuned = {**result.summary, "best": {**result.summary["best"], "is_default": False}}
+    assert "not better" in str(replace(result, summary=tuned))
+
+
+def test_a_plan_with_a_number_that_json_lacks_is_still_json(plan: Plan, tmp_path: Path) -> None:
+    replace(plan, quote=replace(plan.quote, gpu_hours=math.inf)).save(tmp_path / "plan.json")
+    assert strict(tmp_path / "plan.json")["quote"]["gpu_hours"] is None  # type: ignore[index]
+
+
+@pytest.fixture
+def with_own_metric(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A finished run whose metric function stands in a module that is gone since."""
+    (tmp_path / "passing_module.py").write_text("def mine(targets, predictions):\n    return 0.5\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import passing_module  # type: ignore[import-not-found]
+
+    metric = autosft.Metric("mine", function=passing_module.mine)
+    run = finished(tmp_path, replace(plan, task=replace(plan.task, metric=metric)))
+    (tmp_path / "passing_module.py").unlink()
+    monkeypatch.delitem(sys.modules, "passing_module")
+    return run
+
+
+def test_a_result_is_read_where_its_metric_function_is_gone(with_own_metric: RunFolder) -> None:
+    result = autosft.Result.load(with_own_metric.path)
+    assert "mine 0.7500" in str(result)
+    assert len(result.leaderboard) == 1
+    assert json.loads(json.dumps(result.plan.to_json())) == json.loads(with_own_metric.plan.read_text())
+    function = result.plan.task.metric.function
+    assert function is not None
+    with pytest.raises(autosft.TaskError, match="passing_module:mine can no longer be imported"):
+        function([], [])
+
+
+def test_it_is_not_resumed_and_stays_finished(with_own_metric: RunFolder) -> None:
+    assert autosft.resume(with_own_metric.path).summary["metric"] == "mine"
+    with pytest.raises(autosft.TaskError, match="passing_module:mine can no longer be imported"):
+        autosft.resume(with_own_metric.path, budget="+1 trials", tracker=Tracker())
+    assert with_own_metric.result.exists()

@@ -1,0 +1,107 @@
+"""What cannot be done is left out with its reason, as long as something else can: timing an arm, the refit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import autosft
+from autosft.api import _timed
+from autosft.budget import Clock
+from autosft.errors import BaseModelError, SearchFailed
+from autosft.interrupt import Interrupt
+from autosft.planning.plan import Plan
+from autosft.refit import Refit, refit
+from autosft.search import job, work
+from autosft.search.job import Ended, Job, execute
+from autosft.search.trial import Trial
+from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.tracking.base import Tracker
+from autosft.trainers.base import Cost
+
+COST = Cost(1.0, 2.0, 100.0, None, 32, 0.0)
+
+
+class Answering:
+    """A runner whose every job ends as `answer(arguments)` says."""
+
+    def __init__(self, answer: Callable[[Mapping[str, Any]], Ended]) -> None:
+        self.answer = answer
+
+    def submit(self, function: str, arguments: Mapping[str, Any], **job: Any) -> str:
+        self.ended = self.answer(arguments)
+        return ""
+
+    def outcome(self, job_id: str, **waited: Any) -> Ended:
+        return self.ended
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_model: Path) -> Plan:
+    texts, targets = tiny_texts(60)
+    rows = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
+    options = {"models": str(tiny_model), "budget": "2 trials", "timing": False, "tracker": Tracker()}
+    return autosft.plan("Route each message", rows, **options)
+
+
+def timed(plan: Plan, answer: Callable[[Mapping[str, Any]], Ended]) -> Any:
+    runner: Any = Answering(answer)
+    prepared: Any = SimpleNamespace(task=plan.task, data=plan.data)
+    return _timed(plan.arms, prepared, runner, plan.resources, Clock())
+
+
+@pytest.mark.parametrize("fate", ["failed", "fatal"])
+def test_an_arm_that_cannot_be_timed_is_left_out(plan: Plan, fate: str) -> None:
+    bad, good = plan.arms
+
+    def answer(arguments: Mapping[str, Any]) -> Ended:
+        if arguments["trainer"] == bad.trainer:
+            return Ended("", fate, message="KeyError('head')\n  its place")
+        return Ended("", "complete", COST)
+
+    arms, [reason] = timed(plan, answer)
+    assert [(arm.name, arm.cost) for arm in arms] == [(good.name, COST)]
+    assert reason == f"{bad.name} is left out: it could not be timed (KeyError('head'))"
+
+
+def test_where_no_arm_can_be_timed_the_last_lines_are_shown(plan: Plan) -> None:
+    with pytest.raises(SearchFailed, match="its place"):
+        timed(plan, lambda arguments: Ended("", "fatal", message="KeyError('head')\n  its place"))
+
+
+def test_what_the_caller_must_change_stops_the_timing(plan: Plan) -> None:
+    with pytest.raises(BaseModelError, match="damaged"):
+        timed(plan, lambda arguments: Ended("", "fatal", BaseModelError("the weights are damaged")))
+
+
+def refitted(plan: Plan, folder: Path, answer: Callable[[Mapping[str, Any]], Ended]) -> Refit:
+    arm = plan.arms[0]
+    winner = Trial(0, arm.name, arm.default, 1.0, 0, 0, True, "complete", 0.9)
+    runner: Any = Answering(answer)
+    options = {"folder": folder / "refit", "cache": folder / "cache", "seconds_left": None, "interrupt": Interrupt()}
+    return refit(plan, winner, runner, **options)
+
+
+def test_a_refit_that_does_not_read_back_alike_is_not_shipped(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "RELOAD_TOLERANCE", -1.0)
+    monkeypatch.setattr(job, "_prepare", lambda job: None)
+    sent: list[Any] = []
+
+    def here(arguments: Mapping[str, Any]) -> Ended:
+        execute(Job("refit", "autosft.search.work:train", arguments), sent.append)
+        return sent[-1]
+
+    done = refitted(plan, tmp_path, here)
+    assert done.model is None
+    assert "gives other predictions" in done.reason and "the model of the search is shipped" in done.reason
+
+
+def test_a_refit_that_breaks_leaves_the_model_of_the_search(plan: Plan, tmp_path: Path) -> None:
+    done = refitted(plan, tmp_path, lambda arguments: Ended("", "fatal", message="KeyError('head')\n  its place"))
+    assert done == Refit(None, "the refit failed (KeyError('head')); the model of the search is shipped")

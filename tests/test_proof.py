@@ -1,0 +1,226 @@
+"""The proof within its time: folds and passes that hang, are interrupted or cut short, and a metric that is slow."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import autosft
+from autosft import intervals, proof
+from autosft.errors import SearchFailed
+from autosft.interrupt import Interrupt
+from autosft.planning.plan import Plan
+from autosft.proof import Proof, prove
+from autosft.search.job import Ended
+from autosft.search.runner import Runner
+from autosft.search.trial import Trial
+from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.tracking.base import Tracker
+
+NUM_ROWS, NUM_TEST_ROWS = 150, 60
+
+#: The clock that intervals look at where a test asks for it.
+CLOCK = SimpleNamespace(now=0.0, monotonic=lambda: CLOCK.now)
+
+
+def slowly(targets: list[str], predictions: list[str]) -> float:
+    """A user's metric that takes its time."""
+    CLOCK.now += 0.02
+    return float(np.mean([target == found for target, found in zip(targets, predictions, strict=True)]))
+
+
+def hang(report: Callable[..., None], **arguments: Any) -> None:
+    """A job that hears nothing."""
+    time.sleep(600)
+
+
+def rows(num: int, seed: int = 0) -> list[dict[str, str]]:
+    texts, targets = tiny_texts(num, seed=seed)
+    return [{"text": text, "label": LABELS[target]} for text, target in zip(texts, targets, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def make_plan(tiny_model: Path) -> Callable[..., Plan]:
+    def make(**changed: Any) -> Plan:
+        asked: dict[str, Any] = {"budget": "60s", "trainer": "frozen_head", "models": str(tiny_model), **changed}
+        return autosft.plan("sort messages by topic", rows(NUM_ROWS), timing=False, tracker=Tracker(), **asked)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def plan(make_plan: Callable[..., Plan]) -> Plan:
+    return make_plan()
+
+
+class FakeRunner:
+    """Ends each job at once, as it is told to, and remembers what it was asked."""
+
+    def __init__(self, plan: Plan, *, fate: str = "complete", share: float = 1.0, at: Callable[[], None] | None = None):
+        self.plan, self.fate, self.share, self.at = plan, fate, share, at
+        self.jobs: list[dict[str, Any]] = []
+        self.waited: list[dict[str, Any]] = []
+
+    def submit(self, function: str, arguments: dict[str, Any], **job: Any) -> str:
+        self.jobs.append({"function": function, **arguments, **job})
+        return str(len(self.jobs))
+
+    def result(self, job_id: str, **waited: Any) -> Ended:
+        self.waited.append(waited)
+        asked = self.jobs[-1]
+        if self.at is not None:
+            self.at()
+        if asked["function"].endswith("predict"):
+            seen = len(asked["rows"])
+            return Ended(job_id, "complete", (np.arange(seen), {name: guess(seen) for name in asked["models"]}))
+        if self.fate == "complete":
+            np.save(asked["scratch"] / "outputs.npy", guess(len(self.plan.data.training(asked["fold"])[1] or ())))
+        return Ended(job_id, self.fate, {"fidelity": self.share * asked["fidelity"]}, "it did not end")
+
+    def run(self, function: str, arguments: dict[str, Any], **job: Any) -> Ended:
+        return self.result(self.submit(function, arguments, **job))
+
+
+def guess(num_rows: int) -> Any:
+    return np.random.default_rng(num_rows).dirichlet(np.ones(len(LABELS)), size=num_rows).astype(np.float32)
+
+
+def proven(plan: Plan, runner: Any, folder: Path, *, seconds_left: float | None, interrupt: Any = None) -> Proof:
+    """Proves a winner and a default that took 0.4 and 0.1 seconds."""
+    trials = [
+        Trial(number, plan.arms[0].name, dict(plan.arms[0].default), 1.0, 0, 0, number == 0, "complete", 0.5,
+              seconds={"total": seconds})
+        for number, seconds in enumerate([0.1, 0.4])
+    ]  # fmt: skip
+    validation = plan.data.training(0)[1]
+    assert validation is not None
+    folders = {trial.number: folder / f"{trial.number:04d}" for trial in trials}
+    for number, place in folders.items():
+        place.mkdir(parents=True)
+        np.save(place / "outputs.npy", np.roll(guess(len(validation)), number, axis=0))
+    return prove(
+        plan, trials[1], trials[0], runner, shipped_model=folder / "refit" / "model", trial_folders=folders,
+        folder=folder / "folds", cache=folder / "cache", seconds_left=seconds_left, interrupt=interrupt or Interrupt(),
+    )  # fmt: skip
+
+
+def test_folds_share_the_time_that_they_may_take_by_what_their_trials_took(plan: Plan, tmp_path: Path) -> None:
+    runner, interrupt = FakeRunner(plan), Interrupt()
+    found = proven(plan, runner, tmp_path, seconds_left=None, interrupt=interrupt)
+    assert found.shipped.num_rows == NUM_ROWS
+    others = plan.data.num_folds - 1
+    assert len(runner.jobs) == 2 * others > 2
+    limits = [job["limits"].time_limit_seconds for job in runner.jobs]
+    allowed = 0.15 * 60 * 2
+    assert limits[0] == pytest.approx(0.8 * allowed / others, rel=0.1)
+    assert limits[-1] > limits[0], "what others leave is used"
+    for job, waited in zip(runner.jobs, runner.waited, strict=True):
+        assert waited == {"interrupt": interrupt, "stop_file": job["stop_file"]}
+        assert job["limits"].stop_file == job["stop_file"]
+        assert job["limits"].time_limit_seconds < job["kill_after_seconds"] <= allowed + 6
+        assert job["scratch"] not in job["stop_file"].parents, "a training empties its folder"
+        assert job["stop_file"].parent.is_dir()
+
+
+def test_folds_are_left_out_where_the_intervals_need_what_is_left(
+    make_plan: Callable[..., Plan], plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intervals, "time", CLOCK)
+    quick, slow = FakeRunner(plan), FakeRunner(plan)
+    assert proven(plan, quick, tmp_path / "quick", seconds_left=8.0).shipped.num_rows == NUM_ROWS
+    proven(make_plan(metric=slowly), slow, tmp_path / "slow", seconds_left=8.0)
+    assert quick.jobs and not slow.jobs
+
+
+@pytest.mark.parametrize("how", [{"fate": "failed"}, {"share": 0.5}])
+def test_where_a_fold_is_not_whole_in_time_the_one_of_the_search_stands(
+    plan: Plan, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    runner = FakeRunner(plan, **how)
+    found = proven(plan, runner, tmp_path, seconds_left=None)
+    assert len(runner.jobs) == 1
+    assert 0 < found.shipped.num_rows < NUM_ROWS
+
+
+def test_a_slow_metric_takes_its_time_from_the_pass(
+    make_plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intervals, "time", CLOCK)
+    given = {}
+    for name, metric in (("quick", "accuracy"), ("slow", slowly)):
+        made = make_plan(metric=metric, test=rows(NUM_TEST_ROWS, seed=1))
+        runner, before = FakeRunner(made), CLOCK.now
+        proven(made, runner, tmp_path / name, seconds_left=30.0)
+        [job] = runner.jobs
+        given[name] = job["seconds"]
+        assert job["seconds"] + CLOCK.now - before < 30.0, "the resamples of all intervals would take 2 minutes"
+        assert job["kill_after_seconds"] > job["seconds"] + 300, "loading models knows no clock"
+    assert given == {"quick": pytest.approx(28.0), "slow": pytest.approx(28.0 - 9.0)}
+
+
+@pytest.mark.parametrize(("seconds_left", "seconds"), [(-1.0, 5.0), (None, None)])
+def test_a_pass_has_an_end_where_there_is_a_time_budget(
+    make_plan: Callable[..., Plan], tmp_path: Path, seconds_left: float | None, seconds: float | None
+) -> None:
+    made = make_plan(test=rows(NUM_TEST_ROWS, seed=1))
+    runner = FakeRunner(made)
+    proven(made, runner, tmp_path, seconds_left=seconds_left)
+    [job] = runner.jobs
+    assert job["seconds"] == seconds
+    assert (job["kill_after_seconds"] is None) == (seconds is None)
+
+
+class HangingRunner(Runner):
+    """A real runner, in which jobs of one function hang."""
+
+    hanging = ""
+
+    def submit(self, function: str, arguments: Any, **job: Any) -> str:
+        return super().submit("test_proof:hang" if function.endswith(self.hanging) else function, arguments, **job)
+
+
+@pytest.mark.parametrize("ended_by", ["the user", "the clock"])
+@pytest.mark.usefixtures("ray_session")
+def test_a_fold_that_hangs_is_ended(plan: Plan, tmp_path: Path, ended_by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt = Interrupt()
+    if ended_by == "the user":
+        threading.Timer(3.0, lambda: setattr(interrupt, "requested", True)).start()
+        monkeypatch.setattr(proof, "_FOLDS_SLACK", 100.0)
+    else:
+        monkeypatch.setattr(proof, "_FOLDS_SLACK", 0.1)
+        monkeypatch.setattr(proof, "_FOLD_OVERRUN_SECONDS", 1.0)
+    monkeypatch.setattr(HangingRunner, "hanging", ":train")
+    with HangingRunner(scratch=tmp_path / "ray") as runner:
+        runner.machine()
+        started = time.monotonic()
+        found = proven(plan, runner, tmp_path, seconds_left=None, interrupt=interrupt)
+        assert time.monotonic() - started < 30
+    assert 0 < found.shipped.num_rows < NUM_ROWS
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_pass_that_hangs_is_ended_and_resume_makes_it_again(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HangingRunner, "hanging", ":predict")
+    monkeypatch.setattr(proof, "_PASS_OVERRUN_SECONDS", -1000.0)
+    monkeypatch.setattr(proof, "_SHORTEST_PASS_SECONDS", 1001.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("autosft.search.runner.Runner", HangingRunner)
+        with pytest.raises(SearchFailed, match=r"(?s)did not end within 1 s.*autosft resume"):
+            autosft.fit(
+                "sort messages by topic", rows(NUM_ROWS), test=rows(NUM_TEST_ROWS, seed=1), models=str(tiny_model),
+                trainer="frozen_head", budget=autosft.Budget(seconds=300, num_trials=1, refit=False),
+                folder=tmp_path / "run", tracker=Tracker(),
+            )  # fmt: skip
+    monkeypatch.undo()
+    result = autosft.resume(tmp_path / "run", tracker=Tracker())
+    assert result.summary["test"]["num_rows"] == NUM_TEST_ROWS
+    assert result.summary["num_trials"] == 1
