@@ -14,6 +14,7 @@ from autosft.cache import cache_folder
 from autosft.errors import AutosftError, PlanError, SearchFailed, TrialFailed, explain
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
+from autosft.label_errors import find_label_errors
 from autosft.planning.arms import draft_arms
 from autosft.planning.machine import machine_here, resources_on
 from autosft.planning.plan import Arm, Plan, Resources
@@ -30,13 +31,15 @@ from autosft.search.sampler import check_sampler
 from autosft.search.search import Search
 from autosft.search.settings import Machine, check_scheduler
 from autosft.search.trial import TrialLog
-from autosft.task import Metric, MetricFunction, Task
+from autosft.task import AnswerFunction, Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
 from autosft.tracking.base import Tracker
 from autosft.tracking.terminal import progress
 from autosft.trainers.base import Cost, Limits
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from autosft.search.runner import Runner
 
 DEFAULT_BUDGET = "20m"
@@ -76,6 +79,8 @@ def fit(
     positive: object | None = None,
     group: str | None = None,
     time: str | None = None,
+    kind: str | None = None,
+    answer: str | AnswerFunction | None = None,
     budget: str | float | Budget = DEFAULT_BUDGET,
     sampler: str = "tpe",
     scheduler: str = "asha",
@@ -102,6 +107,9 @@ def fit(
         positive: The label that a binary F1, precision or recall is about.
         group: Rows that share a value of this column stay on one side of every split.
         time: Column of time: the latest rows validate and prove.
+        kind: Kind of task, such as "text-regression", instead of the one that the sentence and the columns give.
+        answer: Where text is generated: a regular expression, or a function of a text, that reads the answer out of it,
+            so that the share of right ones is reported. `metric="exact_match"` lets them decide.
         budget: "20m", "3 trials", "2 gpu-hours", seconds, or a Budget.
         sampler: "tpe" or "random". scheduler: "asha", "median" or "none".
         max_concurrent: Trials at once. gpus_per_trial: GPUs of each, fractions allowed.
@@ -119,7 +127,9 @@ def fit(
     try:
         if isinstance(task, Plan):
             return _fit_plan(task, RunFolder.create(folder), clock, listener, cluster=cluster, verbose=verbose)
-        question = Question(task, data, test, target, inputs, metric, positive, group, time, fixes_off, seed)
+        question = Question(
+            task, data, test, target, inputs, metric, positive, group, time, kind, answer, fixes_off, seed
+        )
         options = _options(
             models, trainer, space, budget, sampler, scheduler, max_concurrent, gpus_per_trial, cluster, verbose
         )
@@ -151,6 +161,8 @@ def plan(
     positive: object | None = None,
     group: str | None = None,
     time: str | None = None,
+    kind: str | None = None,
+    answer: str | AnswerFunction | None = None,
     budget: str | float | Budget = DEFAULT_BUDGET,
     sampler: str = "tpe",
     scheduler: str = "asha",
@@ -169,7 +181,7 @@ def plan(
         timing: Whether a few real steps are timed; without, the quote holds within a factor of three.
     """
     clock, listener = Clock(), tracker or progress()
-    question = Question(task, data, test, target, inputs, metric, positive, group, time, fixes_off, seed)
+    question = Question(task, data, test, target, inputs, metric, positive, group, time, kind, answer, fixes_off, seed)
     options = _options(
         models, trainer, space, budget, sampler, scheduler, max_concurrent, gpus_per_trial, cluster, verbose
     )
@@ -300,6 +312,8 @@ def _plan(
         listener.phase("measure")
         arms, left_out = _timed(arms, prepared, runner, resources, clock)
         reasons = (*reasons, *left_out)
+        suspects = find_label_errors(prepared, arms, runner, resources, limit_seconds=clock.limit_seconds)
+        prepared = replace(prepared, findings=(*prepared.findings, *suspects))
     made = settle(
         prepared,
         arms,
@@ -436,8 +450,10 @@ def _search_and_prove(
     trials = search.run()
     validation = made.data.training(0)[1]
     assert validation is not None, "fold 0 is the validation set"
-    winner = choose(made.task, trials, validation.targets(), search.outputs, seed=made.seed)
+    targets = validation.targets()
+    winner = choose(made.task, trials, targets, search.outputs, seed=made.seed)
     default = best_default(trials, made.task.metric.greater_is_better) or winner
+    tasks = {trial.number: _tuned(made.task, targets, search.outputs(trial)) for trial in (winner, default)}
 
     left = None if clock.left is None else clock.left - closing
     against = reason_against(made, winner, seconds_left=left, interrupt=interrupt)
@@ -459,6 +475,7 @@ def _search_and_prove(
         winner,
         default,
         runner,
+        tasks=tasks,
         shipped_model=model,
         trial_folders=folders,
         folder=run.path / "trials" / "folds",
@@ -475,6 +492,7 @@ def _search_and_prove(
     summary = finish(
         run,
         made,
+        tasks[winner.number],
         trials,
         winner=winner,
         default=default,
@@ -485,3 +503,8 @@ def _search_and_prove(
         interrupted=interrupt.requested,
     )
     return Result(run.path, made, tuple(trials), summary)
+
+
+def _tuned(task: Task, targets: pa.Array, outputs: pa.Array | None) -> Task:
+    """Returns the task as a trial's model reads it; the validation outputs that tell may be lost in a crash."""
+    return task if outputs is None else task_kind(task.kind).tuned(task, targets, outputs)

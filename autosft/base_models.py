@@ -10,11 +10,20 @@ import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autosft.errors import BaseModelError, explain, nearest
-from autosft.model_folder import check_model_folder, context_tokens, num_parameters, read_config
+from autosft.made_models import PIXELS, SCRATCH_RESNET, is_made, made_folder
+from autosft.model_folder import (
+    check_model_folder,
+    context_tokens,
+    image_side,
+    num_parameters,
+    read_config,
+    reads_images,
+)
 from autosft.model_hub import cached_folder, cached_ids, download, is_offline, offline
-from autosft.task import Input
+from autosft.task import Input, Output
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 ALIASES = {"minilm": MINILM, "all-minilm-l6-v2": MINILM}
@@ -31,17 +40,20 @@ _TRAINING_BYTES_PER_PARAMETER = 16 * 1.5
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A pretrained model to start from.
+    """A model to start from.
 
     Attributes:
         id: Its hub id, or the path of a local folder.
         licence: SPDX identifier in lower case, or "unknown".
         num_parameters: All weights, embeddings included.
-        context_tokens: The longest input it takes, special tokens included.
+        context_tokens: The longest input it takes, special tokens included; of an image model, pixels of a side.
         languages: ISO 639-1 codes, or ("multilingual",); empty when unknown.
         inputs: What it can be given.
         sentence_encoder: Whether its frozen mean-pooled features are good as they are.
         learning_rate: Untuned peak learning rate for full fine-tuning with AdamW.
+        pretrained: Whether it has learnt anything; a model made on this machine has not.
+        only_trainer: The one trainer that it is of use to, or None.
+        generates: Whether it writes text; it is then a candidate where texts are to be written, and nowhere else.
     """
 
     id: str
@@ -52,11 +64,27 @@ class BaseModel:
     inputs: tuple[Input, ...]
     sentence_encoder: bool
     learning_rate: float
+    pretrained: bool = True
+    only_trainer: str | None = None
+    generates: bool = False
 
 
 _EN = ("en",)
 _ANY = ("multilingual",)
-_READS = (Input.TEXT, Input.TEXT_PAIR)
+_READS = (Input.TEXT, Input.TEXT_PAIR, Input.TOKENS)
+_SEES = (Input.IMAGE,)
+_PROMPTED = (Input.TEXT, Input.MESSAGES)
+# The languages that both cards name one by one; they speak of more.
+_QWEN = ("en", "zh", "fr", "es", "pt", "de", "it", "ru", "ja", "ko", "vi", "th", "ar")
+
+
+def _decoder(
+    id: str, num_parameters: int, context_tokens: int, languages: tuple[str, ...], learning_rate: float
+) -> BaseModel:
+    return BaseModel(
+        id, "apache-2.0", num_parameters, context_tokens, languages, _PROMPTED, False, learning_rate, generates=True
+    )
+
 
 # In the order in which they are tried by default. DeBERTa-v3 and BGE-M3 are missing on purpose: their repositories
 # publish pickles only. Japanese BERT is, because its tokenizer needs MeCab.
@@ -83,6 +111,32 @@ BASE_MODELS: tuple[BaseModel, ...] = (
         "apache-2.0", 117_653_760, 512, _ANY, _READS, True, 2e-4,
     ),
     BaseModel("FacebookAI/xlm-roberta-base", "mit", 278_043_648, 512, _ANY, _READS, False, 5e-5),
+    BaseModel("facebook/dinov2-small", "apache-2.0", 22_056_576, 224, (), _SEES, False, 5e-5),
+    BaseModel("google/vit-base-patch16-224-in21k", "apache-2.0", 86_389_248, 224, (), _SEES, False, 5e-5),
+    BaseModel("microsoft/resnet-18", "apache-2.0", 11_689_512, 224, (), _SEES, False, 2e-4),
+    BaseModel("facebook/convnext-tiny-224", "apache-2.0", 28_589_128, 224, (), _SEES, False, 1e-4),
+    BaseModel("microsoft/resnet-50", "apache-2.0", 25_557_032, 224, (), _SEES, False, 2e-4),
+    BaseModel("google/vit-base-patch16-224", "apache-2.0", 86_567_656, 224, (), _SEES, False, 5e-5),
+    BaseModel("WinKawaks/vit-small-patch16-224", "apache-2.0", 22_050_664, 224, (), _SEES, False, 1e-4),
+    BaseModel("WinKawaks/vit-tiny-patch16-224", "apache-2.0", 5_717_416, 224, (), _SEES, False, 2e-4),
+    BaseModel(SCRATCH_RESNET, "apache-2.0", 701_666, 96, (), _SEES, False, 2e-3, False, "transformers"),
+    BaseModel(PIXELS, "apache-2.0", 0, 32, (), _SEES, False, 1e-2, False, "frozen_head"),
+    # Decoders. Qwen2.5-3B is missing on purpose: its licence is for research only.
+    _decoder("Qwen/Qwen3-4B", 4_022_468_096, 40_960, _QWEN, 2e-5),
+    _decoder("Qwen/Qwen3-1.7B", 1_720_574_976, 40_960, _QWEN, 2e-5),
+    _decoder("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1_711_376_384, 8192, _EN, 2e-5),
+    _decoder("Qwen/Qwen2.5-1.5B-Instruct", 1_543_714_304, 32_768, _QWEN, 2e-5),
+    _decoder("allenai/OLMo-2-0425-1B-Instruct", 1_484_916_736, 4096, _EN, 2e-5),
+    _decoder("Qwen/Qwen3-0.6B", 596_049_920, 40_960, _QWEN, 2e-5),
+    _decoder("Qwen/Qwen2.5-0.5B-Instruct", 494_032_768, 32_768, _QWEN, 2e-5),
+    _decoder("HuggingFaceTB/SmolLM2-360M-Instruct", 361_821_120, 8192, _EN, 2e-5),
+    _decoder("HuggingFaceTB/SmolLM2-135M-Instruct", 134_515_008, 8192, _EN, 5e-5),
+    _decoder("HuggingFaceTB/SmolLM2-1.7B", 1_711_376_384, 8192, _EN, 2e-5),
+    _decoder("Qwen/Qwen2.5-1.5B", 1_543_714_304, 131_072, _QWEN, 2e-5),
+    _decoder("allenai/OLMo-2-0425-1B", 1_484_916_736, 4096, _EN, 2e-5),
+    _decoder("Qwen/Qwen2.5-0.5B", 494_032_768, 32_768, _QWEN, 2e-5),
+    _decoder("HuggingFaceTB/SmolLM2-360M", 361_821_120, 8192, _EN, 2e-5),
+    _decoder("HuggingFaceTB/SmolLM2-135M", 134_515_008, 8192, _EN, 5e-5),
 )  # fmt: skip
 
 
@@ -99,6 +153,9 @@ def describe(id_or_path: str, *, allow_download: bool = True) -> BaseModel:
     folder = locate(id_or_path, allow_download=allow_download)
     config = read_config(folder)
     total = num_parameters(folder)
+    if reads_images(folder, config):
+        return _image_model(id_or_path, folder, config, total)
+    generates = _writes_text(config)
     embedding = int(config.get("vocab_size") or 0) * int(config.get("embedding_size") or config.get("hidden_size") or 0)
     return BaseModel(
         id=str(Path(id_or_path).expanduser()) if _is_folder(id_or_path) else id_or_path,
@@ -106,9 +163,28 @@ def describe(id_or_path: str, *, allow_download: bool = True) -> BaseModel:
         num_parameters=total,
         context_tokens=context_tokens(config),
         languages=(),
-        inputs=_READS,
+        inputs=_PROMPTED if generates else _READS,
         sentence_encoder=(folder / "modules.json").is_file(),
         learning_rate=default_learning_rate(max(total - embedding, 0)),
+        generates=generates,
+    )
+
+
+def _writes_text(config: dict[str, Any]) -> bool:
+    """Whether a configuration is a decoder's. GPT-2's class alone is called otherwise, and so is BERT's encoder."""
+    return any(name.endswith("ForCausalLM") or name == "GPT2LMHeadModel" for name in config.get("architectures") or ())
+
+
+def _image_model(id_or_path: str, folder: Path, config: dict[str, Any], num_parameters: int) -> BaseModel:
+    return BaseModel(
+        id=str(Path(id_or_path).expanduser()) if _is_folder(id_or_path) else id_or_path,
+        licence="unknown",
+        num_parameters=num_parameters,
+        context_tokens=image_side(folder, config),
+        languages=(),
+        inputs=_SEES,
+        sentence_encoder=False,
+        learning_rate=default_learning_rate(num_parameters),
     )
 
 
@@ -139,6 +215,8 @@ def locate(id_or_path: str, *, allow_download: bool = True) -> Path:
         return check_model_folder(Path(id_or_path).expanduser())
     if id_or_path.startswith((".", "/", "~")) or id_or_path.count("/") > 1:
         raise _no_folder(id_or_path)
+    if is_made(id_or_path):
+        return made_folder(id_or_path)
     model_id = _full_id(id_or_path)
     packaged = _packaged_folder(model_id)
     if packaged is not None:
@@ -159,6 +237,7 @@ def at_hand() -> list[str]:
 
 def candidates(
     input: Input,
+    output: Output | None = None,
     *,
     language: str | None = None,
     device_memory_bytes: int | None = None,
@@ -166,11 +245,13 @@ def candidates(
 ) -> list[BaseModel]:
     """Returns the rows of the table to try by default, best first.
 
-    Models of the text's own language come before multilingual ones. On a GPU the table's order decides among those
+    Models of the text's own language come before multilingual ones, and untrained ones last. On a GPU the table's
+    order decides among those
     that fit; on a CPU the small ones come first, and among them those that need no download.
 
     Args:
         input: What the models will be given.
+        output: What they are to give back; only those that generate write texts, and those do nothing else.
         language: ISO 639-1 code of the text; None when unknown, which is read as English.
         device_memory_bytes: Free memory of the GPU to train on; None for a machine without one.
         offline: Whether only models on this machine count; by default what HF_HUB_OFFLINE says.
@@ -178,20 +259,28 @@ def candidates(
     here = set(at_hand())
     only_here = is_offline() if offline is None else offline
     rows = [row for row in BASE_MODELS if input in row.inputs and _reads_language(row, language)]
+    rows = [row for row in rows if row.generates == (output is Output.TEXT)]
     if only_here:
-        rows = [row for row in rows if row.id in here]
+        rows = [row for row in rows if row.id in here or is_made(row.id)]
     if device_memory_bytes is not None:
         rows = [row for row in rows if row.num_parameters * _TRAINING_BYTES_PER_PARAMETER <= device_memory_bytes]
-        return sorted(rows, key=lambda row: row.languages == _ANY)
+        return sorted(rows, key=lambda row: (not row.pretrained, row.languages == _ANY))
     # sorted() is stable: what these keys leave equal keeps the table's order.
     return sorted(
         rows,
-        key=lambda row: (row.languages == _ANY, row.num_parameters > _SMALL_PARAMETERS, row.id not in here),
+        key=lambda row: (
+            not row.pretrained,
+            row.languages == _ANY,
+            row.num_parameters > _SMALL_PARAMETERS,
+            row.id not in here,
+            # There is no small decoder, so the smallest comes first.
+            row.num_parameters if row.generates else 0,
+        ),
     )
 
 
 def _reads_language(row: BaseModel, language: str | None) -> bool:
-    if row.languages == _ANY:
+    if row.languages == _ANY or not row.languages:
         return True
     return (language or "en").lower().split("-")[0] in row.languages
 

@@ -52,6 +52,14 @@ Group = Annotated[
 Time = Annotated[
     str | None, typer.Option(help="Column of time: the latest rows validate and prove.", rich_help_panel=_TASK)
 ]
+Kind = Annotated[
+    str | None,
+    typer.Option("--kind", help="Kind of task: text-classification, text-regression, ...", rich_help_panel=_TASK),
+]
+Answer = Annotated[
+    str | None,
+    typer.Option(help="Pattern that reads the answer out of a generated text.", rich_help_panel=_TASK),
+]
 Off = Annotated[
     str | None,
     typer.Option("--fixes-off", help="Data checks that only report, by name, or 'all'.", rich_help_panel=_TASK),
@@ -64,7 +72,8 @@ Models = Annotated[
     str | None, typer.Option(help="Base models: hub ids or folders, separated by commas.", rich_help_panel=_SEARCH)
 ]
 TrainerName = Annotated[
-    str | None, typer.Option("--trainer", help="frozen_head, transformers, or both.", rich_help_panel=_SEARCH)
+    str | None,
+    typer.Option("--trainer", help="Trainers, separated by commas: frozen_head, ...", rich_help_panel=_SEARCH),
 ]
 Space = Annotated[str | None, typer.Option(help="A search space in YAML.", rich_help_panel=_SEARCH)]
 SamplerName = Annotated[str, typer.Option("--sampler", help="tpe or random.", rich_help_panel=_SEARCH)]
@@ -100,6 +109,8 @@ def fit(
     test: Test = None,
     group: Group = None,
     time: Time = None,
+    kind: Kind = None,
+    answer: Answer = None,
     models: Models = None,
     trainer: TrainerName = None,
     space: Space = None,
@@ -138,6 +149,8 @@ def fit(
                 test=test,
                 group=group,
                 time=time,
+                kind=kind,
+                answer=answer,
                 models=_names(models),
                 trainer=_names(trainer),
                 space=space,
@@ -166,6 +179,8 @@ def plan(
     test: Test = None,
     group: Group = None,
     time: Time = None,
+    kind: Kind = None,
+    answer: Answer = None,
     models: Models = None,
     trainer: TrainerName = None,
     space: Space = None,
@@ -200,6 +215,8 @@ def plan(
             test=test,
             group=group,
             time=time,
+            kind=kind,
+            answer=answer,
             models=_names(models),
             trainer=_names(trainer),
             space=space,
@@ -307,7 +324,7 @@ def demo(
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _ARGUMENTS = (
-    "target|inputs|test|models|trainer|space|metric|positive|group|time|budget|sampler|scheduler|max_concurrent"
+    "target|inputs|test|models|trainer|space|metric|positive|group|time|kind|budget|sampler|scheduler|max_concurrent"
     "|gpus_per_trial|fixes_off|cluster|folder|seed"
 )
 

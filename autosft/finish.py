@@ -17,6 +17,8 @@ from autosft.proof import Proof, Score
 from autosft.refit import Refit
 from autosft.run_folder import FORMAT, RunFolder, as_json
 from autosft.search.trial import Trial
+from autosft.task import Input, Task
+from autosft.tasks import kind as task_kind
 
 _PACKAGES = ("autosft", "torch", "transformers", "ray", "optuna", "scikit-learn", "pyarrow")
 
@@ -24,6 +26,7 @@ _PACKAGES = ("autosft", "torch", "transformers", "ray", "optuna", "scikit-learn"
 def finish(
     run: RunFolder,
     plan: Plan,
+    task: Task,
     trials: list[Trial],
     *,
     winner: Trial,
@@ -39,6 +42,7 @@ def finish(
     Of its scratch, what the best trials left stays, so that the run can be resumed with more budget.
 
     Args:
+        task: What the shipped model predicts, thresholds included.
         model: Folder of the model that is shipped.
         seconds: See `account`.
 
@@ -52,7 +56,7 @@ def finish(
         shutil.rmtree(run.model, ignore_errors=True)
         copy_model(model, run.model)
         trainer = plan.arm(winner.arm).trainer
-        describe_model(run.model, plan.task, trainer, card=_card(plan, winner, proof), versions=versions)
+        describe_model(run.model, task, trainer, card=_card(plan, winner, proof), versions=versions)
         _write_trials(run.path / "trials.parquet", trials)
         for done_with in ("refit", "folds"):
             shutil.rmtree(run.path / "trials" / done_with, ignore_errors=True)
@@ -121,6 +125,7 @@ def _summary(
             **_score(proof.shipped),
             "rows": proof.rows,
             "selected_on": proof.selected_on,
+            "scores": dict(proof.scores),
             "num_rows_given": proof.num_rows_given,
         },
         "default": {"trainer": default_arm.trainer, "model": default_arm.base_model.id, **_score(proof.default)},
@@ -175,6 +180,8 @@ def _card(plan: Plan, winner: Trial, proof: Proof) -> str:
     where = f"{score.num_rows:,} {kinds[proof.rows]}"
     # An arm that was not timed leaves it to its trainer, which does not say.
     cut = "" if arm.max_length is None else f"Rows are cut at {arm.max_length} tokens. "
+    if arm.base_model.inputs == (Input.IMAGE,):
+        cut = cut and f"Images are brought to {arm.max_length} pixels a side. "
     return f"""---
 {"license: " + licence if licence != "unknown" else "# licence of the base model: unknown"}
 base_model: {arm.base_model.id}
@@ -183,7 +190,7 @@ base_model: {arm.base_model.id}
 
 A model for {task.kind}, made from {arm.base_model.id} by autosft ({arm.trainer}).
 
-* Reads {inputs}; predicts `{task.target_column}`, one of {len(task.labels)} labels.
+* Reads {inputs}; predicts `{task.target_column}`: {task_kind(task.kind).wording(task)}.
 * {task.metric.name} {score.score:.4f}, 95 % interval {interval}, on {where}.
 * {cut}Data fingerprint: {plan.data.fingerprint}.
 

@@ -7,22 +7,21 @@ give the same Task.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
 from autosft.data.source import Source
-from autosft.data.texts import label_texts
 from autosft.errors import TaskError, did_you_mean, explain
-from autosft.inference.columns import ColumnProfile, profile
-from autosft.inference.inputs import InputsReading, choose_inputs
+from autosft.inference.answers import choose_answer
+from autosft.inference.columns import profile
+from autosft.inference.kinds import Columns, Reading, read_kind
+from autosft.inference.labels import with_labels
 from autosft.inference.metric import Labels, choose_metric
 from autosft.inference.sentence import Sentence
-from autosft.inference.target import TargetReading, check_target, choose_target
-from autosft.task import Metric, Task
+from autosft.task import AnswerFunction, Metric, Output, Task
 from autosft.tasks import kind as kind_of
-from autosft.tasks.label_values import label_type, sorted_labels
-
-_DEFAULT_KIND = "text-classification"
+from autosft.tasks.base import TaskKind
 
 
 def infer(
@@ -36,6 +35,7 @@ def infer(
     group: str | None = None,
     time: str | None = None,
     kind: str | None = None,
+    answer: str | AnswerFunction | None = None,
 ) -> Task:
     """Works out what is to be predicted from which columns, and by which metric.
 
@@ -49,36 +49,45 @@ def infer(
         positive: The label that one-sided metrics (F1, precision, recall, average precision) are about.
         group: Column whose values never stand on both sides of a split; it is not an input.
         time: Column that orders the rows; it is not an input.
-        kind: Kind of task, a key of `autosft.tasks.KINDS`. Named, it also takes decimal numbers and combinations of
-            labels as classes.
+        kind: Kind of task, a key of `autosft.tasks.KINDS`, instead of the inferred one. "text-classification" then also
+            takes decimal numbers and combinations of labels as classes.
+        answer: As in Task. Left out, the marks of well-known data sets are looked for where exact match decides.
 
     Raises:
-        TaskError: A named column, metric, label or kind does not exist; the target cannot be learned as one label per
-            row; or two readings are close, with both of them and the argument that settles it.
+        TaskError: A named column, metric, label or kind does not exist; the target cannot be learned; or two readings
+            are close, with both of them and the argument that settles it.
     """
-    kind_of_task = kind_of(kind or _DEFAULT_KIND)
+    named = None if kind is None else kind_of(kind)
     table, sentence = source.train, Sentence(description)
     columns = _check_names(table, target=target, inputs=inputs, group=group, time=time)
     profiles = profile(table)
-    others = {name for name in (group, time) if name}
-    reading, runner_up = _target(profiles, sentence, table, target, excluded=others | set(columns or ()))
-    check_target(reading.column, kind_given=kind is not None)
-    chosen = _inputs(profiles, sentence, columns, excluded=others | {reading.column.name})
-    texts = _labels(source, reading.column.name)
-    measure, metric_reasons = choose_metric(kind_of_task, metric, positive, _summary(reading.column, texts), sentence)
-    reasons = (_target_reason(reading, given=target is not None), chosen.reason, *metric_reasons)
-    return Task(
+    others = frozenset(name for name in (group, time) if name)
+    reading = read_kind(Columns(profiles, table, sentence, target, columns, others, named))
+    kind_of_task = named or kind_of(reading.kind)
+    task = Task(
         kind=kind_of_task.name,
         description=description,
-        input_columns=chosen.columns,
-        target_column=reading.column.name,
-        metric=measure,
-        labels=texts,
-        label_type=label_type(table.schema.field(reading.column.name).type),
+        input_columns=reading.inputs,
+        target_column=reading.target,
+        target_columns=reading.target_columns,
+        metric=Metric(next(iter(kind_of_task.metrics))),
         group_column=group,
         time_column=time,
+    )
+    tables = [source.splits[name] for name in ("train", "validation") if name in source.splits]
+    task = with_labels(kind_of_task, task, tables)
+    measure, metric_reasons = choose_metric(
+        kind_of_task, metric, positive, _summary(kind_of_task, reading, task), sentence
+    )
+    reader, answer_reasons = choose_answer(kind_of_task, task, answer, measure, table)
+    kind_reasons = _kind_reason(kind_of_task, named is not None)
+    reasons = (*reading.reasons, *kind_reasons, *metric_reasons, *answer_reasons)
+    return replace(
+        task,
+        metric=measure,
+        answer=reader,
         reasons=tuple(reason for reason in reasons if reason),
-        runner_up=runner_up.describe() if runner_up else chosen.runner_up,
+        runner_up=reading.runner_up,
     )
 
 
@@ -88,7 +97,7 @@ def _check_names(
     """Returns the given input columns, after checking that every named column exists and has one part."""
     columns = None if inputs is None else (inputs,) if isinstance(inputs, str) else tuple(dict.fromkeys(inputs))
     if not table.num_rows:
-        _reject("the training rows are empty", "at least a few rows of each class", "check the file or the filter")
+        _reject("the training rows are empty", "at least a few rows", "check the file or the filter")
     if columns == ():
         _reject("inputs= is empty", "at least one column to read", "name a column, or leave inputs= out")
     parts = {"target": (target,), "inputs": columns or (), "group": (group,), "time": (time,)}
@@ -104,38 +113,15 @@ def _check_names(
     return columns
 
 
-def _target(
-    profiles: list[ColumnProfile], sentence: Sentence, table: pa.Table, target: str | None, *, excluded: set[str]
-) -> tuple[TargetReading, TargetReading | None]:
-    if target is None:
-        return choose_target(profiles, sentence, table, excluded=excluded)
-    column = next(column for column in profiles if column.name == target)
-    return TargetReading(column, 0.0, ()), None
+def _kind_reason(kind: TaskKind, named: bool) -> tuple[str, ...]:
+    return (f"the kind is {kind.name}: " + ("you named it" if named else "it follows from what is read and predicted"),)
 
 
-def _target_reason(reading: TargetReading, *, given: bool) -> str:
+def _summary(kind: TaskKind, reading: Reading, task: Task) -> Labels:
     column = reading.column
-    why = "you named it" if given else " and ".join(reading.reasons) or "of all columns it looks most like labels"
-    reason = f"'{column.name}' is the target ({column.num_distinct:,} labels): {why}"
-    numbers = not column.is_string and column.num_distinct > 2
-    return reason + ("; its numbers are taken as classes, without their order" if numbers else "")
-
-
-def _inputs(
-    profiles: list[ColumnProfile], sentence: Sentence, columns: tuple[str, ...] | None, *, excluded: set[str]
-) -> InputsReading:
-    if columns is not None:
-        return InputsReading(columns, f"{', '.join(map(repr, columns))} as the input: you named it")
-    return choose_inputs(profiles, sentence, excluded=excluded)
-
-
-def _labels(source: Source, target: str) -> tuple[str, ...]:
-    texts = [label_texts(source.splits[name][target]) for name in ("train", "validation") if name in source.splits]
-    return sorted_labels(pa.concat_arrays(texts))
-
-
-def _summary(column: ColumnProfile, labels: tuple[str, ...]) -> Labels:
-    return Labels(labels, column.bottom, column.top_count / column.num_values)
+    if kind.output is not Output.LABEL or column is None:
+        return Labels()
+    return Labels(task.labels, column.bottom, column.top_count / column.num_values)
 
 
 def _reject(wrong: str, expected: str, fix: str) -> None:

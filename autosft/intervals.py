@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from autosft.task import Task
@@ -44,8 +45,8 @@ class Interval:
 def bootstrap(
     kind: TaskKind,
     task: Task,
-    targets: NDArray[Any],
-    outputs: NDArray[np.float32],
+    targets: pa.Array,
+    outputs: pa.Array,
     *,
     seed: int,
     resamples: int = _RESAMPLES,
@@ -60,28 +61,25 @@ def bootstrap(
     Args:
         kind: The task's kind, which resamples the metric.
         task: The task, with the metric that decides.
-        targets: Encoded targets, shape (rows,).
+        targets: Encoded targets, one a row.
         outputs: A model's outputs for the same rows.
         seed: Chooses the resampled rows.
         resamples: Number of resamples.
         groups: Rows of one value are drawn together, shape (rows,).
         seconds: When they are over the interval is from the resamples made so far, though from 20 at least.
     """
-
-    def resample(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return kind.resample(task, targets, outputs, rows)
-
-    scores = _resampled(resample, len(targets), seed, resamples, groups, seconds)
+    scores = _resampled(kind.scorer(task, targets, outputs), len(targets), seed, resamples, groups, seconds)
     return _percentiles(scores, fallback=kind.score(task, targets, outputs))
 
 
 def paired_gain(
     kind: TaskKind,
     task: Task,
-    targets: NDArray[Any],
-    outputs_new: NDArray[np.float32],
-    outputs_old: NDArray[np.float32],
+    targets: pa.Array,
+    outputs_new: pa.Array,
+    outputs_old: pa.Array,
     *,
+    task_old: Task | None = None,
     seed: int,
     resamples: int = _RESAMPLES_OF_A_GAIN,
     groups: NDArray[Any] | None = None,
@@ -91,37 +89,40 @@ def paired_gain(
 
     Both are scored on the same resampled rows, so what they share cancels. Positive is better, also for metrics
     where less is better. Arguments as in `bootstrap`.
+
+    Args:
+        task_old: By which the old outputs are judged, where that is not `task`: with thresholds of their own.
     """
-    if outputs_new is outputs_old or np.array_equal(outputs_new, outputs_old):
+    old = task_old or task
+    if old == task and outputs_new.equals(outputs_old):
         return 0.0, Interval(0.0, 0.0)
     sign = 1.0 if task.metric.greater_is_better else -1.0
 
-    def resample(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        new = kind.resample(task, targets, outputs_new, rows)
-        return sign * (new - kind.resample(task, targets, outputs_old, rows))
+    score_new, score_old = kind.scorer(task, targets, outputs_new), kind.scorer(old, targets, outputs_old)
 
-    gain = sign * (kind.score(task, targets, outputs_new) - kind.score(task, targets, outputs_old))
+    def resample(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        return sign * (score_new(rows) - score_old(rows))
+
+    gain = sign * (kind.score(task, targets, outputs_new) - kind.score(old, targets, outputs_old))
     gains = _resampled(resample, len(targets), seed, resamples, groups, seconds)
     return gain, _percentiles(gains, fallback=gain)
 
 
-def expected_seconds(
-    kind: TaskKind, task: Task, targets: NDArray[Any], outputs: NDArray[np.float32], *, num_rows: int
-) -> float:
+def expected_seconds(kind: TaskKind, task: Task, targets: pa.Array, outputs: pa.Array, *, num_rows: int) -> float:
     """Predicts what the intervals of two models and of the gain take on `num_rows` rows, by timing the metric.
 
     Args:
-        targets: Of other rows, which stand in for those to come, shape (rows,).
+        targets: Of other rows, which stand in for those to come.
         outputs: For the same rows.
     """
     timed = min(num_rows, _ROWS_TIMED)
-    stand_in = np.resize(np.arange(len(targets)), timed)
-    targets, outputs = targets[stand_in], outputs[stand_in]
+    stand_in = pa.array(np.resize(np.arange(len(targets)), timed))
+    score = kind.scorer(task, targets.take(stand_in), outputs.take(stand_in))
     each = 0.0
     # One resample alone is slow for its size with a quick metric, and with a slow one all that there is time for.
     for num in (1, _FEWEST):
         started = time.monotonic()
-        kind.resample(task, targets, outputs, np.tile(np.arange(timed), (num, 1)))
+        score(np.tile(np.arange(timed), (num, 1)))
         each = (time.monotonic() - started) / num * num_rows / timed
         if each * _FEWEST > SECONDS / 10:
             break

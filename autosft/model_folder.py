@@ -16,6 +16,13 @@ from autosft.errors import BaseModelError, explain
 
 # Positions of these architectures start after the padding index, so two rows of the table are never used.
 _OFFSET_POSITIONS = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"})
+# Model types that read images and may not say an image's size.
+_IMAGE_TYPES = frozenset({
+    "autosft-pixels", "beit", "bit", "convnext", "convnextv2", "deit", "dinov2", "dinov2_with_registers", "focalnet",
+    "efficientnet", "levit", "mobilenet_v1", "mobilenet_v2", "mobilevit", "poolformer", "pvt", "regnet", "resnet",
+    "swin", "swinv2", "vit",
+})  # fmt: skip
+_PROCESSOR_FILE = "preprocessor_config.json"
 _MAX_HEADER_BYTES = 100_000_000
 
 
@@ -53,6 +60,32 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise _damaged(path, f"it holds a {type(config).__name__} where an object belongs")
     return config
+
+
+def reads_images(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Tells an image model by its architectures, or else by what its configuration and its processor speak of."""
+    architectures = config.get("architectures") or []
+    if any("ForImageClassification" in name for name in architectures):
+        return True
+    if config.get("vocab_size") or config.get("text_config"):
+        return False
+    return "image_size" in config or config.get("model_type") in _IMAGE_TYPES or (folder / _PROCESSOR_FILE).is_file()
+
+
+def image_side(folder: Path, config: Mapping[str, Any]) -> int:
+    """Returns the pixels of a side that an image model is given, by its processor or else its configuration."""
+    path = folder / _PROCESSOR_FILE
+    try:
+        row = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise _damaged(path, f"it is not JSON ({error})") from error
+    cut = row.get("crop_size") if row.get("do_center_crop") else None
+    for size in (cut, row.get("size"), config.get("image_size")):
+        found = size.get("height") or size.get("shortest_edge") if isinstance(size, dict) else size
+        found = found[0] if isinstance(found, list) and found else found
+        if isinstance(found, int):
+            return found
+    return 224
 
 
 def context_tokens(config: Mapping[str, Any]) -> int:

@@ -11,15 +11,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from autosft.arrays import to_matrix
 from autosft.data.read import read_table
 from autosft.disk import writing
-from autosft.errors import RunFolderError, explain
-from autosft.task import Task
+from autosft.errors import RunFolderError, TaskError, explain
+from autosft.task import Output, Task
 from autosft.tasks import kind as task_kind
 from autosft.trainers import trainer_class
 from autosft.trainers.base import FittedModel
 
-FORMAT = 1
+FORMAT = 2
 _FILE = "autosft.json"
 
 
@@ -56,16 +57,17 @@ class Predictor:
         try:
             row = json.loads((path / _FILE).read_text(encoding="utf-8"))
             if row["format"] == FORMAT:
-                # Predicting needs no metric, and a model's folder must not say what is imported here.
+                # Predicting scores nothing, and a model's folder must not say what is imported here.
                 metric = {**row["task"]["metric"], "function": None}
-                return Predictor(path, Task.from_json({**row["task"], "metric": metric}), row["trainer"])
+                task = Task.from_json({**row["task"], "metric": metric, "answer": None})
+                return Predictor(path, task, row["trainer"])
             wrong = f"{path} has model format {row['format']!r}"
         except (OSError, ValueError, KeyError, TypeError) as error:
             wrong = f"{path / _FILE} cannot be read ({type(error).__name__}: {error})"
         raise RunFolderError(explain(wrong=wrong, expected=f"format {FORMAT}", fix="use the autosft that wrote it"))
 
     def predict(self, rows: object) -> list[Any]:
-        """Returns one prediction a row: labels in their original type.
+        """Returns one prediction a row: as the data writes targets (labels in their original type).
 
         Args:
             rows: A list of texts, or anything that `autosft.fit` reads: a path, a frame, a table, a list of dicts.
@@ -73,12 +75,20 @@ class Predictor:
         Raises:
             DataError: The rows cannot be read, or lack an input column.
         """
-        outputs = self.predict_proba(rows)
-        return task_kind(self.task.kind).decode(self.task, outputs)["prediction"].to_pylist()  # type: ignore[no-any-return]
+        return self._decoded(self._read(rows))["prediction"].to_pylist()  # type: ignore[no-any-return]
 
     def predict_proba(self, rows: object) -> NDArray[np.float32]:
-        """Returns probabilities, shape (rows, labels), in the order of `self.task.labels`."""
-        return self._outputs(self._read(rows))
+        """Returns probabilities, shape (rows, labels), in the order of `self.task.labels`.
+
+        Raises:
+            TaskError: The task has no labels of whole rows.
+        """
+        output = task_kind(self.task.kind).output
+        if output not in (Output.LABEL, Output.LABELS):
+            wrong = f"{self.task.kind} gives no probabilities of labels"
+            fix = "use predict, or predict_table for scores"
+            raise TaskError(explain(wrong=wrong, expected="a task with labels", fix=fix))
+        return to_matrix(self._outputs(self._encoded(self._read(rows))))
 
     def predict_table(self, rows: object) -> pa.Table:
         """Returns the rows with all their columns, in their order, and the columns "prediction" and "score" added.
@@ -86,7 +96,7 @@ class Predictor:
         Where the rows have columns of those names already, the new ones are called "prediction_1" and so on.
         """
         table = self._read(rows)
-        for name, column in task_kind(self.task.kind).decode(self.task, self._outputs(table)).items():
+        for name, column in self._decoded(table).items():
             free = next(
                 f"{name}{end}"
                 for end in ("", *(f"_{n}" for n in range(1, 1000)))
@@ -113,8 +123,14 @@ class Predictor:
     def _read(self, rows: object) -> pa.Table:
         return read_table(rows, columns=self.task.input_columns)
 
-    def _outputs(self, table: pa.Table) -> NDArray[np.float32]:
-        inputs = task_kind(self.task.kind).encode_inputs(self.task, table)
+    def _encoded(self, table: pa.Table) -> pa.Table:
+        return task_kind(self.task.kind).encode_inputs(self.task, table)
+
+    def _decoded(self, table: pa.Table) -> dict[str, pa.Array]:
+        inputs = self._encoded(table)
+        return task_kind(self.task.kind).decode(self.task, inputs, self._outputs(inputs))
+
+    def _outputs(self, inputs: pa.Table) -> pa.Array:
         if self._model is None:
             self._model = trainer_class(self._trainer).load(self.folder)
         return self._model.predict(inputs)

@@ -16,11 +16,12 @@ from autosft.data.data import Data, Rows, materialise
 from autosft.data.finding import Finding
 from autosft.data.read import read
 from autosft.data.source import Source
+from autosft.data.texts import as_text
 from autosft.errors import DataError, PlanError, explain
 from autosft.infer import infer
 from autosft.inputs.language import language_of
 from autosft.planning.plan import DataOrigin, Plan
-from autosft.task import Input, Metric, MetricFunction, Task
+from autosft.task import AnswerFunction, Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
 
 
@@ -37,6 +38,8 @@ class Question:
     positive: object | None = None
     group: str | None = None
     time: str | None = None
+    kind: str | None = None
+    answer: str | AnswerFunction | None = None
     fixes_off: Collection[str] = ()
     seed: int = 0
 
@@ -82,6 +85,8 @@ def understand(question: Question) -> tuple[Task, Source]:
         positive=question.positive,
         group=question.group,
         time=question.time,
+        kind=question.kind,
+        answer=question.answer,
     )
     return task, source
 
@@ -93,12 +98,12 @@ def check(question: Question, task: Task, source: Source) -> Prepared:
         DataError: Nothing is left to train on; says what removed it.
         PlanError: A name in `fixes_off` is no check.
     """
-    clean, task, findings = audit(task, source, off=question.fixes_off, seed=question.seed)
     kind = task_kind(task.kind)
+    clean, task, findings = audit(kind, task, source, off=question.fixes_off, seed=question.seed)
     data, split = materialise(kind, task, clean, folder=cache_folder() / "data", seed=question.seed)
     reasons = (*source.notes, *split.reasons)
-    language = _language(data) if kind.input == Input.TEXT else None
-    return Prepared(task, data, (*findings, *check_split(task, data)), reasons, language)
+    language = _language(data)
+    return Prepared(task, data, (*findings, *check_split(kind, task, data)), reasons, language)
 
 
 def with_rows(plan: Plan) -> Plan:
@@ -129,10 +134,13 @@ def with_rows(plan: Plan) -> Plan:
 
 
 def _language(data: Data) -> str | None:
-    """Tells the language from rows spread evenly over the data."""
+    """Tells the language from rows spread evenly over the data; None where they hold no text."""
     rows = data.training(None)[0]
     some = np.linspace(0, len(rows) - 1, min(len(rows), 300), dtype=np.int64)
-    return language_of(Rows(rows.path, some).column("text"))
+    table = Rows(rows.path, some).table()
+    names = [name for name in ("text", "text_pair", "tokens", "messages") if name in table.column_names]
+    texts = [text for name in names for text in as_text(table.column(name)).to_pylist()]
+    return language_of(texts) if texts else None
 
 
 def _place(data: Any) -> str | None:

@@ -12,16 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
-from autosft.data.data import NOT_SCORED, Data
+from autosft.arrays import load_array
+from autosft.data.data import Data
 from autosft.errors import SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.intervals import SECONDS, Interval, bootstrap, expected_seconds, paired_gain
 from autosft.planning.plan import Plan
 from autosft.search.search import training_arguments
-from autosft.search.trial import Trial
+from autosft.search.trial import OUTPUTS_FILE, Trial
+from autosft.task import Task
 from autosft.tasks import kind as task_kind
 from autosft.trainers.base import Limits
 
@@ -70,7 +71,7 @@ class Proof:
         default: The best untuned arm, by the same protocol as the winner.
         gain: Winner over default, positive when better.
         gain_interval: 95 % interval of the gain from a paired bootstrap.
-        outputs: The shipped model's outputs on those rows, shape (rows, outputs).
+        scores: Every metric of the shipped model by name.
         num_rows_given: Rows there are; where time allowed fewer, those that were scored are a random sample.
     """
 
@@ -80,7 +81,7 @@ class Proof:
     default: Score
     gain: float
     gain_interval: Interval
-    outputs: NDArray[np.float32]
+    scores: Mapping[str, float]
     num_rows_given: int
 
     @property
@@ -95,6 +96,7 @@ def prove(
     default: Trial,
     runner: Runner,
     *,
+    tasks: Mapping[int, Task],
     shipped_model: Path,
     trial_folders: Mapping[int, Path],
     folder: Path,
@@ -105,6 +107,7 @@ def prove(
     """Scores the shipped model, the winner and the default in one pass.
 
     Args:
+        tasks: The task as winner and default read it, thresholds included, by trial number.
         shipped_model: Folder of the model that is shipped: the refit, or the winner itself.
         trial_folders: Folders of the winner and the default by trial number.
         folder: Scratch space.
@@ -112,13 +115,13 @@ def prove(
         interrupt: When the user asks for an early end, folds are left out; the pass over held-out rows is not.
     """
     held_out = plan.data.held_out()
-    if held_out is not None and not (held_out[1].targets() != NOT_SCORED).any():
+    if held_out is not None and held_out[1].targets().null_count == len(held_out[1]):
         held_out = None
     num_rows = plan.data.parts["search"] if held_out is None else len(held_out[1])
     if seconds_left is not None:
         seconds_left -= _WRITING_SECONDS + _intervals_seconds(plan, trial_folders[winner.number], num_rows)
     if held_out is None:
-        return _on_folds(plan, winner, default, runner, trial_folders, folder, cache, seconds_left, interrupt)
+        return _on_folds(plan, winner, default, runner, tasks, trial_folders, folder, cache, seconds_left, interrupt)
     name, rows = held_out
     arms = {trial.number: plan.arm(trial.arm).trainer for trial in (winner, default)}
     models = {
@@ -134,7 +137,7 @@ def prove(
     seconds = None if seconds_left is None else max(_SHORTEST_PASS_SECONDS, seconds_left)
     ended = runner.run(
         "autosft.search.work:predict",
-        {"models": models, "rows": rows, "seconds": seconds, "seed": plan.seed},
+        {"task": plan.task, "models": models, "rows": rows, "seconds": seconds, "seed": plan.seed},
         cpus=float(resources.cpus_per_trial),
         gpus=resources.gpus_per_trial,
         kill_after_seconds=None if seconds is None else seconds + _PASS_OVERRUN_SECONDS,
@@ -144,20 +147,23 @@ def prove(
         fix = "`autosft resume` tries again; the trials are kept"
         raise SearchFailed(explain(wrong=wrong, expected="predictions for the held-out rows", fix=fix))
     predicted, found = ended.value
-    targets = rows.targets()[predicted]
-    scored = targets != NOT_SCORED
-    outputs = {key: value[scored] for key, value in found.items()}
+    targets = rows.targets().take(pa.array(predicted))
+    scored = targets.is_valid()
+    outputs = {key: value.filter(scored) for key, value in found.items()}
     won = outputs.get("winner", outputs["shipped"])
-    proof = _proof(plan, name, False, targets[scored], outputs["shipped"], won, outputs.get("default", won))
-    return replace(proof, num_rows_given=int((rows.targets() != NOT_SCORED).sum()))
+    judged = (tasks[winner.number], tasks[default.number])
+    proof = _proof(
+        plan, name, False, judged, targets.filter(scored), outputs["shipped"], won, outputs.get("default", won)
+    )
+    return replace(proof, num_rows_given=len(rows) - rows.targets().null_count)
 
 
 def _intervals_seconds(plan: Plan, trial_folder: Path, num_rows: int) -> float:
     """Predicts what the intervals over `num_rows` rows will take, by the metric's pace on a trial's validation rows."""
-    path = trial_folder / "outputs.npy"
+    path = trial_folder / OUTPUTS_FILE
     if not path.exists():  # A crash lost it.
         return 3 * SECONDS
-    outputs, targets = np.load(path, allow_pickle=False), _validation_targets(plan.data, 0)
+    outputs, targets = load_array(path), _validation_targets(plan.data, 0)
     return expected_seconds(task_kind(plan.task.kind), plan.task, targets, outputs, num_rows=num_rows)
 
 
@@ -166,6 +172,7 @@ def _on_folds(
     winner: Trial,
     default: Trial,
     runner: Runner,
+    tasks: Mapping[int, Task],
     trial_folders: Mapping[int, Path],
     folder: Path,
     cache: Path,
@@ -174,14 +181,14 @@ def _on_folds(
 ) -> Proof:
     """Cross-validates winner and default where that is cheap; else takes the one fold that the search had."""
     trials = {winner.number: winner, default.number: default}
-    outputs = {number: [np.load(trial_folders[number] / "outputs.npy", allow_pickle=False)] for number in trials}
+    outputs = {number: [load_array(trial_folders[number] / OUTPUTS_FILE)] for number in trials}
     others = _other_folds(plan, trials.values(), runner, folder, cache, seconds_left, interrupt)
     for number, found in others.items():
         outputs[number] += found
     folds = range(plan.data.num_folds if others else 1)
-    targets = np.concatenate([_validation_targets(plan.data, fold) for fold in folds])
-    won, baseline = np.concatenate(outputs[winner.number]), np.concatenate(outputs[default.number])
-    return _proof(plan, "folds", True, targets, won, won, baseline)
+    targets = pa.concat_arrays([_validation_targets(plan.data, fold) for fold in folds])
+    won, baseline = pa.concat_arrays(outputs[winner.number]), pa.concat_arrays(outputs[default.number])
+    return _proof(plan, "folds", True, (tasks[winner.number], tasks[default.number]), targets, won, won, baseline)
 
 
 def _other_folds(
@@ -192,7 +199,7 @@ def _other_folds(
     cache: Path,
     seconds_left: float | None,
     interrupt: Interrupt,
-) -> dict[int, list[NDArray[np.float32]]]:
+) -> dict[int, list[pa.Array]]:
     """Returns each trial's outputs for every fold but the first; nothing at all where one of them cannot be had."""
     # Never zero, since the time is shared out by it.
     took = {trial.number: max(0.1, trial.seconds.get("total", 0.0)) for trial in trials}
@@ -205,7 +212,7 @@ def _other_folds(
     if interrupt.requested or cost >= min(left, within):
         return {}
     until = time.monotonic() + min(left, _FOLDS_SLACK * within)
-    outputs: dict[int, list[NDArray[np.float32]]] = {number: [] for number in took}
+    outputs: dict[int, list[pa.Array]] = {number: [] for number in took}
     for trial in trials:
         for fold in range(1, plan.data.num_folds):
             place, share = folder / f"fold{fold}", took[trial.number] / cost
@@ -226,7 +233,7 @@ def _run_fold(
     until: float,
     share: float,
     interrupt: Interrupt,
-) -> NDArray[np.float32] | None:
+) -> pa.Array | None:
     """Trains a trial on its fold within a share of the time until then; returns its outputs, or None."""
     seconds_left = until - time.monotonic()
     if seconds_left <= 0:
@@ -261,11 +268,10 @@ def _run_fold(
     ended = runner.result(job_id, interrupt=interrupt, stop_file=stop_file)
     if ended.fate != "complete" or ended.value["fidelity"] < _SAME_LENGTH * trial.fidelity:
         return None
-    outputs: NDArray[np.float32] = np.load(folder / "outputs.npy", allow_pickle=False)
-    return outputs
+    return load_array(folder / OUTPUTS_FILE)
 
 
-def _validation_targets(data: Data, fold: int) -> NDArray[np.int64]:
+def _validation_targets(data: Data, fold: int) -> pa.Array:
     validation = data.training(fold)[1]
     assert validation is not None
     return validation.targets()
@@ -275,16 +281,27 @@ def _proof(
     plan: Plan,
     rows: str,
     selected_on: bool,
-    targets: NDArray[Any],
-    shipped: NDArray[np.float32],
-    winner: NDArray[np.float32],
-    default: NDArray[np.float32],
+    tasks: tuple[Task, Task],
+    targets: pa.Array,
+    shipped: pa.Array,
+    winner: pa.Array,
+    default: pa.Array,
 ) -> Proof:
-    kind, task, seed = task_kind(plan.task.kind), plan.task, plan.seed
+    kind, seed = task_kind(plan.task.kind), plan.seed
+    task, task_default = tasks
 
-    def score(outputs: NDArray[np.float32]) -> Score:
-        interval = bootstrap(kind, task, targets, outputs, seed=seed)
-        return Score(kind.score(task, targets, outputs), interval, len(targets))
+    def score(judged: Task, outputs: pa.Array) -> Score:
+        interval = bootstrap(kind, judged, targets, outputs, seed=seed)
+        return Score(kind.score(judged, targets, outputs), interval, len(targets))
 
-    gain, gain_interval = paired_gain(kind, task, targets, winner, default, seed=seed)
-    return Proof(rows, selected_on, score(shipped), score(default), gain, gain_interval, shipped, len(targets))
+    gain, gain_interval = paired_gain(kind, task, targets, winner, default, task_old=task_default, seed=seed)
+    return Proof(
+        rows,
+        selected_on,
+        score(task, shipped),
+        score(task_default, default),
+        gain,
+        gain_interval,
+        kind.scores(task, targets, shipped),
+        len(targets),
+    )

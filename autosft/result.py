@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autosft.budget import format_seconds
-from autosft.errors import RunFolderError, TaskError, explain
+from autosft.errors import RunFolderError, explain
 from autosft.planning.plan import Plan
 from autosft.predictor import Predictor
 from autosft.run_folder import RunFolder
 from autosft.search.trial import Trial, TrialLog
-from autosft.task import gone_function
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +50,7 @@ class Result:
             wrong = f"{run.path} holds an unfinished run"
             raise RunFolderError(explain(wrong=wrong, expected="a finished one", fix=f"autosft resume {run.path}"))
         trials = tuple(TrialLog(run.trials).trials())
-        return Result(run.path, _plan_to_read(run.read(run.plan)), trials, run.read(run.result))
+        return Result(run.path, Plan.from_json(run.read(run.plan), strict=False), trials, run.read(run.result))
 
     @property
     def predictor(self) -> Predictor:
@@ -105,17 +104,6 @@ class Result:
 
     def __str__(self) -> str:
         return "\n".join([*_leaders(self), "", *_verdict(self)])
-
-
-def _plan_to_read(row: Mapping[str, Any]) -> Plan:
-    """Rebuilds a plan; a metric function that is gone does not matter to who only reads."""
-    try:
-        return Plan.from_json(row)
-    except TaskError as error:
-        metric = row["task"]["metric"]
-        plan = Plan.from_json({**row, "task": {**row["task"], "metric": {**metric, "function": None}}})
-        gone = replace(plan.task.metric, function=gone_function(metric["function"], error))
-        return replace(plan, task=replace(plan.task, metric=gone))
 
 
 def _leaders(result: Result) -> list[str]:

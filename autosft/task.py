@@ -16,7 +16,14 @@ from autosft.errors import TaskError, explain
 
 
 class Input(StrEnum):
-    """What a model is given for one row."""
+    """What a model is given for one row: the canonical columns that a kind of task makes of the user's.
+
+    * TEXT: "text", a string.
+    * TEXT_PAIR: "text" and "text_pair", strings.
+    * TOKENS: "tokens", a list of strings: words that labels are about.
+    * MESSAGES: "messages", a list of {"role", "content"}; in training rows the answers to learn are among them.
+    * IMAGE: "image", {"path": string, "bytes": binary}, of which one is null; and "content", a hash of the file.
+    """
 
     TEXT = "text"
     TEXT_PAIR = "text-pair"
@@ -27,7 +34,18 @@ class Input(StrEnum):
 
 
 class Output(StrEnum):
-    """What a model gives back for one row."""
+    """What a model gives back for one row. Targets and outputs are Arrow arrays of one element a row.
+
+    A target is null where a held-out row has none; training rows have one.
+
+    * LABEL: target int64, the position in `Task.labels`; output fixed_size_list<float>[labels], probabilities.
+    * LABELS: target fixed_size_list<int8>[labels], 0 or 1; output fixed_size_list<float>[labels], a probability each.
+    * NUMBER: target and output double, in the user's unit.
+    * TOKEN_LABELS: target list<int16>, a position in `Task.labels` for each token; output
+      list<fixed_size_list<float>[labels]>, probabilities of each token.
+    * TEXT: target string; output struct<nats: double, text: string>: the negative log-likelihood of the target (null
+      in predictions), and what was generated (null where nothing was).
+    """
 
     LABEL = "label"
     LABELS = "labels"
@@ -37,6 +55,7 @@ class Output(StrEnum):
 
 
 MetricFunction = Callable[[Sequence[Any], Sequence[Any]], float]
+AnswerFunction = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -57,18 +76,17 @@ class Metric:
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object; a function is kept as the place it can be imported from."""
-        place = f"{self.function.__module__}:{self.function.__qualname__}" if self.function else None
         return {
             "name": self.name,
             "greater_is_better": self.greater_is_better,
             "positive": self.positive,
-            "function": place,
+            "function": _place(self.function) if self.function else None,
         }
 
     @staticmethod
-    def from_json(row: Mapping[str, Any]) -> Metric:
-        """Rebuilds a metric; raises TaskError when its function can no longer be imported."""
-        function = _import_function(row["function"]) if row.get("function") else None
+    def from_json(row: Mapping[str, Any], *, strict: bool = True) -> Metric:
+        """Rebuilds a metric; see `Task.from_json`."""
+        function = _function_at(row["function"], "metric", strict) if row.get("function") else None
         return Metric(row["name"], row["greater_is_better"], row["positive"], function)
 
 
@@ -82,9 +100,16 @@ class Task:
         input_columns: Columns the model reads, in order.
         target_column: Column it predicts.
         metric: The metric that decides.
-        labels: Every label as text, in the order of the model's outputs; empty where there are none.
+        labels: Every label as text, in the order of the model's outputs; empty where there are none. For labels of
+            tokens they are tags: "O", and "B-" and "I-" of every entity type.
         label_type: Type of the labels in the user's data, so that predictions come back in it: "string", "int",
             "float" or "bool".
+        target_columns: Where the target is spread over several columns, one a label, those columns; `target_column` is
+            then what the target is called in messages.
+        thresholds: Where several labels may hold at once, the probability from which each does; empty until they were
+            chosen, which stands for a half.
+        answer: A regular expression, or a function of a text, that reads the answer out of a generated text; None where
+            nothing is generated to be scored. Of a match the last group counts, or all of it.
         group_column: Rows that share a value here never stand on both sides of a split.
         time_column: Where given, validation and proof rows are the latest ones.
         reasons: Why the sentence and the columns were read this way, one sentence each.
@@ -98,6 +123,9 @@ class Task:
     metric: Metric
     labels: tuple[str, ...] = ()
     label_type: str = "string"
+    target_columns: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    answer: str | AnswerFunction | None = None
     group_column: str | None = None
     time_column: str | None = None
     reasons: tuple[str, ...] = ()
@@ -108,38 +136,53 @@ class Task:
         return replace(self, labels=tuple(labels), label_type=label_type)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a JSON object that `from_json` reads back."""
-        return asdict(replace(self, metric=Metric("", True))) | {"metric": self.metric.to_json()}
+        """Returns a JSON object that `from_json` reads back; functions are kept as the place to import them from."""
+        answer = {"function": _place(self.answer)} if callable(self.answer) else self.answer
+        row = asdict(replace(self, metric=Metric(""), answer=None))
+        return row | {"metric": self.metric.to_json(), "answer": answer}
 
     @staticmethod
-    def from_json(row: Mapping[str, Any]) -> Task:
-        """Rebuilds a Task from `to_json`."""
-        lists = {key: tuple(row[key]) for key in ("input_columns", "labels", "reasons")}
-        return Task(**{**row, **lists, "metric": Metric.from_json(row["metric"])})
+    def from_json(row: Mapping[str, Any], *, strict: bool = True) -> Task:
+        """Rebuilds a Task from `to_json`.
+
+        Args:
+            row: The JSON object.
+            strict: Whether a function that can no longer be imported is an error at once. Otherwise what stands in its
+                place raises the error when it is called, which is good enough for who only reads.
+
+        Raises:
+            TaskError: A function can no longer be imported.
+        """
+        lists = {key: tuple(row[key]) for key in row if isinstance(row[key], list)}
+        metric, answer = Metric.from_json(row["metric"], strict=strict), row.get("answer")
+        if isinstance(answer, Mapping):
+            answer = _function_at(answer["function"], "answer", strict)
+        return Task(**{**row, **lists, "metric": metric, "answer": answer})
 
 
-def gone_function(place: str, error: TaskError) -> MetricFunction:
-    """Returns what stands for a function that can no longer be imported: it keeps its place, and raises when called."""
-
-    def function(targets: Sequence[Any], predictions: Sequence[Any]) -> float:
-        raise error
-
-    function.__module__, _, function.__qualname__ = place.partition(":")
-    return function
+def _place(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}:{function.__qualname__}"
 
 
-def _import_function(place: str) -> MetricFunction:
+def _function_at(place: str, argument: str, strict: bool) -> Any:
+    """Imports a function; where that cannot be done and `strict` is off, returns one that says so when called."""
     module, _, qualname = place.partition(":")
     try:
         found: Any = importlib.import_module(module)
         for part in qualname.split("."):
             found = getattr(found, part)
-        return found  # type: ignore[no-any-return]
+        return found
     except (ImportError, AttributeError) as error:
-        raise TaskError(
-            explain(
-                wrong=f"the metric function {place} can no longer be imported ({error})",
-                expected="a function at the top level of an importable module",
-                fix="put it back where Python finds it under that name, or start a new run with metric=",
-            )
-        ) from error
+        message = explain(
+            wrong=f"the function {place} can no longer be imported ({error})",
+            expected="a function at the top level of an importable module",
+            fix=f"put it back where Python finds it under that name, or start a new run with {argument}=",
+        )
+        if strict:
+            raise TaskError(message) from error
+
+    def gone(*_: object) -> Any:
+        raise TaskError(message)
+
+    gone.__module__, gone.__qualname__ = module, qualname
+    return gone

@@ -17,18 +17,19 @@ PACKAGE = ROOT / "autosft"
 # By the name below `autosft`: a module may import from its own layer and from those below it.
 LAYERS = {
     "errors": 0,
-    "task": 1, "data": 1, "base_models": 1, "model_folder": 1, "model_hub": 1, "accounting": 1, "disk": 1,
-    "interrupt": 1, "plugins": 1,
+    "arrays": 1, "task": 1, "data": 1, "base_models": 1, "model_folder": 1, "model_hub": 1, "accounting": 1, "disk": 1,
+    "interrupt": 1, "plugins": 1, "cache": 1, "made_models": 1,
     "tasks": 2, "inputs": 2, "trainers": 2, "augment": 2,
-    "budget": 3, "cache": 3, "infer": 3, "inference": 3, "intervals": 3, "prepare": 3, "planning": 3, "search": 3,
-    "refit": 3, "proof": 3, "run_folder": 3, "finish": 3, "predictor": 3, "result": 3, "tracking": 3, "testing": 3,
+    "budget": 3, "infer": 3, "label_errors": 3, "inference": 3, "intervals": 3, "prepare": 3, "planning": 3,
+    "search": 3, "refit": 3, "proof": 3, "run_folder": 3, "finish": 3, "predictor": 3, "result": 3, "tracking": 3,
+    "testing": 3,
     "api": 4,
     "cli": 5, "demo": 5, "doctor": 5,
 }  # fmt: skip
 # The root package only loads public names lazily, so it may name any layer, and nobody imports it.
 ROOT_MODULES = {"__init__", "__main__"}
 # Their `__init__` holds nothing but the table of plugins and its look-up, so importing it is importing a module.
-PLUGIN_TABLES = {"autosft.tasks", "autosft.trainers", "autosft.augment"}
+PLUGIN_TABLES = {"autosft.tasks", "autosft.trainers", "autosft.augment", "autosft.inputs"}
 HEAVY = ("torch", "ray", "transformers", "pandas", "wandb", "datasets", "optuna", "sklearn")
 # Reached by name only, where training is about to start, so these may import them at their top.
 WORKER_SIDE = ("autosft.trainers.", "autosft.augment.", "autosft.search.runner")

@@ -40,10 +40,10 @@ def finished(folder: Path, plan: Plan, score: float = 0.75) -> RunFolder:
     (folder / "weights").mkdir()
     proven = Score(score, Interval(score, score), 30)
     gain = score - score
-    proof = Proof("proof", False, proven, proven, gain, Interval(gain, gain), None, 30)  # type: ignore[arg-type]
+    proof = Proof("proof", False, proven, proven, gain, Interval(gain, gain), {"accuracy": score}, 30)
     seconds = dict.fromkeys(("wall", "workers", "driver", *PHASES, "start_up", "idle"), 1.0)
     finish(
-        run, plan, [trial], winner=trial, default=trial, refit=Refit(None, "no time"),
+        run, plan, plan.task, [trial], winner=trial, default=trial, refit=Refit(None, "no time"),
         proof=proof, model=folder / "weights", seconds=seconds, interrupted=False,
     )  # fmt: skip
     return run

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pytest
 from autosft.data.source import Source
 from autosft.errors import TaskError
 from autosft.infer import infer
-from autosft.task import Metric
+from autosft.task import Metric, Task
 
 ROWS = 120
 NOUNS = ["card", "transfer", "balance", "account", "refund", "payment", "phone", "parcel", "window", "garden", "engine"]
@@ -196,13 +197,24 @@ def test_inputs_group_and_time_can_be_chosen():
 
 
 UNFIT = [
-    (source(text=texts(), score=[i / 7 for i in range(ROWS)]), {"target": "score"}, "looks like a regression"),
-    (source(text=texts(), score=[i / 7 for i in range(ROWS)]), {}, "looks like a regression"),
-    (source(text=texts(), tags=[["a", "b"]] * ROWS), {"target": "tags"}, "several labels per row"),
-    (source(text=texts(), tags=cycle("a", "b", "c", "a;b", "b;c")), {"target": "tags"}, "several labels per row"),
-    (source(text=texts(), summary=texts(12)), {"target": "summary"}, "looks like free text"),
     (source(text=texts(), code=list(range(ROWS))), {"target": "code"}, "an identifier"),
-    (source(text=texts(6, rows=2500), n=[i % 1100 for i in range(2500)]), {"target": "n"}, "1,100 different values"),
+    (
+        source(text=texts(6, rows=2500), n=[f"v{i % 1100}" for i in range(2500)]),
+        {"target": "n", "kind": "text-classification"},
+        "1,100 different values",
+    ),
+    (source(text=texts(), label=cycle("a", "b")), {"kind": "text-regression"}, "looks like labels"),
+    (source(text=texts(), label=["7"] * ROWS), {"target": "label", "kind": "text-regression"}, "only one value, '7'"),
+    (source(text=texts(), label=cycle("a", "b")), {"kind": "chat"}, "no columns fit the kind 'chat'"),
+    (source(text=texts(), label=cycle("a", "b")), {"kind": "token-classification"}, "no columns fit the kind"),
+    (source(text=texts(), label=cycle("a", "b")), {"kind": "image-classification"}, "no column holds images"),
+    (source(text=texts(), label=cycle("a", "b")), {"kind": "text-pair-classification"}, "not two columns of text"),
+    (
+        source(text=texts(), score=[i / 7 for i in range(ROWS)]),
+        {"positive": 1},
+        "no label that a metric could be about",
+    ),
+    (source(text=texts(), score=[i / 7 for i in range(ROWS)]), {"metric": "acuracy"}, "use one of|did you mean"),
     (source(text=texts(), label=["one"] * ROWS), {"target": "label"}, "only one class, 'one'"),
     (source(text=texts(), label=[None] * ROWS), {"target": "label"}, "every label .* missing"),
     (source(text=texts(), other=texts(5)), {}, "no column looks like a label"),
@@ -253,3 +265,277 @@ def test_numbers_as_labels_are_said_to_lose_their_order():
 def test_labels_that_contain_a_comma_are_labels():
     task = infer("", source(text=texts(), topic=cycle("Food, Drink & more", "Travel", "Arts, Crafts")))
     assert "Food, Drink & more" in task.labels
+
+
+MESSAGES = [[{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}] for text in texts()]
+SHARED = [[{"from": "human", "value": text}, {"from": "gpt", "value": "Yes."}] for text in texts()]
+DIALOGUES = [[{"speaker": "USER", "utterance": text}, {"speaker": "SYSTEM", "utterance": "Yes."}] for text in texts()]
+TOKENS = [text.split() for text in texts()]
+TAGS = [["B-PER", "I-PER", "O", "B-LOC"] + ["O"] * (len(tokens) - 4) for tokens in TOKENS]
+SPANS = [[{"start": 0, "end": 4, "label": "PER"}, {"start": 5, "end": 6, "label": "LOC"}] for _ in range(ROWS)]
+ENTITIES = [[{"start": 0, "end": 4, "entity": "PER"}] for _ in range(ROWS)]
+SEVERAL = cycle("joy", "fear", "anger", "joy,fear", "fear,anger", "joy,anger")
+FLAGS = {"joy": cycle(0, 1), "fear": cycle(0, 1, 0), "anger": cycle(1, 0, 0)}
+FILES = [f"photos/{i}.JPG" for i in range(ROWS)]
+STORED = [{"bytes": b"x", "path": None} for _ in range(ROWS)]
+FRACTIONS = [i % 50 / 10 for i in range(ROWS)]
+HALVES = [i % 9 / 2 for i in range(ROWS)]
+FIVE = cycle(0, 1, 2, 3, 4, 5)
+NLI = {"premise": texts(8), "hypothesis": texts(8, 3), "label": cycle("entailment", "neutral", "contradiction")}
+ALPACA = {"instruction": texts(6), "input": ["", *texts(5)[1:]], "output": texts(20)}
+DOLLY = {"instruction": texts(6), "context": texts(30), "response": texts(20), "category": cycle("qa", "open", "list")}
+MATHS = {"question": texts(20), "answer": [f"{text}\n#### {i}" for i, text in enumerate(texts(30))]}
+JUDGED = {"question": texts(6), "answer": texts(20), "label": cycle(0, 1)}
+
+KINDS = [
+    # sentence, columns, kind, inputs, target, metric
+    ("Reply as the assistant", {"messages": MESSAGES}, "chat", ["messages"], "messages", "bits_per_byte"),
+    ("", {"id": list(range(ROWS)), "conversations": SHARED}, "chat", ["conversations"], "conversations", None),
+    ("", {"turns": DIALOGUES, "services": [["a", "b"]] * ROWS}, "chat", ["turns"], "turns", None),
+    (
+        "Find the entities",
+        {"tokens": TOKENS, "ner_tags": TAGS},
+        "token-classification",
+        ["tokens"],
+        "ner_tags",
+        "entity_f1",
+    ),
+    ("", {"ner_tags": TAGS, "tokens": TOKENS}, "token-classification", ["tokens"], "ner_tags", None),
+    (
+        "Don't miss a name",
+        {"tokens": TOKENS, "tags": TAGS},
+        "token-classification",
+        ["tokens"],
+        "tags",
+        "entity_recall",
+    ),
+    ("", {"text": texts(), "spans": SPANS}, "token-classification", ["text"], "spans", None),
+    ("", {"text": texts(), "entities": ENTITIES}, "token-classification", ["text"], "entities", None),
+    (
+        "What is in the picture?",
+        {"image": STORED, "label": cycle("cat", "dog")},
+        "image-classification",
+        ["image"],
+        "label",
+        "accuracy",
+    ),
+    ("", {"file": FILES, "species": cycle("cat", "dog", "cow")}, "image-classification", ["file"], "species", None),
+    ("", {"picture": [b"x"] * ROWS, "label": cycle(0, 1)}, "image-classification", ["picture"], "label", None),
+    (
+        "Which emotions?",
+        {"text": texts(), "emotions": SEVERAL},
+        "multi-label-classification",
+        ["text"],
+        "emotions",
+        "micro_f1",
+    ),
+    (
+        "",
+        {"text": texts(), "tags": [["a", "b"], ["c"], []] * (ROWS // 3)},
+        "multi-label-classification",
+        ["text"],
+        "tags",
+        None,
+    ),
+    ("", {"text": texts(), **FLAGS}, "multi-label-classification", ["text"], "labels", None),
+    ("macro F1 over all", {"text": texts(), **FLAGS}, "multi-label-classification", ["text"], "labels", "macro_f1"),
+    ("Predict the score", {"text": texts(), "score": FRACTIONS}, "text-regression", ["text"], "score", "spearman"),
+    ("", {"text": texts(), "valence": FRACTIONS}, "text-regression", ["text"], "valence", None),
+    ("Rating from 0 to 5", {"text": texts(), "rating": FIVE}, "text-regression", ["text"], "rating", None),
+    ("Predict the rating", {"text": texts(), "rating": FIVE}, "text-classification", ["text"], "rating", "accuracy"),
+    ("", {"text": texts(), "rating": HALVES}, "text-classification", ["text"], "rating", None),
+    (
+        "Estimate it with a small error",
+        {"text": texts(), "price": FRACTIONS},
+        "text-regression",
+        ["text"],
+        "price",
+        "rmse",
+    ),
+    ("high correlation", {"text": texts(), "price": FRACTIONS}, "text-regression", ["text"], "price", "spearman"),
+    ("best F1 score", {"text": texts(), "stars": FIVE}, "text-classification", ["text"], "stars", "macro_f1"),
+    ("Do they contradict?", NLI, "text-pair-classification", ["premise", "hypothesis"], "label", "accuracy"),
+    ("", PAIR, "text-pair-classification", ["question1", "question2"], "is_duplicate", None),
+    ("Does the answer fit the question?", JUDGED, "text-pair-classification", ["question", "answer"], "label", None),
+    (
+        "How similar are they?",
+        {"sentence1": texts(8), "sentence2": texts(8, 3), "label": FRACTIONS},
+        "text-pair-regression",
+        ["sentence1", "sentence2"],
+        "label",
+        "spearman",
+    ),
+    (
+        "",
+        {"text_a": texts(8), "text_b": texts(8, 3), "score": FRACTIONS},
+        "text-pair-regression",
+        ["text_a", "text_b"],
+        "score",
+        None,
+    ),
+    (
+        "",
+        {"query": texts(4), "passage": texts(30), "label": cycle(0, 1)},
+        "text-pair-classification",
+        ["query", "passage"],
+        "label",
+        None,
+    ),
+    ("", TITLED, "text-classification", ["review_title", "review_body"], "polarity", None),
+    ("Follow the instruction", ALPACA, "causal-lm", ["instruction", "input"], "output", "bits_per_byte"),
+    ("", DOLLY, "causal-lm", ["instruction", "context"], "response", None),
+    ("Predict the category", DOLLY, "text-classification", None, "category", "accuracy"),
+    ("Solve the problem", MATHS, "causal-lm", ["question"], "answer", "bits_per_byte"),
+    ("Solve it, exact match counts", MATHS, "causal-lm", ["question"], "answer", "exact_match"),
+    (
+        "low perplexity",
+        {"prompt": texts(), "completion": texts(20)},
+        "causal-lm",
+        ["prompt"],
+        "completion",
+        "bits_per_byte",
+    ),
+    ("Translate", {"source": texts(), "target": texts(9, 1)}, "causal-lm", ["source"], "target", None),
+    ("Summarise the article", {"article": texts(60), "summary": texts(12)}, "causal-lm", ["article"], "summary", None),
+]
+
+
+@pytest.mark.parametrize(("sentence", "columns", "kind", "inputs", "target", "metric"), KINDS)
+def test_the_sentence_and_the_columns_give_the_kind(sentence, columns, kind, inputs, target, metric):
+    task = infer(sentence, source(**columns))
+    assert (task.kind, task.target_column) == (kind, target), task.reasons
+    assert inputs is None or list(task.input_columns) == inputs, task.reasons
+    assert metric is None or task.metric.name == metric, task.reasons
+    assert any(kind in reason for reason in task.reasons)
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels", "target_columns"),
+    [
+        ({"text": texts(), "emotions": SEVERAL}, ("anger", "fear", "joy"), ()),
+        ({"text": texts(), "n": [[10, 9], [1], []] * (ROWS // 3)}, ("1", "9", "10"), ()),
+        ({"text": texts(), **FLAGS}, ("joy", "fear", "anger"), ("joy", "fear", "anger")),
+        ({"tokens": TOKENS, "tags": TAGS}, ("O", "B-LOC", "I-LOC", "B-PER", "I-PER"), ()),
+        ({"text": texts(), "spans": SPANS}, ("O", "B-LOC", "I-LOC", "B-PER", "I-PER"), ()),
+        ({"text": texts(), "score": FRACTIONS}, (), ()),
+        (MATHS, (), ()),
+    ],
+)
+def test_labels_are_those_that_the_kind_has(columns, labels, target_columns):
+    task = infer("", source(**columns))
+    assert (task.labels, task.target_columns) == (labels, target_columns)
+
+
+CLOSE = [
+    # Text with spans and an intent; a column of conversations beside a labelled text; numbers that may be either.
+    ({"text": texts(), "spans": SPANS, "label": cycle("a", "b")}, ["kind='token-classification'", "target='label'"]),
+    ({"messages": MESSAGES, "text": texts(), "label": cycle("a", "b")}, ["kind='chat'", "target='label'"]),
+    ({"text": texts(), "amount": [i % 30 for i in range(ROWS)]}, ["text-classification", "text-regression"]),
+    ({"text": texts(), "a": FRACTIONS, "b": FRACTIONS[::-1]}, ["target='a'", "target='b'"]),
+]
+
+
+@pytest.mark.parametrize(("columns", "settling"), CLOSE)
+def test_close_kinds_are_both_told_with_the_argument_that_settles_it(columns, settling):
+    with pytest.raises(TaskError, match="two readings of the task are close") as error:
+        infer("", source(**columns))
+    assert all(argument in str(error.value) for argument in settling)
+
+
+@pytest.mark.parametrize(
+    ("columns", "overrides", "kind"),
+    [
+        (CLOSE[0][0], {"kind": "token-classification"}, "token-classification"),
+        (CLOSE[0][0], {"target": "label"}, "text-classification"),
+        (CLOSE[0][0], {"target": "spans"}, "token-classification"),
+        (CLOSE[1][0], {"kind": "chat"}, "chat"),
+        (CLOSE[1][0], {"target": "label"}, "text-classification"),
+        (CLOSE[2][0], {"kind": "text-classification"}, "text-classification"),
+        (CLOSE[2][0], {"kind": "text-regression"}, "text-regression"),
+        ({"text": texts(), "rating": FIVE}, {"kind": "text-regression"}, "text-regression"),
+        (PAIR, {"kind": "text-classification"}, "text-classification"),
+        (PAIR, {"inputs": ["question2"]}, "text-classification"),
+        (TITLED, {"kind": "text-pair-classification"}, "text-pair-classification"),
+        ({"text": texts(), **FLAGS}, {"target": "joy"}, "text-classification"),
+        ({"text": texts(), **FLAGS}, {"kind": "text-classification", "target": "joy"}, "text-classification"),
+        ({"text": texts(), "x": cycle(0, 1), "z": cycle(1, 0)}, {"kind": "multi-label-classification"}, None),
+        ({"text": texts(), "mood": cycle("a", "b")}, {"kind": "multi-label-classification", "target": "mood"}, None),
+        (DOLLY, {"target": "category"}, "text-classification"),
+        ({"caption": texts(), "image": STORED, "label": cycle(0, 1)}, {"inputs": "caption"}, "text-classification"),
+        ({"text": texts(), "summary": texts(12)}, {"target": "summary"}, "causal-lm"),
+        ({"text": texts(6, rows=2500), "n": [i % 1100 for i in range(2500)]}, {"target": "n"}, "text-regression"),
+    ],
+)
+def test_naming_a_kind_or_a_column_settles_the_kind(columns, overrides, kind):
+    task = infer("", source(**columns), **overrides)
+    assert task.kind == (kind or overrides["kind"]), task.reasons
+
+
+def test_the_sentence_settles_between_marks_and_a_label():
+    columns = {"text": texts(), "spans": SPANS, "intent": cycle("a", "b")}
+    assert infer("Extract the entities", source(**columns)).kind == "token-classification"
+    assert infer("Predict the intent", source(**columns)).kind == "text-classification"
+
+
+def test_one_flag_that_the_sentence_names_is_a_label_of_its_own():
+    task = infer("Is there joy in it?", source(text=texts(), **FLAGS))
+    assert (task.kind, task.target_column) == ("text-classification", "joy")
+
+
+def test_where_answers_are_marked_an_exact_match_reads_them():
+    assert infer("exact match", source(**MATHS)).answer == r"####\s*(.+)"
+    assert infer("", source(**MATHS)).answer is None
+    assert infer("exact match", source(**ALPACA)).answer is None
+
+
+def last_number(text):
+    return text.split()[-1]
+
+
+@pytest.mark.parametrize("answer", [r"#### (\d+)", last_number])
+def test_what_reads_the_answer_may_be_named_and_survives_json(answer):
+    task = infer("", source(**MATHS), answer=answer)
+    assert (task.answer, task.metric.name) == (answer, "bits_per_byte")
+    assert any("finds an answer in 100% of the texts" in reason for reason in task.reasons)
+    assert Task.from_json(json.loads(json.dumps(task.to_json()))) == task
+
+
+def test_an_answer_function_that_is_gone_is_an_error_where_it_is_needed():
+    row = infer("", source(**MATHS), answer=last_number).to_json()
+    row["answer"]["function"] += "_moved"
+    with pytest.raises(TaskError, match="start a new run with answer="):
+        Task.from_json(row)
+    with pytest.raises(TaskError, match="last_number_moved can no longer be imported"):
+        Task.from_json(row, strict=False).answer("12")
+
+
+@pytest.mark.parametrize(
+    ("columns", "answer", "words"),
+    [
+        (SPAM, r"(\d+)", "text-classification generates no text"),
+        (MATHS, "Answer: (.*)", "finds no answer in the first 120 texts of 'answer'"),
+        (MATHS, "(", "is not a regular expression"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_refused_at_once(columns, answer, words):
+    with pytest.raises(TaskError, match=words):
+        infer("", source(**columns), answer=answer)
+
+
+def test_numbers_taken_as_classes_have_regression_as_the_runner_up():
+    assert "text-regression" in (infer("", source(text=texts(), stars=FIVE)).runner_up or "")
+
+
+@pytest.mark.parametrize(
+    ("columns", "name", "metric"),
+    [
+        ({"text": texts(), "emotions": SEVERAL}, "f1", "micro_f1"),
+        ({"text": texts(), "emotions": SEVERAL}, "accuracy", "subset_accuracy"),
+        ({"text": texts(), "score": FRACTIONS}, "correlation", "spearman"),
+        ({"text": texts(), "score": FRACTIONS}, "RMSE", "rmse"),
+        ({"tokens": TOKENS, "tags": TAGS}, "F1", "entity_f1"),
+        (MATHS, "perplexity", "bits_per_byte"),
+    ],
+)
+def test_a_metric_is_known_by_its_usual_names(columns, name, metric):
+    assert infer("", source(**columns), metric=name).metric.name == metric

@@ -4,9 +4,11 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from autosft import intervals
+from autosft.arrays import from_matrix, to_matrix
 from autosft.intervals import SECONDS, bootstrap, expected_seconds, paired_gain, standard_error_of_accuracy
 from autosft.task import Metric, Task
 from autosft.tasks import kind
@@ -25,7 +27,7 @@ def rows_right(share, num_rows, num_labels=2, seed=0):
     predicted = np.where(np.arange(num_rows) < share * num_rows, targets, (targets + 1) % num_labels)
     outputs = np.full((num_rows, num_labels), 0.1 / num_labels, dtype=np.float32)
     outputs[np.arange(num_rows), predicted] += 0.9
-    return targets, outputs
+    return pa.array(targets), from_matrix(outputs)
 
 
 def test_the_interval_has_the_width_that_theory_gives():
@@ -46,8 +48,8 @@ def test_rows_that_come_in_groups_are_less_sure():
 @pytest.mark.parametrize("metric", [name for name in KIND.metrics if name != "f1"])
 @pytest.mark.parametrize("targets", [[0], [1, 1, 1], [0, 1]])
 def test_few_rows_or_one_class_give_finite_bounds(metric, targets):
-    outputs = np.full((len(targets), 2), 0.5, dtype=np.float32)
-    interval = bootstrap(KIND, make_task(metric=metric), np.array(targets), outputs, seed=0, resamples=50)
+    outputs = from_matrix(np.full((len(targets), 2), 0.5, dtype=np.float32))
+    interval = bootstrap(KIND, make_task(metric=metric), pa.array(targets), outputs, seed=0, resamples=50)
     assert np.isfinite([interval.low, interval.high]).all()
     assert interval.low <= interval.high
 
@@ -86,13 +88,22 @@ class Timed:
         self.scores = []
 
     def score(self, task, targets, outputs):
-        return float(outputs.mean())
+        return float(outputs.to_numpy().mean())
 
-    def resample(self, task, targets, outputs, rows):
-        self.now += self.seconds_a_call + self.seconds_each * len(rows)
-        self.rows.append(rows)
-        self.scores.append(outputs[rows].mean(axis=1))
-        return self.scores[-1]
+    def scorer(self, task, targets, outputs):
+        numbers = outputs.to_numpy()
+
+        def score(rows):
+            self.now += self.seconds_a_call + self.seconds_each * len(rows)
+            self.rows.append(rows)
+            self.scores.append(numbers[rows].mean(axis=1))
+            return self.scores[-1]
+
+        return score
+
+
+def numbers(num, seed=0):
+    return pa.array(np.random.default_rng(seed).random(num))
 
 
 @pytest.fixture
@@ -108,7 +119,7 @@ def timed(monkeypatch):
 @pytest.mark.parametrize("num_rows", [1, 7, 333])
 def test_the_same_rows_are_drawn_however_many_are_drawn_at_once(timed, num_rows, monkeypatch):
     """Odd numbers of rows, since NumPy's generator makes two small numbers of each large one."""
-    outputs = np.arange(num_rows, dtype=float)
+    outputs = pa.array(np.arange(num_rows, dtype=float))
     found = []
     for seconds_each, at_once in ((0.0, 4_000_000), (0.0029, 4_000_000), (0.0, 5 * num_rows)):
         monkeypatch.setattr(intervals, "_POSITIONS_AT_ONCE", at_once)
@@ -123,7 +134,7 @@ def test_the_same_rows_are_drawn_however_many_are_drawn_at_once(timed, num_rows,
 
 @pytest.mark.parametrize(("seconds_each", "least", "most"), [(1e-5, 1000, 1000), (0.029, 90, 104), (1.0, 20, 20)])
 def test_a_slow_metric_gets_fewer_resamples_and_20_at_least(timed, seconds_each, least, most):
-    outputs = np.random.default_rng(0).random(50)
+    outputs = numbers(50)
     kind = timed(seconds_each)
     interval = bootstrap(kind, None, outputs, outputs, seed=0)
     made = np.concatenate(kind.scores)
@@ -138,9 +149,9 @@ def test_a_slow_metric_gets_fewer_resamples_and_20_at_least(timed, seconds_each,
     assert kind.now <= max(SECONDS + 2 * seconds_each, 40 * seconds_each)
 
 
-@pytest.mark.parametrize("same", [lambda outputs: outputs, np.copy])
+@pytest.mark.parametrize("same", [lambda outputs: outputs, lambda outputs: from_matrix(to_matrix(outputs).copy())])
 def test_equal_outputs_are_not_resampled(timed, same):
-    kind, outputs = timed(), np.random.default_rng(0).random((50, 2))
+    kind, outputs = timed(), from_matrix(np.random.default_rng(0).random((50, 2)))
     gain, interval = paired_gain(kind, make_task(), outputs, outputs, same(outputs), seed=0)
     assert (gain, interval.low, interval.high) == (0, 0, 0)
     assert not kind.rows
@@ -148,9 +159,9 @@ def test_equal_outputs_are_not_resampled(timed, same):
 
 @pytest.mark.parametrize("seconds_each", [1e-4, 0.001, 0.029, 0.5])
 def test_what_intervals_take_is_predicted(timed, seconds_each):
-    outputs = np.random.default_rng(0).random(50)
+    outputs = numbers(50)
     predicted = expected_seconds(timed(seconds_each), make_task(), outputs, outputs, num_rows=200)
-    kind, outputs = timed(seconds_each), np.random.default_rng(1).random(200)
+    kind, outputs = timed(seconds_each), numbers(200, seed=1)
     for _ in range(2):
         bootstrap(kind, make_task(), outputs, outputs, seed=0)
     paired_gain(kind, make_task(), outputs, outputs, outputs[::-1], seed=0)
@@ -171,6 +182,6 @@ def test_a_users_function_is_timed_on_as_many_rows_as_there_will_be(timed):
 
 def test_what_a_single_call_costs_does_not_make_a_quick_metric_look_slow(timed):
     """As every built-in metric is: slow for one resample, quick for a thousand at once."""
-    outputs = np.random.default_rng(0).random(50)
+    outputs = numbers(50)
     kind = timed(1e-5, seconds_a_call=0.002)
     assert expected_seconds(kind, make_task(), outputs, outputs, num_rows=200) < 1.0

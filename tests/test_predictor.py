@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 import autosft
+from autosft.predictor import FORMAT
 from autosft.task import Metric, Task
 
 
 def write_model(folder: Path, **changes: object) -> Path:
     task = Task("text-classification", "sort", ("text",), "label", Metric("accuracy"), ("a", "b")).to_json()
-    row = {"format": 1, "kind": task["kind"], "trainer": "frozen_head", "task": task, "versions": {}} | changes
+    row = {"format": FORMAT, "kind": task["kind"], "trainer": "frozen_head", "task": task, "versions": {}} | changes
     (folder / "autosft.json").write_text(json.dumps(row))
     return folder
 
@@ -21,8 +22,10 @@ def test_a_models_folder_cannot_have_modules_imported(tmp_path: Path) -> None:
     folder = write_model(tmp_path)
     row = json.loads((folder / "autosft.json").read_text())
     row["task"]["metric"] |= {"name": "mine", "function": "antigravity:geohash"}
+    row["task"]["answer"] = {"function": "antigravity:geohash"}
     (folder / "autosft.json").write_text(json.dumps(row))
-    assert autosft.load(folder).task.metric.function is None
+    task = autosft.load(folder).task
+    assert task.metric.function is None and task.answer is None
     assert "antigravity" not in sys.modules
 
 
@@ -32,8 +35,8 @@ def test_a_models_folder_cannot_have_modules_imported(tmp_path: Path) -> None:
         (None, "holds no finished model"),
         ("{", "cannot be read"),
         ("[]", "cannot be read"),
-        ('{"format": 1}', "cannot be read"),
-        ('{"format": 2}', "model format 2"),
+        (f'{{"format": {FORMAT}}}', "cannot be read"),
+        ('{"format": 99}', "model format 99"),
     ],
 )
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, content: str | None, words: str) -> None:

@@ -10,17 +10,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import autosft
 from autosft import intervals, proof
+from autosft.arrays import from_matrix, save_array
 from autosft.errors import SearchFailed
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
 from autosft.proof import Proof, prove
 from autosft.search.job import Ended
 from autosft.search.runner import Runner
-from autosft.search.trial import Trial
+from autosft.search.trial import OUTPUTS_FILE, Trial
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
 
@@ -81,15 +83,16 @@ class FakeRunner:
             seen = len(asked["rows"])
             return Ended(job_id, "complete", (np.arange(seen), {name: guess(seen) for name in asked["models"]}))
         if self.fate == "complete":
-            np.save(asked["scratch"] / "outputs.npy", guess(len(self.plan.data.training(asked["fold"])[1] or ())))
+            save_array(guess(len(self.plan.data.training(asked["fold"])[1] or ())), asked["scratch"] / OUTPUTS_FILE)
         return Ended(job_id, self.fate, {"fidelity": self.share * asked["fidelity"]}, "it did not end")
 
     def run(self, function: str, arguments: dict[str, Any], **job: Any) -> Ended:
         return self.result(self.submit(function, arguments, **job))
 
 
-def guess(num_rows: int) -> Any:
-    return np.random.default_rng(num_rows).dirichlet(np.ones(len(LABELS)), size=num_rows).astype(np.float32)
+def guess(num_rows: int, *, moved: int = 0) -> pa.Array:
+    outputs = np.random.default_rng(num_rows).dirichlet(np.ones(len(LABELS)), size=num_rows).astype(np.float32)
+    return from_matrix(np.roll(outputs, moved, axis=0))
 
 
 def proven(plan: Plan, runner: Any, folder: Path, *, seconds_left: float | None, interrupt: Any = None) -> Proof:
@@ -104,10 +107,11 @@ def proven(plan: Plan, runner: Any, folder: Path, *, seconds_left: float | None,
     folders = {trial.number: folder / f"{trial.number:04d}" for trial in trials}
     for number, place in folders.items():
         place.mkdir(parents=True)
-        np.save(place / "outputs.npy", np.roll(guess(len(validation)), number, axis=0))
+        save_array(guess(len(validation), moved=number), place / OUTPUTS_FILE)
     return prove(
-        plan, trials[1], trials[0], runner, shipped_model=folder / "refit" / "model", trial_folders=folders,
-        folder=folder / "folds", cache=folder / "cache", seconds_left=seconds_left, interrupt=interrupt or Interrupt(),
+        plan, trials[1], trials[0], runner, tasks={0: plan.task, 1: plan.task},
+        shipped_model=folder / "refit" / "model", trial_folders=folders, folder=folder / "folds",
+        cache=folder / "cache", seconds_left=seconds_left, interrupt=interrupt or Interrupt(),
     )  # fmt: skip
 
 

@@ -10,7 +10,13 @@ from autosft.plugins import load_plugin
 if TYPE_CHECKING:
     from autosft.augment.base import BatchAugmentation
 
-AUGMENTATIONS = {"token-cutoff": "autosft.augment.token_cutoff:TokenCutoff"}
+AUGMENTATIONS = {
+    "token-cutoff": "autosft.augment.token_cutoff:TokenCutoff",
+    "flip-crop": "autosft.augment.flip_crop:FlipCrop",
+    "trivial-augment": "autosft.augment.trivial_augment:TrivialAugment",
+    "random-erasing": "autosft.augment.random_erasing:RandomErasing",
+    "mixup": "autosft.augment.mixup:Mixup",
+}
 
 
 def augmentation(name: str) -> BatchAugmentation:

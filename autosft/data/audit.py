@@ -5,17 +5,21 @@ The checks live in `autosft.data.checks`; whether the validation set is large en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from autosft.data.checks import columns, duplicates, labels, leaks, missing
-from autosft.data.checks.subject import Outcome, Subject
+from autosft.data.checks.subject import Check, Outcome, Subject
 from autosft.data.finding import Finding
 from autosft.data.source import Source
 from autosft.errors import DataError, PlanError, did_you_mean, explain
 from autosft.task import Task
 
-#: In the order in which they run: each one sees the data as the fixes before it left it.
-CHECKS: dict[str, Callable[[Subject], Outcome | None]] = {
+if TYPE_CHECKING:
+    from autosft.tasks.base import TaskKind
+
+#: Checks for every kind, in the order in which they run: each one sees the data as the fixes before it left it.
+CHECKS: dict[str, Check] = {
     "missing-labels": missing.missing_labels,
     "missing-inputs": missing.missing_inputs,
     "label-spelling": labels.label_spelling,
@@ -37,13 +41,14 @@ ALL = "all"
 
 
 def audit(
-    task: Task, source: Source, *, off: Collection[str] = (), seed: int = 0
+    kind: TaskKind, task: Task, source: Source, *, off: Collection[str] = (), seed: int = 0
 ) -> tuple[Source, Task, tuple[Finding, ...]]:
     """Checks the data, fixes what is safe to fix, and says so.
 
     Test rows are never dropped, nor altered except for the spelling of their labels.
 
     Args:
+        kind: The task's kind, with checks of its own.
         task: The task; its columns must be in every split.
         source: The data as read.
         off: Names of checks whose fix is not to be carried out, or "all". They still report.
@@ -57,10 +62,12 @@ def audit(
         PlanError: `off` names an unknown check.
         DataError: No training rows, or only one class, are left; the message says which check removed what.
     """
-    switched_off = _known(off)
-    subject = Subject.of(task, source, seed=seed)
+    # A kind's own first: they tell a row by its place, and what others drop moves those that follow.
+    checks = {**kind.checks, **CHECKS}
+    switched_off = _known(off, checks)
+    subject = Subject.of(kind, task, source, seed=seed)
     findings: list[Finding] = []
-    for name, check in CHECKS.items():
+    for name, check in checks.items():
         outcome = check(subject)
         if outcome is None:
             continue
@@ -74,14 +81,14 @@ def audit(
     return subject.source, _settled(subject, unseen_are_scored=unseen_are_scored), tuple(findings)
 
 
-def _known(off: Collection[str]) -> set[str]:
+def _known(off: Collection[str], checks: Collection[str]) -> set[str]:
     names = {off} if isinstance(off, str) else set(off)
-    for name in sorted(names - {*CHECKS, ALL}):
+    for name in sorted(names - {*checks, ALL}):
         raise PlanError(
             explain(
                 wrong=f"there is no check named '{name}'",
                 expected="names of checks whose fix is to be switched off, or 'all'",
-                fix=did_you_mean(name, [*CHECKS, ALL]),
+                fix=did_you_mean(name, [*checks, ALL]),
             )
         )
     return names
@@ -95,7 +102,7 @@ def _finding(name: str, outcome: Outcome, *, fixed: bool) -> Finding:
 def _settled(subject: Subject, *, unseen_are_scored: bool) -> Task:
     """Returns the task without the labels that the fixes left no row of."""
     task = subject.task
-    if not task.labels:
+    if not subject.one_label:
         return task
     known = set(subject.label_counts)
     if unseen_are_scored:
@@ -127,7 +134,7 @@ def _require_rows(subject: Subject, source: Source, findings: list[Finding]) -> 
 
 
 def _require_classes(subject: Subject, source: Source, findings: list[Finding]) -> None:
-    if not subject.task.labels or len(subject.label_counts) > 1:
+    if not subject.one_label or len(subject.label_counts) > 1:
         return
     left = ", ".join(f"'{label}'" for label in subject.label_counts) or "none"
     raise DataError(

@@ -15,20 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from autosft.arrays import one_array, to_numbers
 from autosft.data.source import Source
 from autosft.data.split import Part, SplitPlan, split
-from autosft.data.texts import label_texts
 from autosft.errors import RunFolderError, explain
 from autosft.task import Task
 
 if TYPE_CHECKING:
     from autosft.tasks.base import TaskKind
 
-#: Target of a held-out row that is not scored: it has no label, or one that the task does not know.
-NOT_SCORED = -1
 _ROWS_FILE = "rows.arrow"
 
 
@@ -53,13 +50,13 @@ class Rows:
         table = _mapped(self.path)
         return table if self.indices is None else table.take(pa.array(self.indices))
 
-    def targets(self) -> NDArray[Any]:
-        """Returns the encoded targets, shape (rows,)."""
-        return self.numbers("target")
+    def targets(self) -> pa.Array:
+        """Returns the encoded targets, one a row; null where a held-out row has none to be scored by."""
+        return one_array(self._taken("target"))
 
     def numbers(self, name: str) -> NDArray[Any]:
         """Returns a column of numbers, shape (rows,)."""
-        return np.asarray(self._taken(name).to_numpy())
+        return to_numbers(self._taken(name))
 
     def column(self, name: str) -> list[Any]:
         """Returns one column as Python values."""
@@ -107,7 +104,7 @@ class Data:
         return Rows(path, np.flatnonzero(~validates)), Rows(path, np.flatnonzero(validates))
 
     def held_out(self) -> tuple[str, Rows] | None:
-        """Returns "test" or "proof" with its rows, or None. Rows with the target `NOT_SCORED` are not scored."""
+        """Returns "test" or "proof" with its rows, or None. Rows whose target is null are not scored."""
         name = next((name for name in ("test", "proof") if name in self.parts), None)
         if name is None or self.held_out_folder is None:
             return None
@@ -158,7 +155,7 @@ def materialise(kind: TaskKind, task: Task, source: Source, *, folder: Path, see
         DataError: The rows cannot be split, or a target cannot be encoded.
         RunFolderError: The folder cannot be written: read-only, full, or in the way of a file.
     """
-    parts = split(task, source, seed=seed)
+    parts = split(kind, task, source, seed=seed)
     search = _encoded(kind, task, parts.search, held_out=False)
     fingerprint = _digest(search)
     home = folder / fingerprint
@@ -176,23 +173,12 @@ def materialise(kind: TaskKind, task: Task, source: Source, *, folder: Path, see
 
 
 def _encoded(kind: TaskKind, task: Task, part: Part, *, held_out: bool) -> pa.Table:
-    targets = _held_out_targets(kind, task, part.table) if held_out else kind.encode_targets(task, part.table)
     table = kind.encode_inputs(task, part.table)
-    table = table.append_column("target", pa.array(targets))
+    table = table.append_column("target", kind.encode_targets(task, part.table, strict=not held_out))
     table = table.append_column("row", pa.array(part.rows, pa.int64()))
     table = table.append_column("fold", pa.array(part.folds, pa.int8()))
     # One chunk a column, whatever files the rows came from, so that equal rows make equal bytes.
     return table.replace_schema_metadata(None).combine_chunks()
-
-
-def _held_out_targets(kind: TaskKind, task: Task, table: pa.Table) -> NDArray[Any]:
-    """Encodes the targets of rows that have a known one; the others get NOT_SCORED."""
-    texts = label_texts(table.column(task.target_column))
-    known = pc.is_in(texts, value_set=pa.array(task.labels, texts.type)) if task.labels else pc.is_valid(texts)
-    encoded = kind.encode_targets(task, table.filter(known))
-    targets = np.full(len(texts), NOT_SCORED if task.labels else np.nan, dtype=encoded.dtype)
-    targets[np.asarray(known.to_numpy(zero_copy_only=False), dtype=bool)] = encoded
-    return targets
 
 
 def _digest(table: pa.Table) -> str:

@@ -1,6 +1,6 @@
 """One table from one file: its format, its compression, its place on the disk.
 
-What lives here: formats by suffix, Parquet and Arrow. Delimited text and JSON have their own files; folders too.
+What lives here: formats by suffix, Parquet and Arrow. Delimited text, CoNLL and JSON have their own files; folders too.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
+from autosft.data.conll import looks_like_conll, read_conll
 from autosft.data.delimited import read_delimited
 from autosft.data.encoding import to_utf8
 from autosft.data.json_files import read_json
 from autosft.errors import DataError, explain, nearest
 
 _DELIMITED = frozenset({".csv", ".tsv", ".txt"})
+_CONLL = frozenset({".conll", ".iob", ".iob2", ".bio", ".bioes"})
 _JSON = frozenset({".json", ".jsonl", ".ndjson"})
 _PARQUET = frozenset({".parquet", ".pq"})
 _ARROW = frozenset({".arrow", ".feather", ".ipc"})
-SUFFIXES = _DELIMITED | _JSON | _PARQUET | _ARROW
+SUFFIXES = _DELIMITED | _CONLL | _JSON | _PARQUET | _ARROW
 
 
 def data_suffix(path: Path) -> str | None:
@@ -58,6 +60,9 @@ def read_file(
     text, notes = to_utf8(raw, place=place)
     if suffix in _JSON:
         return read_json(text, place=place), notes
+    if suffix in _CONLL or (suffix != ".csv" and looks_like_conll(text)):
+        table, more = read_conll(text, place=place)
+        return table, (*notes, *more)
     table, more = read_delimited(text, place=place, suffix=suffix, expected=expected, keep_text=keep_text)
     return table, (*notes, *more)
 

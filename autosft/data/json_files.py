@@ -1,4 +1,4 @@
-"""JSON in its usual shapes: an array of objects, an object of columns, {"data": [...]}, and JSON Lines.
+"""JSON in its usual shapes: an array of objects, an object of columns or of rows, {"data": [...]}, and JSON Lines.
 
 What lives here: telling the shapes apart and reading them. Encodings are settled before.
 """
@@ -57,6 +57,8 @@ def _from_value(value: Any, *, place: str) -> pa.Table:
         if all(isinstance(column, list) for column in value.values()):
             return table_from_columns(value, place=place)
         if all(isinstance(column, Mapping) for column in value.values()):
+            if _is_rows_by_key(value):
+                return table_from_rows([_with_key(key, row) for key, row in value.items()], place=place)
             # What pandas writes by default: each column an object from row number to value.
             return table_from_columns({name: list(column.values()) for name, column in value.items()}, place=place)
         return table_from_rows([value], place=place)
@@ -67,6 +69,16 @@ def _from_value(value: Any, *, place: str) -> pa.Table:
             fix="write the rows as an array of objects",
         )
     )
+
+
+def _is_rows_by_key(value: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Tells rows under their keys from pandas' columns, whose own keys are row numbers."""
+    inner = {name for row in value.values() for name in row}
+    return not all(name.isdigit() for name in inner) and len(value) >= min(3, len(inner))
+
+
+def _with_key(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"key": key, **row} if "key" not in row else dict(row)
 
 
 def _read_lines(text: pa.Buffer, *, place: str) -> pa.Table:

@@ -6,7 +6,7 @@ What lives here: `read`, `read_table`, and the choice of reader. No reader decid
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +23,8 @@ from autosft.data.hub import (
     tables_from_hub,
     tables_from_saved,
 )
+from autosft.data.images import is_zip, tables_from_images, unpacked, with_absolute_paths
+from autosft.data.nested import taken_apart
 from autosft.data.objects import is_pandas, table_from_columns, table_from_pandas, table_from_rows
 from autosft.data.source import Source
 from autosft.data.split_names import canonical_split, name_splits
@@ -43,7 +45,8 @@ def read(data: object, *, test: object | None = None, validation: object | None 
 
     Args:
         data: A path (csv, tsv, txt, json, jsonl, parquet, arrow, feather, each also gzipped; a folder of such files
-            named by split; a folder of `datasets.save_to_disk`), a list of dicts, a dict of columns or of splits, a
+            named by split; a folder of `datasets.save_to_disk`; a folder of images with one sub-folder a class, also
+            zipped), a list of dicts, a dict of columns or of splits, a
             pandas.DataFrame, a pyarrow.Table, a datasets.Dataset or DatasetDict, or the id of a dataset on the
             Hugging Face Hub ("owner/name", "owner/name:config").
         test: Test rows in any of these forms; they take the place of a test split in `data`.
@@ -59,6 +62,9 @@ def read(data: object, *, test: object | None = None, validation: object | None 
     found = _find(data)
     splits, notes = name_splits(found.splits, place=found.origin)
     notes = (*found.notes, *notes)
+    for split, table in splits.items():
+        splits[split], more = taken_apart(table)
+        notes = (*notes, *more)
     train = plain_types(splits["train"], place=found.origin)
     for split, given in (("validation", validation), ("test", test)):
         if given is None:
@@ -114,8 +120,8 @@ def _read_split(given: object, split: str, train: pa.Schema) -> tuple[pa.Table, 
                 fix=f"pass that split itself, for example {split}=data['{next(iter(found.splits))}']",
             )
         )
-    table = tables[split] if split in tables else next(iter(tables.values()))
-    return plain_types(table, place=f"{found.origin} ({split})"), found.notes
+    table, more = taken_apart(tables[split] if split in tables else next(iter(tables.values())))
+    return plain_types(table, place=f"{found.origin} ({split})"), (*found.notes, *more)
 
 
 def _find(data: object, *, expected: Sequence[str] = (), keep_text: Sequence[str] = ()) -> _Found:
@@ -175,9 +181,11 @@ def _find_path(data: str | Path, *, expected: Sequence[str], keep_text: Sequence
         raise _no_path(str(data), str(error.strerror)) from error
     if is_folder:
         return _find_folder(path, expected=expected, keep_text=keep_text)
+    if exists and is_zip(path):
+        return replace(_find_folder(unpacked(path), expected=expected, keep_text=keep_text), origin=str(data))
     if exists:
         table, notes = read_file(path, expected=expected, keep_text=keep_text)
-        return _Found({"train": table}, str(data), notes)
+        return _Found({"train": with_absolute_paths(table, path.parent)}, str(data), notes)
     if isinstance(data, str) and may_be_hub_id(data):
         return _Found(tables_from_hub(data), data)
     if not str(data):
@@ -198,13 +206,15 @@ def _no_path(text: str, reason: str) -> DataError:
 def _find_folder(folder: Path, *, expected: Sequence[str], keep_text: Sequence[str]) -> _Found:
     if is_saved_dataset(folder):
         return _Found(tables_from_saved(folder), str(folder))
+    if (images := tables_from_images(folder)) is not None:
+        return _Found(images[0], str(folder), images[1])
     files, notes = files_by_split(folder)
     splits: dict[str, pa.Table] = {}
     for split, paths in files.items():
         parts = []
         for path in paths:
             part, more = read_file(path, expected=expected, keep_text=keep_text)
-            parts.append(part)
+            parts.append(with_absolute_paths(part, path.parent))
             notes = (*notes, *more)
             if data_suffix(path) and not expected:
                 # The other files of a folder follow the training file: its header, its types.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 
 from autosft.data.folds import connected, stratified
 from autosft.data.source import Source
-from autosft.data.texts import as_text, codes, input_texts, label_texts, shortened
+from autosft.data.texts import as_text, codes, shortened
 from autosft.errors import DataError, did_you_mean, explain
-from autosft.task import Task
+from autosft.task import Output, Task
+
+if TYPE_CHECKING:
+    from autosft.tasks.base import TaskKind
 
 #: Proof rows are set aside from this many training rows on.
 MIN_ROWS_FOR_PROOF = 2_000
@@ -88,7 +92,7 @@ class Split:
     plan: SplitPlan
 
 
-def split(task: Task, source: Source, *, seed: int) -> Split:
+def split(kind: TaskKind, task: Task, source: Source, *, seed: int) -> Split:
     """Splits the rows.
 
     Given splits are kept. Otherwise rows are stratified by label; rows with the same text (case and white space apart)
@@ -96,6 +100,7 @@ def split(task: Task, source: Source, *, seed: int) -> Split:
     latest of all are proof.
 
     Args:
+        kind: The task's kind, which tells rows with the same input and what to stratify by.
         task: The task.
         source: The data as the audit left it.
         seed: The same seed gives the same split.
@@ -107,9 +112,8 @@ def split(task: Task, source: Source, *, seed: int) -> Split:
     _require_columns(task, train)
     rng = np.random.default_rng(seed)
     reasons: list[str] = []
-    labels = codes(label_texts(train.column(task.target_column))) if task.labels else np.zeros(len(train), np.int64)
-    labels = labels - labels.min(initial=0)
-    units = _units(task, train, reasons)
+    labels = kind.strata(task, train)
+    units = _units(kind, task, train, reasons)
     times = _unit_times(task, train, units, reasons)
 
     proof = np.zeros(len(train), dtype=bool)
@@ -125,7 +129,7 @@ def split(task: Task, source: Source, *, seed: int) -> Split:
         fold = _folds(labels[rows], units[rows], None if times is None else times[rows], rng, reasons)
         search = Part(train.take(pa.array(rows)), rows, fold)
     held_out = _held_out(source, train, np.flatnonzero(proof))
-    return Split(search, held_out, _plan(search, int(proof.sum()), reasons))
+    return Split(search, held_out, _plan(kind, search, int(proof.sum()), reasons))
 
 
 def standard_error(num_rows: int) -> float:
@@ -140,7 +144,8 @@ def num_folds_for(num_rows: int) -> int:
 
 
 def _require_columns(task: Task, table: pa.Table) -> None:
-    wanted = [*task.input_columns, task.target_column, task.group_column, task.time_column]
+    targets = task.target_columns or (task.target_column,)
+    wanted = [*task.input_columns, *targets, task.group_column, task.time_column]
     for name in wanted:
         if name is not None and name not in table.column_names:
             raise DataError(
@@ -152,8 +157,8 @@ def _require_columns(task: Task, table: pa.Table) -> None:
             )
 
 
-def _units(task: Task, train: pa.Table, reasons: list[str]) -> Numbers:
-    texts = pc.utf8_lower(input_texts(train, task.input_columns))
+def _units(kind: TaskKind, task: Task, train: pa.Table, reasons: list[str]) -> Numbers:
+    texts = pc.utf8_lower(kind.identities(task, train))
     # Rows without any text have nothing in common.
     keys = [codes(pc.if_else(pc.equal(texts, ""), pa.scalar(None, texts.type), texts))]
     if task.group_column is not None:
@@ -312,11 +317,11 @@ def _outside_folds(table: pa.Table, rows: Numbers) -> Part:
     return Part(table, rows, np.full(len(rows), -1, np.int8))
 
 
-def _plan(search: Part, num_proof: int, reasons: list[str]) -> SplitPlan:
+def _plan(kind: TaskKind, search: Part, num_proof: int, reasons: list[str]) -> SplitPlan:
     num_validation = int((search.folds == 0).sum())
     error = standard_error(num_validation)
-    reasons.append(
-        f"{num_validation:,} of {len(search.folds):,} rows validate: an accuracy near {ASSUMED_ACCURACY:.0%} is known "
-        f"to {100 * error:.1f} points (one standard error)."
-    )
+    known = ""
+    if kind.output is Output.LABEL:
+        known = f": an accuracy near {ASSUMED_ACCURACY:.0%} is known to {100 * error:.1f} points (one standard error)"
+    reasons.append(f"{num_validation:,} of {len(search.folds):,} rows validate{known}.")
     return SplitPlan(int(search.folds.max()) + 1, num_validation, num_proof, error, tuple(reasons))

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from autosft.data.images import image_columns, is_image_path
 from autosft.data.texts import label_texts
+from autosft.tasks.entity_columns import holds_spans
+from autosft.tasks.label_sets import is_list
 from autosft.tasks.label_values import plain
 
 _SAMPLE = 2000
@@ -26,6 +30,7 @@ _ID_NAME = re.compile(r"(^|_)(id|ids|uid|uuid|guid|idx|index|hash|md5|sha\d*|isb
 _DATE_NAME = re.compile(r"(^|_)(date|datetime|timestamp|time|created|updated|day|month|year)(_at|_on|_utc)?$|_at$")
 _LIST_TEXT = re.compile(r"\[.*\]", re.DOTALL)
 _SEPARATORS = re.compile(r"\s*[,;|]\s*")
+_MESSAGE_FIELDS = (frozenset({"role", "content"}), frozenset({"from", "value"}), frozenset({"speaker", "utterance"}))
 
 
 def word_set(words: str) -> frozenset[str]:
@@ -44,6 +49,10 @@ class Role(StrEnum):
     LABEL = "labels"
     NUMBER = "numbers"
     LABELS = "several labels per row"
+    WORDS = "lists of words"
+    SPANS = "marked spans of a text"
+    MESSAGES = "conversations"
+    IMAGE = "images"
     ID = "an identifier"
     CONSTANT = "one constant value"
     URL = "links"
@@ -64,7 +73,7 @@ class ColumnProfile:
         type: Its Arrow type, dictionary encoding aside.
         num_values: Rows with a value; white space alone and NaN count as missing.
         num_missing: Rows without.
-        values: Distinct values as text, at most 1,001 of them, most frequent first.
+        values: Distinct values as text, at most 1,001 of them, most frequent first; of lists, what stands in them.
         num_distinct: Number of distinct values.
         top_count: Rows that have the most frequent value.
         bottom: The least frequent value.
@@ -88,6 +97,10 @@ class ColumnProfile:
     @property
     def is_string(self) -> bool:
         return is_string(self.type)
+
+    @property
+    def is_number(self) -> bool:
+        return bool(pa.types.is_integer(self.type) or pa.types.is_floating(self.type))
 
 
 def is_string(column_type: pa.DataType) -> bool:
@@ -114,11 +127,17 @@ def profile(table: pa.Table) -> list[ColumnProfile]:
 
 
 def _profile_column(name: str, position: int, column: pa.ChunkedArray) -> ColumnProfile:
-    if not _has_text_form(column.type):
-        role = Role.LABELS if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) else Role.OTHER
+    nested = None if _has_text_form(column.type) else _role_of_nested(column)
+    if nested in (Role.LABELS, Role.WORDS):
+        listed = _profile_column(name, position, plain(pc.list_flatten(column)))
+        num_missing = column.null_count
+        return replace(
+            listed, role=nested, type=column.type, num_values=len(column) - num_missing, num_missing=num_missing
+        )
+    if nested is not None:
         num_missing = column.null_count
         return ColumnProfile(
-            name, position, role, column.type, len(column) - num_missing, num_missing, (), 0, 0, "", 0.0, 0.0
+            name, position, nested, column.type, len(column) - num_missing, num_missing, (), 0, 0, "", 0.0, 0.0
         )
     texts = label_texts(column).drop_null()
     counts = pa.Table.from_struct_array(texts.value_counts())
@@ -141,6 +160,28 @@ def _profile_column(name: str, position: int, column: pa.ChunkedArray) -> Column
     )
 
 
+def _role_of_nested(column: pa.ChunkedArray) -> Role:
+    """Returns the role of values that have no text form: lists, structs, bytes."""
+    if image_columns(pa.table({"": column})):
+        return Role.IMAGE
+    if not is_list(column.type):
+        return Role.OTHER
+    inner = plain(pa.array([], column.type.value_type)).type
+    if pa.types.is_struct(inner):
+        fields = {field.name for field in inner}
+        if any(pair <= fields for pair in _MESSAGE_FIELDS):
+            return Role.MESSAGES
+        return Role.SPANS if holds_spans(column.type) else Role.OTHER
+    if not _has_text_form(inner):
+        return Role.OTHER
+    return Role.LABELS if _repeats(label_texts(pc.list_flatten(column.slice(0, _SAMPLE)))) else Role.WORDS
+
+
+def _repeats(values: pa.Array) -> bool:
+    """Tells labels, of which each occurs many times, from words, of which most occur once or twice."""
+    return bool(pc.count_distinct(values).as_py() <= min(1000, max(2, 0.1 * len(values))))
+
+
 def _role(
     name: str, column_type: pa.DataType, values: list[str], num_distinct: int, sample: list[str], num_values: int
 ) -> Role:
@@ -154,7 +195,8 @@ def _role(
     if pa.types.is_temporal(column_type) or _share(sample, _DATE) > 0.9:
         return Role.DATE
     if _is_id(folded, column_type, num_distinct, num_values, sample):
-        return Role.ID
+        # Names of files are mostly unique, and often hold digits.
+        return Role.IMAGE if is_string(column_type) and all(map(is_image_path, sample)) else Role.ID
     if not is_string(column_type):
         return _role_of_numbers(folded, column_type, values, num_distinct, num_values)
     return _role_of_strings(values, num_distinct, sample, num_values)
@@ -173,6 +215,8 @@ def _role_of_numbers(
 
 
 def _role_of_strings(values: list[str], num_distinct: int, sample: list[str], num_values: int) -> Role:
+    if all(map(is_image_path, sample)):
+        return Role.IMAGE
     if _share(sample, _URL) > 0.9:
         return Role.URL
     if _share(sample, _LIST_TEXT) > 0.9 or _combines_labels(values):

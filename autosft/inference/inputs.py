@@ -6,7 +6,7 @@ Which column is predicted is decided before, in `autosft.inference.target`.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from autosft.errors import TaskError, explain
@@ -15,21 +15,32 @@ from autosft.inference.sentence import Sentence
 
 _TITLES = word_set("title subject headline heading header")
 _BODIES = word_set("body text content description message article abstract selftext review comment details post answer")
-_PARTNERS = (word_set("premise hypothesis"), word_set("question answer"), word_set("question passage"))
+_PARTNERS = tuple(
+    word_set(pair)
+    for pair in (
+        "premise hypothesis", "question answer", "question passage", "question context", "question sentence",
+        "query passage", "query document", "claim evidence", "text hypothesis",
+    )
+)  # fmt: skip
 _TEXT_NAMES = _BODIES | word_set("sentence utterance query question tweet document input prompt transcript ticket")
 # Text about the labelling: it is often there in training and missing, or a giveaway, later.
 _AFTERTHOUGHTS = word_set("rationale explanation reason annotator note notes")
-_TWIN = re.compile(r"^(.*?)[ _-]?([12ab]|one|two|left|right)$", re.IGNORECASE)
+_TWIN = re.compile(r"^(.*?)[ _-]?([012ab]|one|two|left|right)$", re.IGNORECASE)
 _WORDY = 3.0
 
 
 @dataclass(frozen=True)
 class InputsReading:
-    """The chosen input columns, why, and what else they could have been (None where nothing)."""
+    """The chosen input columns, why, and what else they could have been (None where nothing).
+
+    Attributes:
+        is_pair: Whether they are two texts that are read side by side, as a premise and a hypothesis.
+    """
 
     columns: tuple[str, ...]
     reason: str
     runner_up: str | None = None
+    is_pair: bool = False
 
 
 def choose_inputs(profiles: list[ColumnProfile], sentence: Sentence, *, excluded: Container[str]) -> InputsReading:
@@ -58,7 +69,34 @@ def choose_inputs(profiles: list[ColumnProfile], sentence: Sentence, *, excluded
     if others:
         reason += f"; other text is left out ({', '.join(others)}), inputs= would bring it in"
     runner_up = f"input '{others[0]}'" if others else f"input '{in_order[-1]}' alone"
-    return InputsReading(in_order, reason, runner_up)
+    return InputsReading(in_order, reason, runner_up, is_pair=is_pair(in_order))
+
+
+def choose_two(profiles: list[ColumnProfile], sentence: Sentence, *, excluded: Container[str]) -> InputsReading:
+    """Returns two columns to be read side by side, for a kind that needs two.
+
+    Raises:
+        TaskError: There are not two columns of text.
+    """
+    chosen = choose_inputs(profiles, sentence, excluded=excluded)
+    if len(chosen.columns) == 2:
+        return chosen
+    texts = [column for column in profiles if column.name not in excluded and column.role is Role.TEXT]
+    if len(texts) < 2:
+        raise TaskError(
+            explain(
+                wrong="a pair of texts is wanted, and there are not two columns of text",
+                expected="two columns of text beside the target",
+                fix="name them with inputs=['...', '...'], or choose another kind",
+            )
+        )
+    two = tuple(column.name for column in texts if column in sorted(texts, key=lambda text: -text.mean_length)[:2])
+    return InputsReading(two, f"'{two[0]}' and '{two[1]}' are the inputs: the longest two texts")
+
+
+def is_pair(names: Sequence[str]) -> bool:
+    """Tells whether columns, by their names, are two texts that are judged together; a title and its body are one."""
+    return len(names) == 2 and _are_partners(*names)
 
 
 def _readable(profiles: list[ColumnProfile], sentence: Sentence, excluded: Container[str]) -> list[ColumnProfile]:
@@ -81,11 +119,12 @@ def _choose(pool: list[ColumnProfile], sentence: Sentence) -> tuple[list[ColumnP
         return offered, "the sentence says to read it"
     named = [column for column in pool if mentions[column.name].strength]
     if len(named) > 1 or (named and _is_title(named[0])):
-        return named, "the sentence names it"
+        return named, "the sentence names it" if len(named) == 1 else "the sentence names them"
     main = named[0] if named else max(pool, key=_likely_main)
     partner = next((column for column in pool if column is not main and _belong_together(main, column)), None)
     if partner:
-        return [main, partner], "they belong together by their names, and are joined by a line break"
+        how = "read side by side" if _are_partners(main.name, partner.name) else "joined by a line break"
+        return [main, partner], f"they belong together by their names, and are {how}"
     if named:
         return named, "the sentence names it"
     longest = max(pool, key=lambda column: column.mean_length)
@@ -108,7 +147,12 @@ def _belong_together(first: ColumnProfile, second: ColumnProfile) -> bool:
     for one, other in (words, words[::-1]):
         if one & _TITLES and other & _BODIES:
             return True
+    return _are_partners(first.name, second.name)
+
+
+def _are_partners(first: str, second: str) -> bool:
+    words = (set(name_words(first)), set(name_words(second)))
     if any(words[0] & pair and words[1] & pair and (words[0] | words[1]) >= pair for pair in _PARTNERS):
         return True
-    twins = (_TWIN.match(first.name), _TWIN.match(second.name))
+    twins = (_TWIN.match(first), _TWIN.match(second))
     return bool(twins[0] and twins[1] and twins[0][1] == twins[1][1] and twins[0][1].lower() not in ("column", ""))

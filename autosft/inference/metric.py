@@ -5,7 +5,7 @@ What the metrics compute lives with the kinds of task.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,30 @@ _ALIASES = {
     "matthews": "mcc",
     "matthews_corrcoef": "mcc",
     "bacc": "balanced_accuracy",
+    "hamming": "hamming_loss",
+    "map": "macro_average_precision",
+    "average_precision_macro": "macro_average_precision",
+    "f1_micro": "micro_f1",
+    "f1_samples": "samples_f1",
+    "correlation": "spearman",
+    "spearmanr": "spearman",
+    "pearsonr": "pearson",
+    "r_squared": "r2",
+    "mean_absolute_error": "mae",
+    "root_mean_squared_error": "rmse",
+    "bpb": "bits_per_byte",
+    "perplexity": "bits_per_byte",
+    "em": "exact_match",
+}
+# What a word means where a kind has no metric of that name.
+_MEANT: Mapping[str, tuple[str, ...]] = {
+    "accuracy": ("subset_accuracy", "token_accuracy", "exact_match"),
+    "f1": ("micro_f1", "entity_f1"),
+    "macro_f1": ("macro_entity_f1",),
+    "precision": ("entity_precision",),
+    "recall": ("entity_recall",),
+    "average_precision": ("macro_average_precision",),
+    "roc_auc": ("spearman",),
 }
 # Metrics about one label of two.
 _ONE_SIDED = frozenset({"f1", "precision", "recall", "average_precision"})
@@ -42,11 +66,14 @@ _SKEWED = 0.8
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels as text in output order, the rarest of them, and the share of rows of the most frequent."""
+    """The labels as text in output order, the rarest of them, and the share of rows of the most frequent.
 
-    names: tuple[str, ...]
-    rarest: str
-    top_share: float
+    Kinds without one label a row have none.
+    """
+
+    names: tuple[str, ...] = ()
+    rarest: str = ""
+    top_share: float = 0.0
 
     @property
     def binary(self) -> bool:
@@ -91,11 +118,17 @@ def choose_metric(
 def _known(kind: TaskKind, name: str) -> str:
     folded = name.strip().casefold().replace("-", "_").replace(" ", "_")
     folded = _ALIASES.get(folded, folded)
+    folded = _named(kind, folded) or folded
     if folded not in kind.metrics:
         expected = f"a metric of {kind.name}, or a function of targets and predictions"
         fix = did_you_mean(name, kind.metrics)
         raise TaskError(explain(wrong=f"no metric is called '{name}'", expected=expected, fix=fix))
     return folded
+
+
+def _named(kind: TaskKind, name: str) -> str | None:
+    """Returns the kind's metric that a name means, None where it has none such."""
+    return next((metric for metric in (name, *_MEANT.get(name, ())) if metric in kind.metrics), None)
 
 
 def _from_function(function: Callable[..., float], positive: str | None) -> tuple[Metric, list[str]]:
@@ -115,13 +148,13 @@ def _from_sentence(kind: TaskKind, labels: Labels, sentence: Sentence) -> tuple[
     """Returns the metric's name, the reason, and whether the rare label is what it is about."""
     asked = sentence.metrics()
     imbalanced = asked.pop("imbalanced", None)
-    if {"recall", "precision"} <= asked.keys():
-        return "f1", "the sentence asks for recall and precision: the metric is F1", imbalanced is not None
-    for name, words in asked.items():
-        if name in kind.metrics:
+    f1 = _named(kind, "f1")
+    if {"recall", "precision"} <= asked.keys() and f1:
+        return f1, "the sentence asks for recall and precision: the metric is F1", imbalanced is not None
+    for word, words in asked.items():
+        if name := _named(kind, word):
             return name, f"the sentence says '{words}': the metric is {name}", imbalanced is not None
-    if imbalanced:
-        name = "f1" if labels.binary else "macro_f1"
+    if imbalanced and (name := _named(kind, "f1" if labels.binary else "macro_f1")):
         return name, f"the sentence says '{imbalanced}': the metric is {name}", True
     default = next(iter(kind.metrics))
     reason = f"the metric is {default}, the default"
@@ -143,6 +176,9 @@ def _positive(labels: Labels, sentence: Sentence, *, minority: bool) -> tuple[st
 
 
 def _check_positive(positive: object, labels: Labels) -> str:
+    if not labels.names:
+        wrong = f"positive={positive!r} is given, and this kind of task has no label that a metric could be about"
+        raise TaskError(explain(wrong=wrong, expected="a task with one label per row", fix="leave positive= out"))
     text = label_text(positive)
     folded = {label.casefold(): label for label in labels.names}
     found = text if text in labels.names else folded.get(text.casefold())

@@ -52,6 +52,14 @@ _NEVER_MISS = (
     r"|\bmiss (?:none|nothing|no)\b"
 )
 _METRIC_WORDS: tuple[tuple[str, str], ...] = (
+    (r"\bhamming\b", "hamming_loss"),
+    (r"\bspearman\w*|\brank correlation|\bcorrelat\w+", "spearman"),
+    (r"\bpearson\w*", "pearson"),
+    (r"\br2\b|\br[ -]?squared|\bvariance explained|\bexplained variance", "r2"),
+    (r"\brmse\b|\broot mean squared?\b|\bsquared error\b", "rmse"),
+    (r"\bmae\b|\babsolute error\b", "mae"),
+    (r"\bbits per byte\b|\bperplexity\b", "bits_per_byte"),
+    (r"\bexact(?:ly)?[ -]match\w*", "exact_match"),
     (r"average[ -]precision|pr[ -]?auc|auprc|precision[ -]recall (?:curve|auc)", "average_precision"),
     (r"macro[ -_]?(?:averaged )?f[ -_]?(?:1|score|measure)|f1[ -_]macro", "macro_f1"),
     (r"weighted[ -_]?(?:averaged )?f[ -_]?(?:1|score|measure)|f1[ -_]weighted", "weighted_f1"),
@@ -64,7 +72,31 @@ _METRIC_WORDS: tuple[tuple[str, str], ...] = (
     (r"\bprecision\b|\bfalse (?:positives?|alarms?)\b", "precision"),
     (r"\b(?:im|un)balanced?\b|\bskewed\b|\brare (?:class|label|categor)|\bminority\b", "imbalanced"),
     (r"\baccura(?:cy|te|tely)\b", "accuracy"),
+    (r"\berrors?\b", "rmse"),
 )
+
+# Words that ask for a measure, and verbs that ask for a text where they open the sentence or follow "to".
+_NUMBER = re.compile(
+    r"\bscores?\b|\bregress\w*|\bhow (?:similar|alike|related|close|much|strong\w*|likely|intense)\b|\bestimate\b"
+    r"|\b(?:as|on) a (?:number|scale)\b|\bnumber (?:from|between)\b|\bdegree of\b|\bnumeric\w*"
+    r"|\b(?:from|between) -?\d+(?:\.\d+)? (?:to|and) -?\d"
+)
+_WRITE = re.compile(
+    r"^\W*(?:please )?(?:learn )?(write|generate|answer|solve|continue|complete|reply|respond|follow|summari[sz]e"
+    r"|translate|paraphrase|rewrite|compose)\b"
+    r"|\bto (write|generate|answer|solve|continue|complete|reply|respond|follow instructions|summari[sz]e|translate"
+    r"|paraphrase|rewrite|compose)\b"
+    r"|\b(generates|writes|solves|continues|completes|replies|responds|summari[sz]es|translates)\b"
+)
+_SEVERAL = re.compile(
+    r"\bmulti[ -]?label|\ball (?:that|the|of)\b|\bseveral\b|\bwhich of\b|\b(?:tags|labels|topics|categories"
+    r"|emotions|genres|themes|kinds|types)\b"
+)
+_MARK = re.compile(
+    r"\bentit(?:y|ies)\b|\bner\b|\btags?\b|\btagging\b|\bspans?\b|\btokens?\b|\bextract\w*|\bmark\b|\bchunk\w*"
+    r"|\bpart[ -]of[ -]speech\b|\bslots?\b|\bword by word\b|\bhighlight\b"
+)
+_CHAT = re.compile(r"\bchat\w*|\bassistant\b|\bconvers\w+|\bdialog\w*|\brepl(?:y|ies)\b|\brespon\w+|\bturns?\b")
 
 
 @dataclass(frozen=True)
@@ -127,6 +159,29 @@ class Sentence:
                 rest = re.sub(pattern, " ", rest)
         return found
 
+    def wants_number(self) -> str | None:
+        """Returns the words that ask for a number, None where none do; "F1 score" does not."""
+        rest = self.text.casefold()
+        for pattern, _ in _METRIC_WORDS:
+            rest = re.sub(rf"(?:{pattern})(?: scores?)?", " ", rest)
+        return _first(_NUMBER, rest)
+
+    def wants_text(self) -> str | None:
+        """Returns the verb that asks for a text to be written, None where none does."""
+        return _first(_WRITE, self.text.casefold())
+
+    def wants_several(self) -> str | None:
+        """Returns the words that ask for several labels a row, None where none do."""
+        return _first(_SEVERAL, self.text.casefold())
+
+    def wants_marks(self) -> str | None:
+        """Returns the words that ask for marks in a text, None where none do."""
+        return _first(_MARK, self.text.casefold())
+
+    def wants_chat(self) -> str | None:
+        """Returns the words that speak of conversations, None where none do."""
+        return _first(_CHAT, self.text.casefold())
+
     def _cue_before(self, place: int) -> str | None:
         before = self.words[max(0, place - _CUE_REACH) : place]
         return next((word for word in reversed(before) if word in _TARGET_CUES | _INPUT_CUES), None)
@@ -135,6 +190,11 @@ class Sentence:
         if name in _GENERIC:
             return []
         return [i for i, word in enumerate(self.words) if word not in _GENERIC and same_stem(word, name)]
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str | None:
+    found = pattern.search(text)
+    return found.group().strip() if found else None
 
 
 def same_stem(first: str, second: str) -> bool:

@@ -1,96 +1,236 @@
 """Text as an encoder needs it: tokenised once into a memory-mapped cache, batched by length, padded.
 
-Works on canonical "text" columns. What a trainer does with the batches is its own affair.
+Works on the canonical columns "text" and "text_pair". What a trainer does with the batches is its own affair.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from autosft.arrays import one_array
 from autosft.data.data import Rows
+from autosft.inputs.base import Examples, Reader
 
-#: Rows sorted by length together: wide enough to save most padding, narrow enough that batches still differ by epoch.
-BATCHES_PER_CHUNK = 8
+if TYPE_CHECKING:
+    import torch
+
+#: What a model's folder says about reading, beside the tokenizer's own files.
+READER_FILE = "autosft_reader.json"
 
 #: Rows are cut here unless the user says otherwise, also where a model's context is longer: attention grows with the
 #: square of the length, and labels of a text are mostly decided early.
 MAX_TOKENS = 512
 
 
-class TokenCache:
-    """Token ids of many rows, memory-mapped.
+class Tokens(Examples):
+    """Token ids of many rows.
 
-    Attributes:
-        max_length: Tokens a row is cut at.
-        lengths: Tokens per row after cutting, shape (rows,).
-        share_cut: Share of the rows that were cut.
+    Args:
+        table: Columns "input_ids", "full_length" and, for models that tell two texts apart by it, "token_type_ids";
+            the schema's metadata hold "max_length" and "share_unknown".
+        pad_token_id: What fills up short rows.
     """
 
-    def __init__(self, path: Path) -> None:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        ids = table.column("input_ids").combine_chunks()
-        self._values = ids.values.to_numpy(zero_copy_only=True)
-        self._offsets = ids.offsets.to_numpy(zero_copy_only=True)
+    def __init__(self, table: pa.Table, pad_token_id: int) -> None:
+        columns = [name for name in ("input_ids", "token_type_ids") if name in table.column_names]
+        lists = {name: one_array(table.column(name)) for name in columns}
+        self._offsets = lists["input_ids"].offsets.to_numpy(zero_copy_only=True)
+        self._values = {name: column.values.to_numpy(zero_copy_only=True) for name, column in lists.items()}
+        self._pad = {"input_ids": pad_token_id, "token_type_ids": 0}
         self.max_length = int(table.schema.metadata[b"max_length"])
+        self.share_unknown = float(table.schema.metadata.get(b"share_unknown", b"0"))
         self.lengths = np.diff(self._offsets)
         self.share_cut = float((table.column("full_length").to_numpy() > self.max_length).mean()) if len(table) else 0.0
 
-    def __len__(self) -> int:
-        return len(self.lengths)
-
     def __getitem__(self, row: int) -> NDArray[np.int32]:
-        return self._values[self._offsets[row] : self._offsets[row + 1]]  # type: ignore[no-any-return]
+        return self._values["input_ids"][self._offsets[row] : self._offsets[row + 1]]  # type: ignore[no-any-return]
+
+    def collate(self, examples: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """Returns "input_ids", "attention_mask" and where needed "token_type_ids", int64, shape (rows, longest)."""
+        import torch
+
+        longest = int(self.lengths[examples].max(initial=1))
+        batch = {name: np.full((len(examples), longest), self._pad[name], np.int64) for name in self._values}
+        mask = np.zeros((len(examples), longest), np.int64)
+        for at, row in enumerate(examples):
+            start, end = self._offsets[row], self._offsets[row + 1]
+            mask[at, : end - start] = 1
+            for name, values in self._values.items():
+                batch[name][at, : end - start] = values[start:end]
+        return {name: torch.from_numpy(values) for name, values in {**batch, "attention_mask": mask}.items()}
 
 
-def tokenize(
-    rows: Rows,
-    fingerprint: str,
-    tokenizer: Any,
-    tokenizer_key: str,
-    *,
-    max_length: int | None,
-    context_tokens: int,
-    cache: Path,
-) -> TokenCache:
-    """Tokenises every row once, or opens what an earlier call wrote.
+class TextReader(Reader):
+    """Reads one text, or a pair of texts as one sequence, with a Transformers tokenizer.
+
+    Attributes:
+        tokenizer: The tokenizer.
+        max_length: Tokens a row is cut at, special tokens included; None until it is chosen (see `choose_length`).
+        context_tokens: The most the model takes.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int | None, context_tokens: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.context_tokens = context_tokens
+
+    @classmethod
+    def of_base(cls, folder: Path, *, max_length: int | None, context_tokens: int) -> Self:
+        return cls(load_tokenizer(folder), max_length, context_tokens)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        length = int(json.loads((folder / READER_FILE).read_text(encoding="utf-8"))["max_length"])
+        return cls(load_tokenizer(folder), length, length)
+
+    def save(self, folder: Path) -> None:
+        self.tokenizer.save_pretrained(folder)
+        row = {"max_length": self.max_length}
+        (folder / READER_FILE).write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+
+    def cut_at(self, max_length: int) -> Self:
+        return type(self)(self.tokenizer, max_length, self.context_tokens)
+
+    def examples(self, table: pa.Table) -> Tokens:
+        return Tokens(self._encode(table), pad_token_id(self.tokenizer))
+
+    def cached(self, rows: Rows, key: str, cache: Path, *, only: str | None = None) -> Tokens:
+        """Does what every reader does.
+
+        Args:
+            only: The one column to read where there are two; the key must tell.
+        """
+        name = f"{key}|{self.max_length}|{self.context_tokens}|{type(self.tokenizer).__name__}"
+        path = cache / "tokens" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.arrow"
+
+        def encode() -> pa.Table:
+            return self._encode(rows.table() if only is None else _only(rows.table(), only))
+
+        return Tokens(cached_table(path, encode), pad_token_id(self.tokenizer))
+
+    def _encode(self, table: pa.Table) -> pa.Table:
+        texts = [table.column(name).to_pylist() for name in ("text", "text_pair") if name in table.column_names]
+        typed = len(texts) == 2 and "token_type_ids" in self.tokenizer.model_input_names
+        names = ("input_ids", "token_type_ids") if typed else ("input_ids",)
+        whole = _encode(self.tokenizer, texts, names, None)
+        full = np.fromiter(map(len, whole["input_ids"]), np.int32, len(texts[0]))
+        length = min(self.max_length or choose_length(full, self.context_tokens), self.context_tokens)
+        too_long = np.flatnonzero(full > length).tolist()
+        # Of a pair the longer text is cut, so that the shorter one, often the question, stays whole.
+        cut = _encode(self.tokenizer, [[column[row] for row in too_long] for column in texts], names, length)
+        for name in names:
+            for row, ids in zip(too_long, cut[name], strict=True):
+                whole[name][row] = ids
+        columns = {name: pa.array(whole[name], pa.list_(pa.int32())) for name in names}
+        made = pa.table({**columns, "full_length": pa.array(full, pa.int32())})
+        return made.replace_schema_metadata({"max_length": str(length), "share_unknown": str(self._unknown(whole))})
+
+    def _unknown(self, whole: Mapping[str, list[list[int]]]) -> float:
+        """Returns the share of tokens that stand for what the vocabulary lacks."""
+        unknown = self.tokenizer.unk_token_id
+        total = sum(map(len, whole["input_ids"]))
+        return sum(ids.count(unknown) for ids in whole["input_ids"]) / total if total and unknown is not None else 0.0
+
+
+class TokenPairs(Examples):
+    """Token ids of two texts a row, apart from each other."""
+
+    def __init__(self, first: Tokens, second: Tokens) -> None:
+        self._sides = {"first": first, "second": second}
+        self.lengths = first.lengths + second.lengths
+        self.max_length = max(first.max_length, second.max_length)
+        self.share_cut = max(first.share_cut, second.share_cut)
+        self.share_unknown = max(first.share_unknown, second.share_unknown)
+
+    def collate(self, examples: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """Returns what `Tokens` does of each text, the names after "first_" and "second_"."""
+        batches = {side: tokens.collate(examples) for side, tokens in self._sides.items()}
+        return {f"{side}_{name}": values for side, batch in batches.items() for name, values in batch.items()}
+
+
+class ApartReader(Reader):
+    """Reads the two texts of a pair apart, as an encoder does that compares them only afterwards.
 
     Args:
-        rows: Rows with a canonical "text" column.
-        fingerprint: Content hash of `rows`, part of the cache's key.
-        tokenizer: A Transformers tokenizer.
-        tokenizer_key: What tells this tokenizer from others (its folder).
-        max_length: Tokens a row is cut at, special tokens included; None chooses (see `choose_length`).
-        context_tokens: The most the model takes.
-        cache: Folder to keep it in.
+        reader: Reads either of them.
     """
-    name = f"{fingerprint}|{tokenizer_key}|{max_length}|{context_tokens}|{type(tokenizer).__name__}"
-    path = cache / "tokens" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.arrow"
+
+    def __init__(self, reader: TextReader) -> None:
+        self._reader = reader
+
+    @classmethod
+    def of_base(cls, folder: Path, *, max_length: int | None, context_tokens: int) -> Self:
+        return cls(TextReader.of_base(folder, max_length=max_length, context_tokens=context_tokens))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        return cls(TextReader.load(folder))
+
+    def save(self, folder: Path) -> None:
+        self._reader.save(folder)
+
+    def cut_at(self, max_length: int) -> Self:
+        return type(self)(self._reader.cut_at(max_length))
+
+    def examples(self, table: pa.Table) -> TokenPairs:
+        return TokenPairs(*(self._reader.examples(_only(table, name)) for name in ("text", "text_pair")))
+
+    def cached(self, rows: Rows, key: str, cache: Path) -> TokenPairs:
+        first = self._reader.cached(rows, f"{key}|text", cache, only="text")
+        second = self._reader.cached(rows, f"{key}|text_pair", cache, only="text_pair")
+        return TokenPairs(first, second)
+
+
+def _only(table: pa.Table, name: str) -> pa.Table:
+    """Returns a table where one of two texts is the only one."""
+    return pa.table({"text": table.column(name)})
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Loads the tokenizer of a model folder."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def pad_token_id(tokenizer: Any) -> int:
+    """Returns the padding token's id; 0 where a tokenizer has none, which the attention mask hides."""
+    return int(tokenizer.pad_token_id) if tokenizer.pad_token_id is not None else 0
+
+
+def cached_table(path: Path, make: Callable[[], pa.Table]) -> pa.Table:
+    """Returns a table mapped from a file, which one process makes, and which is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists():
-            table = _encode_all(rows.column("text"), tokenizer, max_length, context_tokens)
+            table = make()
             unfinished = path.with_suffix(".unfinished")
             with pa.ipc.new_file(str(unfinished), table.schema) as writer:
                 writer.write_table(table)
             unfinished.replace(path)
-    return TokenCache(path)
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def encode(texts: Sequence[str], tokenizer: Any, *, max_length: int) -> list[list[int]]:
-    """Tokenises texts, cut at `max_length` with their closing special token kept."""
-    ids: list[list[int]] = []
-    for start in range(0, len(texts), 1000):
-        batch = list(texts[start : start + 1000])
-        ids.extend(tokenizer(batch, truncation=True, max_length=max_length)["input_ids"])
-    return ids
+def _encode(
+    tokenizer: Any, texts: list[list[str]], names: tuple[str, ...], max_length: int | None
+) -> dict[str, list[list[int]]]:
+    """Tokenises texts or pairs of them; with a length, cut there with their closing special token kept."""
+    found: dict[str, list[list[int]]] = {name: [] for name in names}
+    cut: dict[str, Any] = {"truncation": True, "max_length": max_length} if max_length else {"truncation": False}
+    for start in range(0, len(texts[0]), 1000):
+        batch = tokenizer(*(column[start : start + 1000] for column in texts), verbose=False, **cut)
+        for name in names:
+            found[name].extend(batch[name])
+    return found
 
 
 def choose_length(full_lengths: NDArray[np.integer[Any]], context_tokens: int) -> int:
@@ -100,59 +240,3 @@ def choose_length(full_lengths: NDArray[np.integer[Any]], context_tokens: int) -
     """
     longest = int(full_lengths.max(initial=1))
     return min(-(-longest // 8) * 8, MAX_TOKENS, context_tokens)
-
-
-def _encode_all(texts: Sequence[str], tokenizer: Any, max_length: int | None, context_tokens: int) -> pa.Table:
-    whole: list[list[int]] = []
-    for start in range(0, len(texts), 1000):
-        batch = list(texts[start : start + 1000])
-        whole.extend(tokenizer(batch, truncation=False, verbose=False)["input_ids"])
-    full = np.fromiter(map(len, whole), np.int32, len(whole))
-    length = min(max_length or choose_length(full, context_tokens), context_tokens)
-    too_long = np.flatnonzero(full > length).tolist()
-    for row, ids in zip(too_long, encode([texts[row] for row in too_long], tokenizer, max_length=length), strict=True):
-        whole[row] = ids
-    table = pa.table({"input_ids": pa.array(whole, pa.list_(pa.int32())), "full_length": pa.array(full, pa.int32())})
-    return table.replace_schema_metadata({"max_length": str(length)})
-
-
-def batches_by_length(lengths: NDArray[np.integer[Any]], batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """Yields row positions, longest first, so that prediction pads little and meets its memory peak at once."""
-    order = np.argsort(-lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
-
-
-def shuffled_by_length(
-    lengths: NDArray[np.integer[Any]], batch_size: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Returns an epoch's order of rows: batches of similar length, in random order and of random make-up.
-
-    Rows are shuffled, cut into chunks of a few batches, sorted by length inside a chunk, and the batches shuffled. On
-    Banking77 with MiniLM on two CPU threads this takes 0.31 s a step where plain shuffling takes 0.63.
-    """
-    order = rng.permutation(len(lengths))
-    chunk = batch_size * BATCHES_PER_CHUNK
-    batches: list[NDArray[np.int64]] = []
-    for start in range(0, len(order), chunk):
-        rows = order[start : start + chunk]
-        rows = rows[np.argsort(lengths[rows], kind="stable")]
-        batches.extend(rows[at : at + batch_size] for at in range(0, len(rows), batch_size))
-    # A short batch in the middle would shift every later batch of the data loader, so it goes last.
-    whole = [batch for batch in batches if len(batch) == batch_size]
-    rest = [batch for batch in batches if len(batch) < batch_size]
-    rng.shuffle(whole)
-    return np.concatenate(whole + rest) if batches else order
-
-
-def pad(rows: Sequence[NDArray[np.int32]], pad_token_id: int) -> dict[str, Any]:
-    """Pads token ids on the right; returns torch tensors "input_ids" and "attention_mask", shape (rows, longest)."""
-    import torch
-
-    longest = max(map(len, rows))
-    ids = np.full((len(rows), longest), pad_token_id, dtype=np.int64)
-    mask = np.zeros((len(rows), longest), dtype=np.int64)
-    for at, row in enumerate(rows):
-        ids[at, : len(row)] = row
-        mask[at, : len(row)] = 1
-    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}

@@ -45,7 +45,7 @@ def draft_arms(
         raise PlanError(
             explain(wrong=wrong, expected="a trainer for this task", fix="leave trainer= out to see all of them")
         )
-    bases, reasons = _base_models(input, models, machine, language)
+    bases, reasons = _base_models(input, output, models, machine, language)
     arms = []
     shorts = [_short(base.id) for base, _ in bases]
     for name, found in able.items():
@@ -55,15 +55,23 @@ def draft_arms(
             reasons = (*reasons, f"{name} ships no search space for {input} to {output}: only its default is tried")
         chosen.check(found.Config)
         for base, folder in bases:
-            default = asdict(found.default_config(base, num_rows))
+            if base.only_trainer not in (None, name):
+                continue
+            default = asdict(found.default_config(base, num_rows, input, output))
             # Folders are often called alike; a name must tell one arm from another.
             short = _short(base.id) if shorts.count(_short(base.id)) == 1 else base.id
             arms.append(Arm(f"{name}/{short}", name, base, folder, default, chosen, max_length=None))
+    if not arms:
+        made = {base.id: base.only_trainer for base, _ in bases}
+        listed = ", ".join(f"{model} for {trainer}" for model, trainer in made.items())
+        wrong = f"{', '.join(able)} cannot start from any of the models: {listed}"
+        fix = "leave trainer= or models= out, or name another one"
+        raise PlanError(explain(wrong=wrong, expected="a trainer that a model is made for", fix=fix))
     return tuple(arms), reasons
 
 
 def _base_models(
-    input: Input, models: Sequence[str] | None, machine: Machine, language: str | None
+    input: Input, output: Output, models: Sequence[str] | None, machine: Machine, language: str | None
 ) -> tuple[list[tuple[BaseModel, str]], tuple[str, ...]]:
     """Locates base models; one that cannot be had is left out with a reason, as long as another is there."""
     reasons: list[str] = []
@@ -71,12 +79,14 @@ def _base_models(
         wanted = list(models)
     else:
         memory = machine.gpu_memory_bytes if machine.gpus else None
-        rows = candidates(input, language=language, device_memory_bytes=memory)
+        rows = candidates(input, output, language=language, device_memory_bytes=memory)
         if not rows:
-            rows = candidates(input, device_memory_bytes=memory)
+            rows = candidates(input, output, device_memory_bytes=memory)
             names = f"the text looks like '{language}', and no base model for it is on this machine"
             reasons.append(f"{names}: the ones at hand read English")
-        wanted = [row.id for row in rows][: 2 * _NUM_BASE_MODELS]
+        wanted = [row.id for row in rows if row.pretrained][: 2 * _NUM_BASE_MODELS]
+        # Where none of these can be had, what is made on this machine is better than nothing.
+        wanted += [row.id for row in rows if not row.pretrained]
     found: list[tuple[BaseModel, str]] = []
     errors: list[BaseModelError] = []
     for name in wanted:
@@ -84,8 +94,11 @@ def _base_models(
             break
         try:
             folder = str(locate(name))
+            base = describe(name)
+            if output is Output.TEXT and not base.generates:
+                raise BaseModelError(_writes_nothing(name))
             if folder not in [place for _, place in found]:
-                found.append((describe(name), folder))
+                found.append((base, folder))
         except BaseModelError as error:
             errors.append(error)
             reasons.append(f"{name} is left out: {str(error).splitlines()[0]}")
@@ -96,7 +109,22 @@ def _base_models(
         here = ", ".join(at_hand()) or "none"
         fix = "install autosft[demo] for a small one, pass models=['/path/to/a/model'], or unset HF_HUB_OFFLINE"
         raise BaseModelError(explain(wrong=wrong, expected=f"a model for {input} (at hand: {here})", fix=fix))
+    made = [base.id for base, _ in found if not base.pretrained]
+    if made and not models:
+        lack = "no pretrained model" if len(made) == len(found) else "only one pretrained model"
+        reasons.append(
+            f"{lack} for {input} is at hand, so {' and '.join(made)} will know these rows alone: a pretrained one, "
+            "given with models=['/path/to/a/model'] or fetched from the hub, would do better"
+        )
     return found, tuple(reasons)
+
+
+def _writes_nothing(name: str) -> str:
+    return explain(
+        wrong=f"the base model {name} writes no text",
+        expected="a decoder, whose config.json names an architecture that ends in ForCausalLM",
+        fix="name one with models=, such as HuggingFaceTB/SmolLM2-135M-Instruct, or leave models= out",
+    )
 
 
 def _space(given: object, trainer: str, input: Input, output: Output, *, named: bool) -> Space | None:

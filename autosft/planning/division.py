@@ -9,6 +9,7 @@ import numpy as np
 
 from autosft.budget import Budget, format_seconds
 from autosft.planning.plan import Arm
+from autosft.tasks.base import SCARCE_ROWS_PER_CLASS
 from autosft.trainers import trainer_class
 
 #: Below this many full runs the plan is small: one run per arm, fitted to the time there is.
@@ -22,9 +23,6 @@ _MIN_FIDELITY = 0.05
 
 #: The least that is asked of a lone arm whose full run is far beyond the budget; a trial's time limit does the rest.
 _SHORTEST_RUN = 1e-4
-
-#: Rows per class up to which the validation rows matter enough to halve the training for a refit on all of them.
-SCARCE_ROWS_PER_CLASS = 50
 
 #: Trials of an arm that a search makes at most when nothing else limits it: beyond, choosing by a small validation set
 #: gains noise only.

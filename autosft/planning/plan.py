@@ -22,6 +22,7 @@ from autosft.search.settings import Machine
 from autosft.search.space import Space
 from autosft.search.space_file import space_from_json
 from autosft.task import Input, Task
+from autosft.tasks import kind as task_kind
 from autosft.trainers.base import Cost
 
 FORMAT = 1
@@ -193,12 +194,12 @@ class Plan:
         }
 
     @staticmethod
-    def from_json(row: Mapping[str, Any]) -> Plan:
-        """Rebuilds a plan.
+    def from_json(row: Mapping[str, Any], *, strict: bool = True) -> Plan:
+        """Rebuilds a plan; `strict` as in `Task.from_json`.
 
         Raises:
             PlanError: It is of a newer format, or was edited into something unusable.
-            TaskError: Its metric function can no longer be imported.
+            TaskError: A function of its task can no longer be imported.
         """
         if row.get("format") != FORMAT:
             wrong = f"the plan has format {row.get('format')!r}"
@@ -208,7 +209,7 @@ class Plan:
         try:
             resources = row["resources"]
             return Plan(
-                task=Task.from_json(row["task"]),
+                task=Task.from_json(row["task"], strict=strict),
                 origin=DataOrigin(**{**row["origin"], "fixes_off": tuple(row["origin"]["fixes_off"])}),
                 data=Data.from_json(row["data"]),
                 findings=tuple(Finding.from_json(item) for item in row["findings"]),
@@ -270,7 +271,7 @@ def _lines(plan: Plan) -> list[str]:
     inputs = ", ".join(f"'{name}'" for name in task.input_columns)
     rows = ", ".join(f"{count:,} {part}" for part, count in plan.data.parts.items())
     lines = [
-        f"Task      {task.kind}: {inputs} -> '{task.target_column}', {len(task.labels)} labels, "
+        f"Task      {task.kind}: {inputs} -> '{task.target_column}', {task_kind(task.kind).wording(task)}, "
         f"decided by {task.metric.name}",
         f"Data      {plan.origin.data or 'held in memory'}: {rows} rows",
     ]
@@ -302,10 +303,11 @@ _MARKS = {Severity.INFO: "-", Severity.WARNING: "!", Severity.ERROR: "x"}
 
 def _describe(arm: Arm) -> str:
     model = arm.base_model
-    size = f"{model.num_parameters / 1e6:.0f}M parameters"
+    size = f"{model.num_parameters / 1e6:.{1 if model.num_parameters < 1e6 else 0}f}M parameters"
     text = f"{arm.name}: {size}, licence {model.licence}"
     if arm.max_length is not None:
-        text += f", rows cut at {arm.max_length} tokens"
+        images = model.inputs == (Input.IMAGE,)
+        text += f", images of {arm.max_length} pixels a side" if images else f", rows cut at {arm.max_length} tokens"
     if arm.cost:
         share = "" if arm.fidelity >= 1 else f"; there is time for about {arm.fidelity:.0%} of it"
         text += f"; a full run takes {format_seconds(arm.cost.run_seconds)}{share}"

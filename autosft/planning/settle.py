@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autosft.budget import Budget
 from autosft.data.data import Rows
 from autosft.data.finding import Finding, Severity
 from autosft.inputs.text import MAX_TOKENS
-from autosft.planning.division import SCARCE_ROWS_PER_CLASS, Lengths, fit_lengths
+from autosft.planning.division import Lengths, fit_lengths
 from autosft.planning.machine import MAX_THREADS
 from autosft.planning.plan import Arm, DataOrigin, Plan, Quote, Resources
 from autosft.prepare import Prepared
 from autosft.search.settings import Machine
+from autosft.tasks import kind as task_kind
 from autosft.trainers.base import Cost
 
+#: A model that knows less of the tokens than the rest of this was not made for the text.
+_MANY_UNKNOWN = 0.01
 #: Rows whose characters are counted where nothing is timed.
 _SAMPLE_ROWS = 1000
 
@@ -47,7 +49,7 @@ def settle(
     """
     data, machine = prepared.data, resources.machine
     train, validation = data.training(0)
-    counts = np.bincount(train.targets(), minlength=len(prepared.task.labels))
+    kind, targets = task_kind(prepared.task.kind), train.targets()
     num_validation = len(validation) if validation is not None else 0
     timed = all(arm.cost for arm in arms)
     costed = [
@@ -67,16 +69,16 @@ def settle(
             seconds_left,
         ),
         refit_factor=data.parts["search"] / max(1, len(train)),
-        rows_per_class=float(np.median(counts)),
+        rows_per_class=kind.rows_per_class(prepared.task, targets),
         max_concurrent=resources.max_concurrent,
     )
     return Plan(
         task=prepared.task,
         origin=origin,
         data=data,
-        findings=(*prepared.findings, *_cut_off(lengths.arms, data.parts["search"])),
+        findings=(*prepared.findings, *_cut_off(lengths.arms, data.parts["search"]), *_unknown_tokens(lengths.arms)),
         arms=lengths.arms,
-        facts=_facts(train.targets()),
+        facts=kind.facts(prepared.task, targets),
         budget=budget,
         refit=lengths.refit,
         scheduler=scheduler,
@@ -100,16 +102,6 @@ def closing_seconds(
     return predicted if seconds_left is None else min(predicted, max(0.0, seconds_left) / 3)
 
 
-def _facts(targets: NDArray[np.int64]) -> dict[str, bool]:
-    """Returns what search spaces need to know about training targets of one label a row."""
-    counts = np.bincount(targets[targets >= 0])
-    counts = counts[counts > 0]
-    return {
-        "imbalanced": bool(counts.max() >= 3 * counts.min()),
-        "few_rows_per_class": bool(np.median(counts) < SCARCE_ROWS_PER_CLASS),
-    }
-
-
 def _quote(lengths: Lengths, resources: Resources, *, spent_seconds: float, timed: bool) -> Quote:
     """Words the cost of a run: what was spent up to now and what is to come."""
     wall = spent_seconds + lengths.wall_seconds
@@ -129,6 +121,18 @@ def _cut_off(arms: Sequence[Arm], num_rows: int) -> list[Finding]:
             )
             severity = Severity.WARNING if arm.cost.share_cut > 0.05 else Severity.INFO
             found[arm.base_model.id] = Finding("cut-off", severity, message, count, (), "their ends are cut off", True)
+    return list(found.values())
+
+
+def _unknown_tokens(arms: Sequence[Arm]) -> list[Finding]:
+    """Says where a model has no word for much of the text: it is then read as if that were not there."""
+    found = {}
+    for arm in arms:
+        share = arm.cost.share_unknown if arm.cost else 0.0
+        if share > _MANY_UNKNOWN:
+            message = f"{arm.base_model.id} has no word for {share:.0%} of the rows' text: it was made for other text"
+            advice = "name a model for this language or alphabet with models="
+            found[arm.base_model.id] = Finding("unknown-tokens", Severity.WARNING, message, 0, (), advice, False)
     return list(found.values())
 
 

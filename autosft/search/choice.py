@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
 from autosft.intervals import SECONDS, paired_gain
 from autosft.search.trial import Trial
@@ -20,7 +19,7 @@ from autosft.tasks import kind as task_kind
 #: Half a 95 % interval over a standard error.
 _STANDARD_ERRORS = 1.96
 
-Outputs = Callable[[Trial], "NDArray[np.float32] | None"]
+Outputs = Callable[[Trial], "pa.Array | None"]
 
 
 def best(trials: Sequence[Trial], greater_is_better: bool) -> Trial | None:
@@ -49,14 +48,14 @@ def contenders(trials: Sequence[Trial], greater_is_better: bool) -> list[Trial]:
     return list({trial.number: trial for trial in found if trial is not None}.values())
 
 
-def choose(task: Task, trials: Sequence[Trial], targets: NDArray[np.int64], outputs: Outputs, *, seed: int) -> Trial:
+def choose(task: Task, trials: Sequence[Trial], targets: pa.Array, outputs: Outputs, *, seed: int) -> Trial:
     """Returns the winner of a search with at least one complete trial.
 
     Of each arm the best configuration stands, if it beats the arm's untuned default by more than one standard error of
     the paired difference, and the default otherwise; of those the best score wins.
 
     Args:
-        targets: Of the validation rows, shape (rows,).
+        targets: Of the validation rows.
         outputs: Returns a trial's outputs for the validation rows, or None where they are gone.
     """
     greater, kind = task.metric.greater_is_better, task_kind(task.kind)

@@ -8,6 +8,7 @@ import gc
 import importlib
 import math
 import os
+import sys
 import threading
 import time
 import traceback
@@ -133,6 +134,10 @@ def _watched(job: Job) -> Iterator[None]:
 def _release_memory() -> None:
     """Gives a job's memory back before the next one: trainers leave cycles, and the C library keeps what it freed."""
     gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        # What this process keeps for later, another trial on the same GPU cannot have.
+        torch.cuda.empty_cache()
     with contextlib.suppress(OSError, AttributeError):  # Only glibc can be asked.
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
+from autosft.arrays import load_array
 from autosft.budget import Clock
 from autosft.errors import SearchFailed, explain
 from autosft.interrupt import Interrupt
@@ -23,7 +23,7 @@ from autosft.search.choice import best, contenders
 from autosft.search.job import Ended, Report
 from autosft.search.pace import Pace
 from autosft.search.sampler import ArmSpace, Sampler
-from autosft.search.trial import Trial, TrialLog
+from autosft.search.trial import OUTPUTS_FILE, Trial, TrialLog
 from autosft.tracking.base import Tracker
 from autosft.trainers import trainer_class
 from autosft.trainers.base import Limits
@@ -320,10 +320,10 @@ class Search:
             if trial.number not in numbers:
                 shutil.rmtree(self.scratch(trial), ignore_errors=True)
 
-    def outputs(self, trial: Trial) -> NDArray[np.float32] | None:
+    def outputs(self, trial: Trial) -> pa.Array | None:
         """Returns a contender's outputs for the validation rows, or None where a crash lost them."""
-        path = self.scratch(trial) / "outputs.npy"
-        return np.load(path, allow_pickle=False) if path.exists() else None
+        path = self.scratch(trial) / OUTPUTS_FILE
+        return load_array(path) if path.exists() else None
 
 
 def _is_costly(arm: Arm) -> bool:

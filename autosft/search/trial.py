@@ -14,6 +14,9 @@ from typing import Any
 
 from autosft.errors import RunFolderError, explain
 
+#: A trial's outputs for the validation rows, in its folder.
+OUTPUTS_FILE = "outputs.arrow"
+
 
 @dataclass(frozen=True)
 class Trial:

@@ -7,25 +7,32 @@ from __future__ import annotations
 
 import gc
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from autosft.accounting import phase
+from autosft.arrays import largest_difference, one_array, save_array
 from autosft.base_models import BaseModel
 from autosft.data.data import Data, Rows
 from autosft.errors import TrialFailed
 from autosft.intervals import bootstrap
+from autosft.search.trial import OUTPUTS_FILE
 from autosft.task import Task
 from autosft.tasks import kind as task_kind
 from autosft.trainers import trainer_class
 from autosft.trainers.base import Cost, FittedModel, Limits, Trainer, TrainingData
 
 ReportScore = Callable[..., None]
+
+#: Folds that `predict_folds` looks at.
+MOST_FOLDS = 5
 
 #: Rows between two looks at the clock: enough for batches of similar length.
 _PREDICTED_AT_ONCE = 256
@@ -51,7 +58,7 @@ def measure(
     """Times a few real steps of an arm."""
     subject = _trainer(trainer, base_model, folder)
     with phase("compile"):
-        return subject.measure(subject.Config(**config), task, _training_data(data, 0), limits=limits)
+        return subject.measure(subject.Config(**config), task, _training_data(task, data, 0), limits=limits)
 
 
 def train(
@@ -76,24 +83,24 @@ def train(
         "score", "loss" and "interval" on the validation rows, None without any; "fidelity", the share of a full run
         that the time allowed; "micro_batch_size", the largest batch that fitted; for a refit "reload_difference", the
         largest difference of an output between the model in memory and the saved one. Outputs for the validation rows
-        are left in `scratch/outputs.npy`.
+        are left in `scratch/outputs.arrow`.
 
     Raises:
         TrialFailed: This training alone cannot be done, or its saved model predicts otherwise than the one in memory.
     """
     kind = task_kind(task.kind)
-    seen = _training_data(data, fold)
-    targets = seen.all.targets()[seen.validation]
+    seen = _training_data(task, data, fold)
+    targets = seen.all.targets().take(pa.array(seen.validation))
     outcome: dict[str, Any] = dict.fromkeys(("score", "loss", "interval", "reload_difference", "micro_batch_size"))
 
-    def on_report(fidelity: float, outputs: NDArray[np.float32]) -> None:
+    def on_report(fidelity: float, outputs: pa.Array) -> None:
         with phase("evaluate"):
             outcome["score"] = kind.score(task, targets, outputs)
             outcome["loss"] = kind.loss(task, targets, outputs)
             if fidelity >= 1:
                 interval = bootstrap(kind, task, targets, outputs, seed=seed, seconds=_INTERVAL_SECONDS)
                 outcome["interval"] = (interval.low, interval.high)
-                np.save(scratch / "outputs.npy", outputs, allow_pickle=False)
+                save_array(outputs, scratch / OUTPUTS_FILE)
         report(fidelity, outcome["score"], loss=outcome["loss"])
 
     shutil.rmtree(scratch, ignore_errors=True)
@@ -119,17 +126,50 @@ def train(
     return outcome
 
 
+def predict_folds(
+    report: ReportScore,
+    *,
+    trainer: str,
+    base_model: BaseModel,
+    folder: str,
+    config: Mapping[str, Any],
+    task: Task,
+    data: Data,
+    limits: Limits,
+) -> tuple[NDArray[np.int64], pa.Array]:
+    """Cross-validates a configuration on a few folds; returns the rows that validate in them and outputs for those."""
+    subject = _trainer(trainer, base_model, folder)
+    rows, outputs = [], []
+    for fold in range(min(data.num_folds, MOST_FOLDS)):
+        seen = _training_data(task, data, fold)
+        rows.append(seen.validation)
+        with tempfile.TemporaryDirectory() as scratch:
+            subject.fit(
+                subject.Config(**config),
+                task,
+                seen,
+                fidelity=1.0,
+                seed=0,
+                folder=Path(scratch),
+                report=lambda fidelity, found: outputs.append(found),
+                limits=limits,
+            )
+    return np.concatenate(rows), pa.concat_arrays(outputs)
+
+
 def predict(
     report: ReportScore,
     *,
+    task: Task,
     models: Mapping[str, tuple[str, str]],
     rows: Rows,
     seconds: float | None,
     seed: int,
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
     """Predicts the same rows with several saved models in one pass.
 
     Args:
+        task: What they predict.
         models: Trainer's name and model folder, by whatever name the outputs come back under.
         seconds: When they are over the pass ends, so that what it saw is a random sample; None for all rows.
 
@@ -138,27 +178,30 @@ def predict(
     """
     table = rows.table()
     loaded = {name: trainer_class(trainer).load(Path(folder)) for name, (trainer, folder) in models.items()}
-    outputs: dict[str, list[NDArray[np.float32]]] = {name: [] for name in models}
+    outputs: dict[str, list[pa.Array]] = {name: [] for name in models}
     order = np.random.default_rng(seed).permutation(table.num_rows)
     started, done = time.monotonic(), 0
     with phase("evaluate"):
         while done < len(order) and (not done or seconds is None or time.monotonic() - started < seconds):
             block = table.take(order[done : done + _PREDICTED_AT_ONCE])
             for name, model in loaded.items():
-                outputs[name].append(model.predict(block))
+                outputs[name].append(model.judge(task, block, one_array(block.column("target"))))
             done += block.num_rows
     back = np.argsort(order[:done])
-    return order[:done][back], {name: np.concatenate(found)[back] for name, found in outputs.items()}
+    whole = {name: pa.concat_arrays(found).take(pa.array(back)) for name, found in outputs.items()}
+    return order[:done][back], whole
 
 
 def _trainer(name: str, base_model: BaseModel, folder: str) -> Trainer:
     return trainer_class(name)(base_model, Path(folder))
 
 
-def _training_data(data: Data, fold: int | None) -> TrainingData:
+def _training_data(task: Task, data: Data, fold: int | None) -> TrainingData:
     train, validation = data.training(fold)
-    nothing = np.zeros(0, np.int64)
+    nothing, kind = np.zeros(0, np.int64), task_kind(task.kind)
     return TrainingData(
+        input=kind.input,
+        output=kind.output,
         all=Rows(train.path, None),
         train=_positions(train),
         validation=nothing if validation is None else _positions(validation),
@@ -173,7 +216,7 @@ def _positions(rows: Rows) -> NDArray[np.int64]:
 def _check_reload(subject: Trainer, model: FittedModel, rows: Rows, folder: Path) -> float:
     with phase("checkpoint"):
         sample = rows.table().slice(0, 64)
-        difference = float(np.abs(subject.load(folder).predict(sample) - model.predict(sample)).max(initial=0.0))
+        difference = largest_difference(subject.load(folder).predict(sample), model.predict(sample))
     if not difference < RELOAD_TOLERANCE:
         raise TrialFailed(
             f"the model read back from {folder} gives other predictions than the one in memory "

@@ -1,19 +1,30 @@
 """The contract of a kind of task: how its columns are read, its outputs scored and its predictions worded.
 
-No framework is named here or in any kind. Arrays are NumPy, tables are Arrow.
+No framework is named here or in any kind. Targets and outputs are Arrow arrays of one element a row, see
+`autosft.task.Output`; tables are Arrow.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from autosft.data.texts import input_texts, label_texts
 from autosft.task import Input, Output, Task
+
+if TYPE_CHECKING:
+    from autosft.data.checks.subject import Check
+
+#: Rows per class up to which validation rows matter enough to halve the training for a refit on all of them.
+SCARCE_ROWS_PER_CLASS = 50
+
+#: Scores resamples of rows: from row positions of shape (resamples, rows) to one score each, shape (resamples,).
+Scorer = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 
 class TaskKind(ABC):
@@ -24,54 +35,99 @@ class TaskKind(ABC):
         input: What its models are given.
         output: What its models give back.
         metrics: Names a user may choose from, mapped to whether greater is better; the first is the default.
+        checks: Checks of the data that only this kind needs, by name; they run before those that every kind has.
     """
 
     name: ClassVar[str]
     input: ClassVar[Input]
     output: ClassVar[Output]
     metrics: ClassVar[Mapping[str, bool]]
+    checks: ClassVar[Mapping[str, Check]] = {}
 
     @abstractmethod
     def encode_inputs(self, task: Task, table: pa.Table) -> pa.Table:
-        """Returns the canonical input columns of `self.input` (for text: one string column "text"), row by row.
+        """Returns the canonical columns of `self.input`, row by row.
 
         Raises:
-            DataError: An input column of the task is missing.
+            DataError: An input column of the task is missing, or cannot be read as this input.
         """
 
     @abstractmethod
-    def encode_targets(self, task: Task, table: pa.Table) -> NDArray[Any]:
-        """Returns the targets as trainers want them (for one label: int64 positions in `task.labels`), shape (rows,).
+    def encode_targets(self, task: Task, table: pa.Table, *, strict: bool = True) -> pa.Array:
+        """Returns the targets of `self.output`, one a row.
+
+        Args:
+            strict: Whether a missing or unknown target is an error; else it is null.
 
         Raises:
-            DataError: A target is missing or unknown to the task.
+            DataError: The target column is missing; with `strict`, a row has no target or one unknown to the task.
         """
 
     @abstractmethod
-    def decode(self, task: Task, outputs: NDArray[np.float32]) -> dict[str, pa.Array]:
-        """Returns the columns that `predict` adds: "prediction" in the labels' original type, and "score" in [0, 1]."""
+    def decode(self, task: Task, inputs: pa.Table, outputs: pa.Array) -> dict[str, pa.Array]:
+        """Returns the columns that `predict` adds: "prediction" as the user writes targets, and others such as "score".
+
+        Args:
+            inputs: The user's rows, as `encode_inputs` returned them.
+        """
 
     @abstractmethod
-    def score(self, task: Task, targets: NDArray[Any], outputs: NDArray[np.float32]) -> float:
-        """Returns the task's deciding metric in its natural direction."""
+    def scorer(self, task: Task, targets: pa.Array, outputs: pa.Array) -> Scorer:
+        """Returns a function that gives the deciding metric, in its natural direction, for resampled rows.
+
+        What is the same for every resample is computed once, here. A score may be NaN where it is undefined.
+        """
+
+    def score(self, task: Task, targets: pa.Array, outputs: pa.Array) -> float:
+        """Returns the task's deciding metric over all rows, in its natural direction."""
+        return float(self.scorer(task, targets, outputs)(np.arange(len(targets), dtype=np.int64)[None])[0])
 
     @abstractmethod
-    def scores(self, task: Task, targets: NDArray[Any], outputs: NDArray[np.float32]) -> dict[str, float]:
+    def scores(self, task: Task, targets: pa.Array, outputs: pa.Array) -> dict[str, float]:
         """Returns every metric of the kind by name, the deciding one included."""
 
     @abstractmethod
-    def resample(
-        self, task: Task, targets: NDArray[Any], outputs: NDArray[np.float32], rows: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """Returns the deciding metric on resampled rows, for bootstrap intervals.
+    def loss(self, task: Task, targets: pa.Array, outputs: pa.Array) -> float:
+        """Returns the loss that compares two models beyond the metric (for labels: mean negative log-likelihood)."""
+
+    def wording(self, task: Task) -> str:
+        """Returns what is predicted, in words: "one of 77 labels"."""
+        return {
+            Output.LABEL: f"one of {len(task.labels)} labels",
+            Output.LABELS: f"any of {len(task.labels)} labels",
+            Output.NUMBER: "a number",
+            Output.TOKEN_LABELS: f"one of {len(task.labels)} tags a token",
+            Output.TEXT: "a text",
+        }[self.output]
+
+    def tuned(self, task: Task, targets: pa.Array, outputs: pa.Array) -> Task:
+        """Returns the task with what only a trained model's outputs can tell, such as thresholds.
 
         Args:
-            rows: Row positions, shape (resamples, rows).
-
-        Returns:
-            One score per resample, shape (resamples,).
+            targets: Of rows that the model did not train on. outputs: Likewise.
         """
+        return task
 
-    @abstractmethod
-    def loss(self, task: Task, targets: NDArray[Any], outputs: NDArray[np.float32]) -> float:
-        """Returns the loss that compares two models beyond the metric (for labels: mean negative log-likelihood)."""
+    def identities(self, task: Task, table: pa.Table) -> pa.Array:
+        """Returns a text a row that is the same for rows with the same input, large_string; "" where it is blank."""
+        return input_texts(table, task.input_columns)
+
+    def shown(self, task: Task, table: pa.Table) -> pa.Array:
+        """Returns a text a row to show a person which row it is, large_string."""
+        return self.identities(task, table)
+
+    def target_texts(self, task: Task, table: pa.Table) -> pa.Array:
+        """Returns the targets as text, large_string, for messages and to tell them apart; null where one is missing."""
+        return label_texts(table.column(task.target_column))
+
+    def strata(self, task: Task, table: pa.Table) -> NDArray[np.int64]:
+        """Returns a number a row; splits give every part the same share of rows of each, shape (rows,)."""
+        return np.zeros(table.num_rows, np.int64)
+
+    def facts(self, task: Task, targets: pa.Array) -> dict[str, bool]:
+        """Returns what search spaces may ask about training targets, by name."""
+        return {}
+
+    def rows_per_class(self, task: Task, targets: pa.Array) -> float:
+        """Returns how many training rows there are to learn each thing from: the median over the classes."""
+        return float(len(targets))

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from autosft.data.data import materialise
 from autosft.data.source import Source
-from autosft.task import Metric, Task
+from autosft.task import Input, Metric, Output, Task
 from autosft.tasks import kind
 from autosft.trainers.base import TrainingData
 
@@ -57,4 +57,4 @@ def tiny_training_data(folder: Path, *, num_rows: int = 120, seed: int = 0) -> t
     train, validation = data.training(0)
     assert train.indices is not None and validation is not None and validation.indices is not None
     rows, _ = data.training(None)
-    return task, TrainingData(rows, train.indices, validation.indices, data.fingerprint)
+    return task, TrainingData(Input.TEXT, Output.LABEL, rows, train.indices, validation.indices, data.fingerprint)

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from autosft.arrays import to_matrix, to_numbers
 from autosft.data.data import Rows
 from autosft.errors import TrialFailed
 from autosft.search.space import SearchSpace
@@ -51,7 +53,8 @@ class Subject:
     @property
     def config(self) -> Any:
         """The untuned default."""
-        return type(self.trainer).default_config(self.trainer.base_model, len(self.data.train))
+        data = self.data
+        return type(self.trainer).default_config(self.trainer.base_model, len(data.train), data.input, data.output)
 
     @property
     def inputs(self) -> Any:
@@ -85,13 +88,13 @@ class Subject:
 class Training:
     """What one training reported, in order, and the model it came to."""
 
-    reports: list[tuple[float, NDArray[np.float32]]] = field(default_factory=list)
+    reports: list[tuple[float, pa.Array]] = field(default_factory=list)
     model: FittedModel = field(init=False)
 
     @property
     def outputs(self) -> NDArray[np.float32]:
-        """The last report's outputs."""
-        return self.reports[-1][1]
+        """The last report's probabilities, shape (rows, labels)."""
+        return to_matrix(self.reports[-1][1])
 
 
 class TrainerContract:
@@ -154,10 +157,10 @@ class TrainerContract:
         np.testing.assert_allclose(training.outputs.sum(axis=1), 1.0, atol=1e-5)
 
     def test_the_report_is_of_the_model_that_comes_back(self, subject: Subject, training: Training) -> None:
-        np.testing.assert_allclose(training.model.predict(subject.inputs), training.outputs, atol=1e-5)
+        np.testing.assert_allclose(to_matrix(training.model.predict(subject.inputs)), training.outputs, atol=1e-5)
 
     def test_learns_what_the_words_say(self, subject: Subject, training: Training) -> None:
-        targets = subject.data.all.targets()[subject.data.validation]
+        targets = to_numbers(subject.data.all.targets())[subject.data.validation]
         accuracy = float((training.outputs.argmax(axis=1) == targets).mean())
         assert accuracy > 0.5, "no better than chance, which is a third"
 
@@ -177,17 +180,22 @@ class TrainerContract:
         refit.folder.mkdir()
         training = refit.fit()
         assert training.reports == []
-        assert training.model.predict(subject.inputs).shape == (len(subject.data.validation), len(subject.task.labels))
+        assert to_matrix(training.model.predict(subject.inputs)).shape == (
+            len(subject.data.validation),
+            len(subject.task.labels),
+        )
 
     def test_a_saved_model_predicts_the_same(self, subject: Subject, training: Training, tmp_path: Path) -> None:
         training.model.save(tmp_path)
         loaded = type(subject.trainer).load(tmp_path)
-        np.testing.assert_allclose(loaded.predict(subject.inputs), training.outputs, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(to_matrix(loaded.predict(subject.inputs)), training.outputs, atol=1e-5, rtol=0)
         order = np.arange(len(subject.inputs))[::-1]
-        np.testing.assert_allclose(loaded.predict(subject.inputs.take(order)), training.outputs[order], atol=1e-5)
+        np.testing.assert_allclose(
+            to_matrix(loaded.predict(subject.inputs.take(order))), training.outputs[order], atol=1e-5
+        )
 
     def test_no_rows_have_no_predictions(self, subject: Subject, training: Training) -> None:
-        assert training.model.predict(subject.inputs.slice(0, 0)).shape == (0, len(subject.task.labels))
+        assert to_matrix(training.model.predict(subject.inputs.slice(0, 0))).shape == (0, len(subject.task.labels))
 
     def test_a_saved_model_holds_safetensors_and_no_pickle(self, training: Training, tmp_path: Path) -> None:
         training.model.save(tmp_path)

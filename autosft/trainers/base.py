@@ -26,12 +26,16 @@ class TrainingData:
     """The rows that one training sees.
 
     Attributes:
+        input: What rows hold for a model to read.
+        output: What their targets are.
         all: Every row the search may see; caches are keyed by it, never by a fold.
         train: Positions in `all` to train on.
         validation: Positions in `all` to report on; empty when refitting on everything.
         fingerprint: Content hash of `all`.
     """
 
+    input: Input
+    output: Output
     all: Rows
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
@@ -75,6 +79,7 @@ class Cost:
         micro_batch_size: Largest batch that fitted, or None where batches play no role.
         max_length: Tokens that rows are cut at.
         share_cut: Share of the rows that are cut there.
+        share_unknown: Share of their tokens that the model has no word for.
     """
 
     setup_seconds: float
@@ -83,12 +88,13 @@ class Cost:
     micro_batch_size: int | None
     max_length: int
     share_cut: float
+    share_unknown: float = 0.0
 
 
 class Report(Protocol):
     """Called by a trainer at each rung: the share of the full run done, and outputs for the validation rows."""
 
-    def __call__(self, fidelity: float, outputs: NDArray[np.float32]) -> None: ...
+    def __call__(self, fidelity: float, outputs: pa.Array) -> None: ...
 
 
 class FittedModel(ABC):
@@ -103,8 +109,12 @@ class FittedModel(ABC):
     share_trained: float = 1.0
 
     @abstractmethod
-    def predict(self, inputs: pa.Table) -> NDArray[np.float32]:
-        """Returns outputs for canonical input columns: for labels, probabilities of shape (rows, labels)."""
+    def predict(self, inputs: pa.Table) -> pa.Array:
+        """Returns outputs for canonical input columns, one a row, see `autosft.task.Output`."""
+
+    def judge(self, task: Task, inputs: pa.Table, targets: pa.Array) -> pa.Array:
+        """Returns outputs that can be scored against these targets; most outputs are what `predict` returns."""
+        return self.predict(inputs)
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -132,8 +142,8 @@ class Trainer(ABC):
 
     @classmethod
     @abstractmethod
-    def default_config(cls, base_model: BaseModel, num_rows: int) -> Any:
-        """Returns the untuned default for this base model and number of training rows."""
+    def default_config(cls, base_model: BaseModel, num_rows: int, input: Input, output: Output) -> Any:
+        """Returns the untuned default for this base model, number of training rows, and pair of input and output."""
 
     @abstractmethod
     def fit(

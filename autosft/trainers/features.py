@@ -1,4 +1,4 @@
-"""Pooled features of a frozen encoder, cached as Arrow and computed at most once per row.
+"""Features of a frozen network, cached as Arrow and computed at most once per row.
 
 The cache holds no labels, so rows of every fold may share it.
 """
@@ -9,8 +9,8 @@ import gc
 import hashlib
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +19,15 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from autosft.errors import TrialFailed
-from autosft.inputs.text import TokenCache, batches_by_length, pad
+from autosft.inputs.base import Examples
+from autosft.inputs.batches import batches_by_length
 from autosft.trainers.base import Limits
-from autosft.trainers.encoder import PREDICT_BATCH_SIZE, device, pad_token_id, pool
+from autosft.trainers.networks import PREDICT_BATCH_SIZE, device
 
 _BLOCK_ROWS = 1024
+
+#: From a batch, as keyword arguments of a model, to features of shape (rows, size).
+Embed = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 
 
 class FeatureCache:
@@ -31,22 +35,22 @@ class FeatureCache:
 
     Each call that computes missing rows adds one Arrow file with the columns "row" and "feature", written under a lock
     and renamed into place, so that a killed process leaves either a whole file or none.
+
+    Args:
+        key: What tells rows, base model and pooling from others.
+        examples: One a row.
+        embed: From a batch to features, shape (rows, size).
     """
 
-    def __init__(
-        self, cache: Path, key: str, tokens: TokenCache, encoder: Any, tokenizer: Any, *, pooling: str, normalize: bool
-    ) -> None:
-        name = hashlib.sha256(f"{key}|{pooling}".encode()).hexdigest()[:24]
+    def __init__(self, cache: Path, key: str, examples: Examples, embed: Embed, size: int) -> None:
+        name = hashlib.sha256(key.encode()).hexdigest()[:24]
         self._folder = cache / "features" / name
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.tokens = tokens
-        self._encoder = encoder
-        self._pad = pad_token_id(tokenizer)
-        self._pooling = pooling
-        self._normalize = normalize
-        self.size = int(encoder.config.hidden_size)
-        self._values = np.zeros((len(tokens), self.size), np.float32)
-        self._done = np.zeros(len(tokens), bool)
+        self._examples = examples
+        self._embed = embed
+        self.size = size
+        self._values = np.zeros((len(examples), self.size), np.float32)
+        self._done = np.zeros(len(examples), bool)
         self._read: set[str] = set()
         self._batch_size = PREDICT_BATCH_SIZE
         self._refresh()
@@ -90,10 +94,7 @@ class FeatureCache:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns features of computed rows, shape (rows, size)."""
-        values = self._values[rows]
-        if self._normalize:
-            values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-        return values
+        return self._values[rows]
 
     def measure(self, rows: NDArray[np.int64]) -> float:
         """Returns the encoder's speed in rows per second on a sample of `rows`, sized to a second or two."""
@@ -114,7 +115,7 @@ class FeatureCache:
                 if not is_out_of_memory(error):
                     raise
                 if self._batch_size == 1:
-                    wrong = f"the encoder and one row of up to {self.tokens.max_length} tokens do not fit in memory"
+                    wrong = f"the encoder and one row of up to {self._examples.max_length} tokens do not fit in memory"
                     raise TrialFailed(wrong) from error
             # Out here, where the error no longer holds what was computed.
             self._batch_size //= 2
@@ -122,16 +123,12 @@ class FeatureCache:
 
     def _forward(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         where = device()
-        self._encoder.to(where).eval()
         values = np.zeros((len(rows), self.size), np.float32)
-        with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
-            for batch in batches_by_length(self.tokens.lengths[rows], self._batch_size):
-                padded = {
-                    key: value.to(where)
-                    for key, value in pad([self.tokens[row] for row in rows[batch]], self._pad).items()
-                }
-                hidden = self._encoder(**padded).last_hidden_state
-                values[batch] = pool(hidden, padded["attention_mask"], self._pooling, False).float().cpu().numpy()
+        # In float32 on a GPU too: a head fitted on coarser features predicts otherwise elsewhere.
+        with torch.inference_mode():
+            for batch in batches_by_length(self._examples.lengths[rows], self._batch_size):
+                tensors = {name: value.to(where) for name, value in self._examples.collate(rows[batch]).items()}
+                values[batch] = self._embed(tensors).float().cpu().numpy()
         return values
 
     def _refresh(self) -> None:

@@ -6,11 +6,13 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers import Trainer as HuggingFaceTrainer
@@ -18,9 +20,11 @@ from transformers import Trainer as HuggingFaceTrainer
 from autosft.accounting import phase
 from autosft.augment.base import BatchAugmentation
 from autosft.errors import TrialFailed
-from autosft.inputs.text import TokenCache, pad, shuffled_by_length
+from autosft.inputs.base import Examples
+from autosft.inputs.batches import shuffled_by_length
 from autosft.trainers.base import Limits, Report, TrainingData
-from autosft.trainers.encoder import logits_of, softmax
+from autosft.trainers.networks import logits_of
+from autosft.trainers.objectives import NOT_COUNTED, Objective
 from autosft.trainers.optimization import Clockwork, linear_schedule, parameter_groups
 
 #: Steps that a timing takes, and how many of them come before the clock starts.
@@ -34,7 +38,6 @@ class Settings:
     Attributes:
         micro_batch_size: Rows per forward pass; steps accumulate up to `batch_size`.
         total_steps: Optimizer steps of the run.
-        class_weights: Loss weight by label, or None.
         deadline: Monotonic time by which training and its last report must be over, or None.
     """
 
@@ -45,8 +48,6 @@ class Settings:
     warmup_share: float
     weight_decay: float
     layer_decay: float
-    label_smoothing: float
-    class_weights: tuple[float, ...] | None
     augmentation: BatchAugmentation | None
     seed: int
     deadline: float | None
@@ -56,9 +57,9 @@ class Settings:
 class Loop:
     """Everything one training needs, put together."""
 
-    module: nn.Module
-    tokens: TokenCache
-    pad_token_id: int
+    network: nn.Module
+    examples: Examples
+    objective: Objective
     data: TrainingData
     settings: Settings
     report: Report
@@ -66,36 +67,46 @@ class Loop:
     folder: Path
     limits: Limits
 
+    @cached_property
+    def positions(self) -> NDArray[np.int64]:
+        """The examples that are trained on."""
+        return self.examples.of_rows(self.data.train)
+
+    @property
+    def lengths(self) -> NDArray[np.integer[Any]]:
+        """Their lengths."""
+        return self.examples.lengths[self.positions]
+
     def evaluate(self, fidelity: float) -> None:
         """Reports outputs for the validation rows."""
         rows = self.data.validation
         if len(rows):
             with phase("evaluate"):
-                logits = logits_of(self.module, [self.tokens[row] for row in rows], self.pad_token_id)
-            if not np.isfinite(logits).all():
+                logits = logits_of(self.network, self.examples, rows)
+            if not all(np.isfinite(found).all() for found in logits):
                 raise TrialFailed("the model's outputs became NaN or infinite")
-            self.report(fidelity, softmax(logits))
+            self.report(fidelity, self.objective.outputs(self.examples, rows, logits))
 
     def time_steps(self) -> float:
-        """Returns seconds per optimizer step over a few real steps; the module is changed by them."""
+        """Returns seconds per optimizer step over a few real steps; the network is changed by them."""
         settings = self.settings
-        groups = parameter_groups(self.module, learning_rate=0.0, weight_decay=0.0, layer_decay=1.0)
+        groups = parameter_groups(self.network, learning_rate=0.0, weight_decay=0.0, layer_decay=1.0)
         optimizer = torch.optim.AdamW(groups, fused=True)
-        dataset = _Dataset(self.tokens, self.data)
-        collate = _Collate(self.pad_token_id, None, 0)
-        order = _LengthSampler(self.tokens.lengths[self.data.train], settings.batch_size, 0)
-        batches = np.array_split(np.fromiter(order, dtype=np.int64), -(-len(dataset) // settings.batch_size))
-        where = next(self.module.parameters()).device
+        collate = _Collate(self.examples, self.objective, None, 0)
+        order = np.fromiter(_LengthSampler(self.lengths, settings.batch_size, 0), dtype=np.int64)
+        batches = np.array_split(self.positions[order], -(-len(order) // settings.batch_size))
+        where = next(self.network.parameters()).device
         seconds: list[float] = []
         for at in range(_TIMED_STEPS + _UNTIMED_STEPS):
             rows = batches[at % len(batches)]
             started = time.perf_counter()
             for start in range(0, len(rows), settings.micro_batch_size):
-                batch = collate([dataset[int(row)] for row in rows[start : start + settings.micro_batch_size]])
+                batch = collate(rows[start : start + settings.micro_batch_size].tolist())
                 batch = {key: value.to(where) for key, value in batch.items()}
+                labels = batch.pop("labels")
                 with torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
-                    logits = self.module(batch["input_ids"], batch["attention_mask"])
-                nn.functional.cross_entropy(logits.float(), batch["labels"]).backward()
+                    logits = self.network(**batch)
+                (self.objective.loss(logits.float(), labels) / len(labels)).backward()
             optimizer.step()
             optimizer.zero_grad()
             if where.type == "cuda":
@@ -120,13 +131,12 @@ def train(loop: Loop) -> float:
     limit = None if settings.deadline is None else settings.deadline - time.monotonic()
     clockwork = Clockwork(settings.total_steps, limit)
     on_gpu = torch.cuda.is_available()
-    # The Trainer gives every visible device a batch of its own; together they make one micro-batch.
-    devices = max(1, torch.cuda.device_count()) if on_gpu else 1
+    rows_each, pieces = division(settings.batch_size, settings.micro_batch_size, torch.cuda.device_count())
     arguments = TrainingArguments(
         output_dir=str(loop.folder),
         max_steps=settings.total_steps,
-        per_device_train_batch_size=max(1, settings.micro_batch_size // devices),
-        gradient_accumulation_steps=-(-settings.batch_size // settings.micro_batch_size),
+        per_device_train_batch_size=rows_each,
+        gradient_accumulation_steps=pieces,
         max_grad_norm=1.0,
         seed=settings.seed,
         bf16=on_gpu,
@@ -140,24 +150,23 @@ def train(loop: Loop) -> float:
         remove_unused_columns=False,
     )
     groups = parameter_groups(
-        loop.module,
+        loop.network,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         layer_decay=settings.layer_decay,
     )
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
     trainer = _Trainer(
-        model=loop.module,
+        model=loop.network,
         args=arguments,
-        train_dataset=_Dataset(loop.tokens, loop.data),
-        data_collator=_Collate(loop.pad_token_id, settings.augmentation, settings.seed),
+        train_dataset=_Positions(loop.positions),
+        data_collator=_Collate(loop.examples, loop.objective, settings.augmentation, settings.seed),
         optimizers=(optimizer, linear_schedule(optimizer, clockwork, settings.warmup_share)),
         callbacks=[_Rungs(loop, clockwork)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.model_accepts_loss_kwargs = True  # The loss is summed over a whole step, whatever the micro-batch.
-    trainer.settings = settings
-    trainer.lengths = loop.tokens.lengths[loop.data.train]
+    trainer.loop = loop
     with phase("train"), _quiet():
         clockwork.start()
         trainer.train()
@@ -165,34 +174,57 @@ def train(loop: Loop) -> float:
     return clockwork.step / settings.total_steps
 
 
+def division(batch_size: int, fits: int, num_devices: int) -> tuple[int, int]:
+    """Divides a batch: returns the rows that each device takes at once, and the pieces that are accumulated.
+
+    The Trainer gives every visible device a piece of its own, so rows x devices x pieces is the batch.
+
+    Args:
+        fits: Rows that fit into one device's memory.
+
+    Raises:
+        TrialFailed: The devices cannot share the batch evenly.
+    """
+    devices = max(1, num_devices)
+    if batch_size % devices:
+        raise TrialFailed(f"a batch of {batch_size} rows cannot be shared by {devices} devices")
+    share = batch_size // devices
+    rows = next(size for size in range(min(share, fits), 0, -1) if share % size == 0)
+    return rows, share // rows
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    said = str(error)
+    on_device = isinstance(error, torch.OutOfMemoryError) or "CUBLAS_STATUS_ALLOC_FAILED" in said
+    return on_device or "can't allocate memory" in said
 
 
 class _Trainer(HuggingFaceTrainer):
-    settings: Settings
-    lengths: np.ndarray[Any, Any]
+    loop: Loop
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return _LengthSampler(self.lengths, self.settings.batch_size, self.settings.seed)
+        settings = self.loop.settings
+        return _LengthSampler(self.loop.lengths, settings.batch_size, settings.seed)
+
+    def _get_num_items_in_batch(self, batch_samples: Any, device: Any) -> Any:
+        countable = self.loop.objective.countable
+        return super()._get_num_items_in_batch(
+            [{**batch, "labels": countable(batch["labels"])} for batch in batch_samples], device
+        )
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        labels = inputs["labels"]
-        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).float()
-        weights = self.settings.class_weights
-        loss = nn.functional.cross_entropy(
-            logits,
-            labels,
-            weight=None if weights is None else torch.tensor(weights, device=logits.device),
-            label_smoothing=self.settings.label_smoothing,
-            reduction="mean" if num_items_in_batch is None else "sum",
-        )
-        if num_items_in_batch is not None:
-            # Summed over the rows of the whole step, so that micro-batches of any size add up to one batch.
-            loss = loss / torch.as_tensor(num_items_in_batch).flatten()[0].to(loss.device)
+        labels = inputs.pop("labels")
+        logits = model(**inputs).float()
+        loss = self.loop.objective.loss(logits, labels)
+        # Summed over the labels of the whole step, so that micro-batches of any size add up to one batch.
+        counted = num_items_in_batch
+        if counted is None:
+            counted = (self.loop.objective.countable(labels) != NOT_COUNTED).sum()
+        # A step may hold no label that counts: words that a tokenizer makes nothing of.
+        loss = loss / torch.as_tensor(counted).flatten()[0].to(loss.device).clamp(min=1)
         if not torch.isfinite(loss):
             raise TrialFailed(f"the training loss became {loss.item()} at step {self.state.global_step}")
         return (loss, {"logits": logits}) if return_outputs else loss
@@ -225,30 +257,32 @@ class _Rungs(TrainerCallback):
         return 0.4 * per_row * len(self._loop.data.validation)
 
 
-class _Dataset(torch.utils.data.Dataset[dict[str, Any]]):
-    def __init__(self, tokens: TokenCache, data: TrainingData) -> None:
-        self._tokens = tokens
-        self._rows = data.train
-        self._targets = data.all.targets()[data.train]
+class _Positions(torch.utils.data.Dataset[int]):
+    """The positions of the examples to train on; the batches are put together from them at once."""
+
+    def __init__(self, positions: NDArray[np.int64]) -> None:
+        self._positions = positions
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._positions)
 
-    def __getitem__(self, at: int) -> dict[str, Any]:
-        return {"input_ids": self._tokens[int(self._rows[at])], "label": int(self._targets[at])}
+    def __getitem__(self, at: int) -> int:
+        return int(self._positions[at])
 
 
 class _Collate:
-    def __init__(self, pad_token_id: int, augmentation: BatchAugmentation | None, seed: int) -> None:
-        self._pad_token_id = pad_token_id
-        self._augmentation = augmentation
+    def __init__(
+        self, examples: Examples, objective: Objective, augmentation: BatchAugmentation | None, seed: int
+    ) -> None:
+        self._examples = examples
+        self._objective = objective
+        self._augmentation = augmentation and augmentation.prepared(examples, objective.width)
         self._rng = np.random.default_rng(seed)
 
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = pad([row["input_ids"] for row in rows], self._pad_token_id)
-        if self._augmentation is not None:
-            batch = self._augmentation(batch, self._rng)
-        return {**batch, "labels": torch.tensor([row["label"] for row in rows])}
+    def __call__(self, positions: list[int]) -> dict[str, Any]:
+        chosen = np.asarray(positions, np.int64)
+        batch = {**self._examples.collate(chosen), "labels": self._objective.labels(self._examples, chosen)}
+        return batch if self._augmentation is None else self._augmentation(batch, self._rng)
 
 
 class _LengthSampler(torch.utils.data.Sampler[int]):

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-_LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
+#: The outermost numbered part of a network: of convolutional ones their stages, which hold layers of their own.
+_LAYER = re.compile(r"\.(?:stages?|layers?|h|blocks?)\.(\d+)\.")
 
 
 class Clockwork:

@@ -1,4 +1,4 @@
-"""Full fine-tuning of a text encoder through `transformers.Trainer`.
+"""Full fine-tuning of an encoder through `transformers.Trainer`.
 
 What is varied is `TransformersConfig`. The loop itself is the Trainer's; around it stand the head, the schedule, the
 rungs, and what to do when memory runs out. That loop is imported where it trains: prediction can do without.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -21,22 +22,25 @@ from autosft.augment import augmentation
 from autosft.augment.base import BatchAugmentation
 from autosft.base_models import BaseModel
 from autosft.errors import TrialFailed
-from autosft.inputs.text import TokenCache, tokenize
+from autosft.inputs import reader_class
+from autosft.inputs.base import Examples, Reader
 from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
-from autosft.trainers.encoder import (
+from autosft.trainers.encoder import EncoderModel
+from autosft.trainers.features import free_memory
+from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig, fit_head
+from autosft.trainers.networks import (
     ArchitectureClassifier,
-    EncoderModel,
+    Network,
     PooledClassifier,
     device,
+    last_linear,
     load_encoder,
-    load_tokenizer,
-    pad_token_id,
-    quiet_transformers,
+    load_with_head,
+    set_linear,
     weights_key,
 )
-from autosft.trainers.features import free_memory
-from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig, fit_head, set_linear
+from autosft.trainers.objectives import OBJECTIVES, Objective, width_of
 
 if TYPE_CHECKING:
     from autosft.trainers.loop import Settings
@@ -63,10 +67,11 @@ class TransformersConfig:
         layer_decay: Factor on the rate per layer below the head.
         label_smoothing: Share of the target spread over the other labels.
         head: "mean-from-probe" starts a mean-pooled head at the logistic regression of `frozen_head` fitted on this
-            run's training rows (linear probing then fine-tuning, arXiv 2202.10054); "mean" starts it at random;
-            "architecture" takes the model's own classification head.
+            run's training rows (linear probing then fine-tuning, arXiv 2202.10054); "mean" starts it at random, as
+            pairs of texts always do; "architecture" takes the model's own classification head, and is the only one for
+            images.
         class_weights: "none", or "balanced" for a loss weighted inversely to class counts.
-        augmentation: "none" or the name of a text augmentation.
+        augmentation: "none" or the name of an augmentation of the input.
     """
 
     learning_rate: float = 5e-5
@@ -87,12 +92,29 @@ class TransformersTrainer(Trainer):
 
     name: ClassVar[str] = "transformers"
     Config: ClassVar[type[Any]] = TransformersConfig
-    trains: ClassVar[frozenset[tuple[Input, Output]]] = frozenset({(Input.TEXT, Output.LABEL)})
+    trains: ClassVar[frozenset[tuple[Input, Output]]] = frozenset(
+        {
+            (Input.TEXT, Output.LABEL),
+            (Input.TEXT, Output.LABELS),
+            (Input.TEXT, Output.NUMBER),
+            (Input.TEXT_PAIR, Output.LABEL),
+            (Input.TEXT_PAIR, Output.NUMBER),
+            (Input.TOKENS, Output.TOKEN_LABELS),
+            (Input.IMAGE, Output.LABEL),
+        }
+    )
     reports_rungs: ClassVar[bool] = True
 
     @classmethod
-    def default_config(cls, base_model: BaseModel, num_rows: int) -> TransformersConfig:
-        return TransformersConfig(learning_rate=base_model.learning_rate, num_train_epochs=default_epochs(num_rows))
+    def default_config(cls, base_model: BaseModel, num_rows: int, input: Input, output: Output) -> TransformersConfig:
+        if input is Input.IMAGE:
+            return _image_config(base_model, num_rows)
+        # A pooled head has one answer for a whole row, where each of its words is to be labelled.
+        # Frozen features of two texts read as one hardly tell how they compare, so no probe of them is a good start.
+        pooled = "mean" if input is Input.TEXT_PAIR else "mean-from-probe"
+        head = "architecture" if output is Output.TOKEN_LABELS else pooled
+        epochs = default_epochs(num_rows)
+        return TransformersConfig(learning_rate=base_model.learning_rate, num_train_epochs=epochs, head=head)
 
     def fit(
         self,
@@ -107,19 +129,20 @@ class TransformersTrainer(Trainer):
         rungs: tuple[float, ...] = (1.0,),
         limits: Limits,
     ) -> FittedModel:
-        from autosft.trainers.loop import Loop, is_out_of_memory, train
+        from autosft.trainers.loop import Loop, division, is_out_of_memory, train
 
         started = time.monotonic()
-        tokenizer, tokens = self._tokens(data, limits)
+        reader, examples = self._read(data, limits)
         fits = limits.micro_batch_size or config.batch_size
         while True:
-            micro_batch_size = _dividing(config.batch_size, fits)
+            micro_batch_size, _ = division(config.batch_size, fits, torch.cuda.device_count())
             torch.manual_seed(seed)
-            settings = self._settings(config, task, data, fidelity, seed, micro_batch_size, limits, started)
-            module = None
+            settings = self._settings(config, data, examples, fidelity, seed, micro_batch_size, limits, started)
+            network = None
             try:
-                module = self._module(config, task, data, seed, limits, tokenizer)
-                loop = Loop(module, tokens, pad_token_id(tokenizer), data, settings, report, rungs, folder, limits)
+                network = self._network(config, task, data, seed, limits)
+                objective = _objective(config, task, data)
+                loop = Loop(network, examples, objective, data, settings, report, rungs, folder, limits)
                 share_trained = train(loop)
                 break
             except ValueError as error:
@@ -132,10 +155,12 @@ class TransformersTrainer(Trainer):
                 if not is_out_of_memory(error):
                     raise
                 if micro_batch_size == 1:
-                    raise TrialFailed(f"one row of {tokens.max_length} tokens does not fit in memory") from error
+                    raise TrialFailed(f"one row of length {examples.max_length} does not fit in memory") from error
             fits = micro_batch_size // 2
-            _free(module)
-        model = EncoderModel(module.eval(), tokenizer, tokens.max_length, task.labels)
+            _free(network)
+        objective.settle(last_linear(network))
+        reader = reader.cut_at(examples.max_length)
+        model = EncoderModel(network.eval(), reader, data.input, data.output, task.labels)
         model.share_trained = share_trained
         model.micro_batch_size = fits if fits < config.batch_size else limits.micro_batch_size
         return model
@@ -144,23 +169,16 @@ class TransformersTrainer(Trainer):
         from autosft.trainers.loop import Loop, is_out_of_memory
 
         started = time.monotonic()
-        tokenizer, tokens = self._tokens(data, limits)
-        settings = self._settings(replace(config, head="mean"), task, data, 1.0, 0, config.batch_size, limits, started)
-        module = self._module(replace(config, head="mean"), task, data, 0, limits, tokenizer)
+        _, examples = self._read(data, limits)
+        probed = config.head == "mean-from-probe" and data.input is not Input.TEXT_PAIR
+        config = replace(config, head="mean" if probed else config.head)
+        settings = self._settings(config, data, examples, 1.0, 0, config.batch_size, limits, started)
+        network, objective = self._network(config, task, data, 0, limits), _objective(config, task, data)
         setup = time.monotonic() - started
         micro = config.batch_size
         while True:
-            loop = Loop(
-                module,
-                tokens,
-                pad_token_id(tokenizer),
-                data,
-                replace(settings, micro_batch_size=micro),
-                _ignore,
-                (1.0,),
-                limits.cache,
-                limits,
-            )
+            timed = replace(settings, micro_batch_size=micro)
+            loop = Loop(network, examples, objective, data, timed, _ignore, (1.0,), limits.cache, limits)
             try:
                 seconds_per_step = loop.time_steps()
                 break
@@ -172,34 +190,27 @@ class TransformersTrainer(Trainer):
         # A forward pass takes about a third of a training step's time (measured: 0.13 of 0.31 s with MiniLM).
         rows_per_second = config.batch_size / (0.4 * seconds_per_step)
         run = settings.total_steps * seconds_per_step + len(data.validation) / rows_per_second
-        if config.head == "mean-from-probe":
+        if probed:
             run += len(data.train) / rows_per_second
-        return Cost(setup, run, rows_per_second, micro, tokens.max_length, tokens.share_cut)
+        return Cost(setup, run, rows_per_second, micro, examples.max_length, examples.share_cut, examples.share_unknown)
 
     @classmethod
     def load(cls, folder: Path) -> FittedModel:
         return EncoderModel.load(folder)
 
-    def _tokens(self, data: TrainingData, limits: Limits) -> tuple[Any, TokenCache]:
+    def _read(self, data: TrainingData, limits: Limits) -> tuple[Reader, Examples]:
         with phase("load"):
-            tokenizer = load_tokenizer(self.base_model_folder)
-            key = weights_key(self.base_model_folder)
-            tokens = tokenize(
-                data.all,
-                data.fingerprint,
-                tokenizer,
-                key,
-                max_length=limits.max_length,
-                context_tokens=self.base_model.context_tokens,
-                cache=limits.cache,
+            reader = reader_class(data.input).of_base(
+                self.base_model_folder, max_length=limits.max_length, context_tokens=self.base_model.context_tokens
             )
-        return tokenizer, tokens
+            key = f"{data.fingerprint}|{weights_key(self.base_model_folder)}"
+            return reader, reader.cached(data.all, key, limits.cache)
 
     def _settings(
         self,
         config: TransformersConfig,
-        task: Task,
         data: TrainingData,
+        examples: Examples,
         fidelity: float,
         seed: int,
         micro_batch_size: int,
@@ -208,7 +219,7 @@ class TransformersTrainer(Trainer):
     ) -> Settings:
         from autosft.trainers.loop import Settings
 
-        steps_per_epoch = -(-len(data.train) // config.batch_size)
+        steps_per_epoch = -(-len(examples.of_rows(data.train)) // config.batch_size)
         limit = limits.time_limit_seconds
         return Settings(
             learning_rate=config.learning_rate,
@@ -218,29 +229,26 @@ class TransformersTrainer(Trainer):
             warmup_share=config.warmup_share,
             weight_decay=config.weight_decay,
             layer_decay=config.layer_decay,
-            label_smoothing=config.label_smoothing,
-            class_weights=_class_weights(config, task, data),
             augmentation=_augmentation(config),
             seed=seed,
             deadline=None if limit is None else started + limit,
         )
 
-    def _module(
-        self, config: TransformersConfig, task: Task, data: TrainingData, seed: int, limits: Limits, tokenizer: Any
-    ) -> PooledClassifier | ArchitectureClassifier:
-        if config.head == "architecture":
-            model = cast(Any, _own_head(self.base_model_folder, config, task))
-            if tokenizer.pad_token_id is not None:
-                # A decoder's head reads a row's last token, which it tells from padding by the model's own setting.
-                model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    def _network(
+        self, config: TransformersConfig, task: Task, data: TrainingData, seed: int, limits: Limits
+    ) -> Network:
+        width, folder = width_of(data.output, task.labels), self.base_model_folder
+        dropout = _dropout(folder, config.dropout)
+        if config.head == "architecture" or data.input is Input.IMAGE:
+            model = load_with_head(folder, data.input, data.output, width=width, **dropout)
             return ArchitectureClassifier(model).to(device())
-        probe = self._probe(task, data, seed, limits) if config.head == "mean-from-probe" else None
+        probed = config.head == "mean-from-probe" and data.input is not Input.TEXT_PAIR
+        probe = self._probe(task, data, seed, limits) if probed else None
         with phase("load"):
-            encoder = load_encoder(self.base_model_folder, **_dropout(self.base_model_folder, config.dropout))
-            module = PooledClassifier(encoder, len(task.labels), dropout=config.dropout)
+            network = PooledClassifier(load_encoder(folder, **dropout), width, dropout=config.dropout)
             if probe is not None:
-                set_linear(module.linear, *probe)
-        return module.to(device())
+                set_linear(network.linear, *probe)
+        return network.to(device())
 
     def _probe(
         self, task: Task, data: TrainingData, seed: int, limits: Limits
@@ -250,14 +258,29 @@ class TransformersTrainer(Trainer):
         config = FrozenHeadConfig(normalize=False)
         limit = limits.time_limit_seconds
         with phase("train"):
-            features, _, _ = probe.features(data, config, limits)
+            features = probe.open(data, config, task, limits).features
             deadline = None if limit is None else time.monotonic() + 0.2 * limit
             rows = features.compute(data.train, limits, deadline=deadline, seed=seed)
             values = features.take(rows)
             # Fitted on unit-length features, as frozen_head does; the mean length is folded into the weights.
             scale = float(np.linalg.norm(values, axis=1).mean()) or 1.0
-            weights, bias = fit_head(values / scale, data.all.targets()[rows], config, len(task.labels), seed)
+            targets = data.all.targets().take(pa.array(rows))
+            weights, bias = fit_head(data.output, values / scale, targets, config, task, seed, standardised=True)
         return weights / scale, bias
+
+
+def _image_config(base_model: BaseModel, num_rows: int) -> TransformersConfig:
+    """Returns the untuned default for an image model: no dropout, as vision models are trained."""
+    epochs = default_epochs(num_rows) if base_model.pretrained else scratch_epochs(num_rows)
+    rate = base_model.learning_rate
+    return TransformersConfig(
+        learning_rate=rate, num_train_epochs=epochs, weight_decay=0.05, dropout=0.0, head="architecture"
+    )
+
+
+def scratch_epochs(num_rows: int) -> int:
+    """Returns the length of a full run of a network with random weights: 40 passes, falling to 10 for large data."""
+    return int(np.clip(round(400_000 / max(num_rows, 1)), 10, 40))
 
 
 def default_epochs(num_rows: int) -> int:
@@ -268,22 +291,6 @@ def default_epochs(num_rows: int) -> int:
     return int(np.clip(round(50_000 / max(num_rows, 1)), 3, 8))
 
 
-def _own_head(folder: Path, config: TransformersConfig, task: Task) -> nn.Module:
-    from transformers import AutoModelForSequenceClassification
-
-    with phase("load"), quiet_transformers():
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            num_labels=len(task.labels),
-            ignore_mismatched_sizes=True,  # A base that is a classifier already has a head for other labels.
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            **_dropout(folder, config.dropout),
-        )
-    return model  # type: ignore[no-any-return]
-
-
 def _dropout(folder: Path, dropout: float) -> dict[str, float]:
     from transformers import AutoConfig
 
@@ -291,27 +298,21 @@ def _dropout(folder: Path, dropout: float) -> dict[str, float]:
     return {name: dropout for name in _DROPOUT_FIELDS if isinstance(getattr(config, name, None), float)}
 
 
-def _class_weights(config: TransformersConfig, task: Task, data: TrainingData) -> tuple[float, ...] | None:
-    if config.class_weights == "none":
-        return None
-    counts = np.bincount(data.all.targets()[data.train], minlength=len(task.labels))
-    return tuple(float(len(data.train) / (len(task.labels) * max(count, 1))) for count in counts)
+def _objective(config: TransformersConfig, task: Task, data: TrainingData) -> Objective:
+    objective = OBJECTIVES[data.output](width_of(data.output, task.labels))
+    balanced = config.class_weights == "balanced"
+    return objective.learn(data.all.targets(), data.train, balanced=balanced, smoothing=config.label_smoothing)
 
 
 def _augmentation(config: TransformersConfig) -> BatchAugmentation | None:
     return None if config.augmentation == "none" else augmentation(config.augmentation)
 
 
-def _dividing(batch_size: int, at_most: int) -> int:
-    """Returns the largest micro-batch that divides the batch, so that accumulated ones add up to it exactly."""
-    return next(size for size in range(min(batch_size, at_most), 0, -1) if batch_size % size == 0)
-
-
-def _free(module: nn.Module | None) -> None:
-    if module is not None:
-        module.to("meta")
+def _free(network: nn.Module | None) -> None:
+    if network is not None:
+        network.to("meta")
     free_memory()
 
 
-def _ignore(fidelity: float, outputs: NDArray[np.float32]) -> None:
+def _ignore(fidelity: float, outputs: pa.Array) -> None:
     """Reports of a timing go nowhere."""

@@ -11,7 +11,9 @@ from autosft.data.finding import Severity
 from autosft.data.source import Source
 from autosft.errors import DataError, PlanError
 from autosft.task import Metric, Task
+from autosft.tasks import kind
 
+KIND = kind("text-classification")
 WORDS = np.array([f"w{at}" for at in range(500)])
 
 
@@ -26,6 +28,10 @@ def make(train, test=None, *, labels=("a", "b"), inputs=("text",), metric=None, 
     return Task("text-classification", "", inputs, "label", metric or Metric("accuracy"), labels), Source(
         tables, "here"
     )
+
+
+def checked(task, source, **options):
+    return audit(KIND, task, source, **options)
 
 
 def pairs(rows):
@@ -47,7 +53,7 @@ def rows_of(source, split="train"):
 
 def test_clean_data_is_left_alone():
     task, source = make(plain(), [("something else entirely", "a")])
-    cleaned, same, findings = audit(task, source)
+    cleaned, same, findings = checked(task, source)
     assert rows_of(cleaned) == rows_of(source)
     assert same == task
     assert findings == ()
@@ -72,7 +78,7 @@ def test_rows_are_dropped_unless_the_fix_is_off(check, off):
     test = [("Hello there", "a"), ("unseen in training", "b"), ("twice", "a"), ("twice", "a")]
     task, source = make(plain() + added, test)
     others = set(FIXES) - {check}
-    cleaned, _, findings = audit(task, source, off=others | {check} if off else others)
+    cleaned, _, findings = checked(task, source, off=others | {check} if off else others)
     assert rows_of(cleaned)[40:] == (added if off else kept)
     assert rows_of(cleaned, "test") == test
     finding = found(findings, check)
@@ -84,7 +90,7 @@ def test_rows_are_dropped_unless_the_fix_is_off(check, off):
 def test_all_fixes_can_be_switched_off_and_still_report():
     everything = [row for added, _ in FIXES.values() for row in added]
     task, source = make(plain() + everything, [("hello there", "a")])
-    cleaned, _, findings = audit(task, source, off="all")
+    cleaned, _, findings = checked(task, source, off="all")
     assert rows_of(cleaned) == rows_of(source)
     assert set(FIXES) <= {finding.check for finding in findings}
     assert not any(finding.fixed for finding in findings)
@@ -93,7 +99,7 @@ def test_all_fixes_can_be_switched_off_and_still_report():
 def test_an_unknown_check_gets_the_nearest_match():
     task, source = make(plain())
     with pytest.raises(PlanError, match="did you mean 'exact-duplicates'"):
-        audit(task, source, off=["exact-duplicate"])
+        checked(task, source, off=["exact-duplicate"])
 
 
 @pytest.mark.parametrize(("changed", "dropped"), [(1, 1), (12, 0)])
@@ -102,7 +108,7 @@ def test_near_duplicates_of_test_rows(changed, dropped):
     near = original.split()
     near[:changed] = [f"other{at}" for at in range(changed)]
     task, source = make([*plain(), (" ".join(near), "a")], [(original, "a")])
-    cleaned, _, findings = audit(task, source)
+    cleaned, _, findings = checked(task, source)
     assert cleaned.train.num_rows == 41 - dropped
     finding = found(findings, "near-duplicates-across-splits")
     assert (finding is not None) == bool(dropped)
@@ -131,7 +137,7 @@ def test_label_spellings_are_merged_everywhere_even_the_positive_one():
     train = [*plain(), ("x y z", "A"), ("v w x", "a ")]
     metric = Metric("f1", positive="A")
     task, source = make(train, [("p q r", "A"), ("s t u", "B")], labels=("A", "a", "b"), metric=metric)
-    cleaned, merged, findings = audit(task, source)
+    cleaned, merged, findings = checked(task, source)
     assert merged.labels == ("a", "b")
     assert merged.metric.positive == "a"
     assert set(cleaned.train.column("label").to_pylist()) == {"a", "b"}
@@ -141,18 +147,18 @@ def test_label_spellings_are_merged_everywhere_even_the_positive_one():
 
 def test_test_labels_that_training_lacks_are_scored_as_errors():
     task, source = make(plain(), [("one more", "a"), ("something else", "new")])
-    _, extended, findings = audit(task, source)
+    _, extended, findings = checked(task, source)
     assert extended.labels == ("a", "b", "new")
     assert found(findings, "unseen-test-labels").severity == Severity.WARNING
-    _, unchanged, _ = audit(task, source, off=["unseen-test-labels"])
+    _, unchanged, _ = checked(task, source, off=["unseen-test-labels"])
     assert unchanged.labels == ("a", "b")
-    _, _, findings = audit(*make(plain(), [("one more", "x"), ("something else", "y")]))
+    _, _, findings = checked(*make(plain(), [("one more", "x"), ("something else", "y")]))
     assert found(findings, "unseen-test-labels").severity == Severity.ERROR
 
 
 def test_a_test_set_without_labels_is_an_error_finding():
     test = pa.table({"text": ["one more", "and more"], "label": pa.array([None, None], pa.string())})
-    cleaned, _, findings = audit(*make(plain(), test))
+    cleaned, _, findings = checked(*make(plain(), test))
     assert cleaned.splits["test"].num_rows == 2
     assert found(findings, "missing-labels").severity == Severity.ERROR
 
@@ -168,15 +174,15 @@ def test_a_test_set_without_labels_is_an_error_finding():
 )
 def test_nothing_left_to_learn_says_who_removed_it(rows, expected):
     with pytest.raises(DataError, match=expected):
-        audit(*make(rows))
+        checked(*make(rows))
 
 
 def test_labels_that_no_row_is_left_of_leave_the_task():
     train = [*plain(), ("tie", "c"), ("tie", "a")]
-    _, task, _ = audit(*make(train, labels=("a", "b", "c")))
+    _, task, _ = checked(*make(train, labels=("a", "b", "c")))
     assert task.labels == ("a", "b")
     with pytest.raises(DataError, match="positive label 'c'"):
-        audit(*make(train, labels=("a", "b", "c"), metric=Metric("f1", positive="c")))
+        checked(*make(train, labels=("a", "b", "c"), metric=Metric("f1", positive="c")))
 
 
 def with_column(name, values, num=60):
@@ -200,7 +206,7 @@ COLUMNS = [
 def test_columns_that_carry_nothing_or_too_much(check, table, as_input):
     name = table.column_names[-1]
     task, source = make(table, inputs=("text", name) if as_input else ("text",))
-    _, _, findings = audit(task, source)
+    _, _, findings = checked(task, source)
     assert [finding.check for finding in findings] == ([check] if check else [])
     if check:
         assert name in findings[0].message
@@ -212,9 +218,9 @@ def test_an_input_that_gives_the_label_away(template):
     labels = ("refund", "delivery", "login")
     tokens = dict(zip(labels, ("zzq", "xxv", "kkp"), strict=True))
     rows = [(template.format(text=t, label=n, token=tokens[n]), n) for t, n in plain(90, labels)]
-    _, _, findings = audit(*make(rows, labels=labels))
+    _, _, findings = checked(*make(rows, labels=labels))
     assert found(findings, "leaking-columns").severity == Severity.WARNING
-    _, _, findings = audit(*make(plain(90, labels), labels=labels))
+    _, _, findings = checked(*make(plain(90, labels), labels=labels))
     assert found(findings, "leaking-columns") is None
 
 
@@ -230,7 +236,7 @@ def test_how_rows_spread_over_classes(check, counts, metric):
     labels = tuple(f"c{at:02d}" for at in range(len(counts)))
     names = np.repeat(labels, counts).tolist()
     rows = list(zip(texts(len(names)), names, strict=True))
-    cleaned, _, findings = audit(*make(rows, labels=labels, metric=Metric(metric)))
+    cleaned, _, findings = checked(*make(rows, labels=labels, metric=Metric(metric)))
     assert [finding.check for finding in findings] == [check]
     assert cleaned.train.num_rows == len(rows)
 
@@ -238,7 +244,7 @@ def test_how_rows_spread_over_classes(check, counts, metric):
 def test_labels_may_be_numbers_and_inputs_several():
     table = pa.table({"title": texts(30), "body": texts(30, seed=1), "label": [at % 3 for at in range(30)]})
     table = pa.concat_tables([table, table.slice(0, 2)])
-    cleaned, task, findings = audit(*make(table, labels=("0", "1", "2"), inputs=("title", "body")))
+    cleaned, task, findings = checked(*make(table, labels=("0", "1", "2"), inputs=("title", "body")))
     assert cleaned.train.num_rows == 30
     assert task.labels == ("0", "1", "2")
     assert [finding.check for finding in findings] == ["exact-duplicates"]
@@ -255,7 +261,7 @@ def test_many_rows_take_seconds():
     )
     labels = tuple(f"c{at}" for at in range(30))
     started = time.process_time()
-    audit(*make(many.slice(0, 30_000), many.slice(30_000), labels=labels))
+    checked(*make(many.slice(0, 30_000), many.slice(30_000), labels=labels))
     assert time.process_time() - started < 10
 
 

@@ -4,12 +4,11 @@ import json
 import pickle
 import resource
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from autosft.data.checks.validation import check_split
-from autosft.data.data import NOT_SCORED, Data, materialise
+from autosft.data.data import Data, materialise
 from autosft.data.source import Source
 from autosft.errors import RunFolderError
 from autosft.task import Metric, Task
@@ -46,7 +45,7 @@ def test_folds_cover_every_row_once(tmp_path):
     assert sorted(seen) == list(range(100))
     train, _ = data.training(0)
     expected = [{"a": 0, "b": 1}[table(100).column("label")[row].as_py()] for row in train.column("row")]
-    assert train.targets().tolist() == expected
+    assert train.targets().to_pylist() == expected
     with pytest.raises(ValueError, match="fold 5"):
         data.training(5)
 
@@ -73,7 +72,7 @@ def test_test_rows_without_a_known_label_stay_and_are_not_scored(tmp_path):
     data, _ = written(tmp_path, test=test)
     _, rows = data.held_out()
     assert rows.column("text") == ["p", "q", "r", "s"]
-    assert rows.targets().tolist() == [1, NOT_SCORED, NOT_SCORED, NOT_SCORED]
+    assert rows.targets().to_pylist() == [1, None, None, None]
 
 
 def test_the_same_rows_are_written_once(tmp_path):
@@ -120,7 +119,7 @@ def test_rows_survive_pickle_and_keep_their_order(tmp_path):
 @pytest.mark.parametrize(("num", "warned"), [(100, True), (1_500, False)])
 def test_a_validation_set_too_small_to_choose_by(tmp_path, num, warned):
     data, plan = written(tmp_path, num)
-    findings = check_split(TASK, data)
+    findings = check_split(KIND, TASK, data)
     assert [finding.check for finding in findings] == (["small-validation"] if warned else [])
     if warned:
         assert f"{100 * plan.standard_error:.1f} points" in findings[0].message
@@ -144,7 +143,10 @@ def test_a_full_disk_leaves_nothing_half_made(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_targets_are_numpy_numbers(tmp_path):
-    targets = written(tmp_path)[0].training(0)[1].targets()
-    assert isinstance(targets, np.ndarray)
-    assert targets.dtype == np.int64
+def test_targets_are_one_arrow_array(tmp_path):
+    data, _ = written(tmp_path)
+    for rows in data.training(0):
+        targets = rows.targets()
+        assert isinstance(targets, pa.Int64Array)
+        assert len(targets) == len(rows)
+        assert rows.numbers("row").tolist() == rows.column("row")

@@ -204,3 +204,24 @@ def test_bad_paths(tmp_path: Path) -> None:
         (empty / name).write_text(json.dumps(ROWS))
     with pytest.raises(DataError, match=r"no file to train on \(found: a\.json, b\.json\)"):
         read(empty)
+
+
+def test_json_rows_under_their_keys_are_rows(tmp_path):
+    rows = {f"2164537{i}": {"QUESTION": f"Is it {i}?", "YEAR": "2011", "answer": "yes"} for i in range(4)}
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    table = read(tmp_path / "rows.json").train
+    assert table.column_names == ["key", "QUESTION", "YEAR", "answer"]
+    assert table["key"].to_pylist() == list(rows) and table["QUESTION"][3].as_py() == "Is it 3?"
+
+
+def test_instances_in_a_list_are_rows_of_their_own():
+    some = [{"input": "", "output": "a"}, {"input": "x", "output": "b"}]
+    rows = [{"instruction": "one", "instances": some}, {"instruction": "two", "instances": some[:1]}]
+    source = read([*rows, {"instruction": "none", "instances": []}])
+    assert source.train.to_pylist() == [
+        {"instruction": "one", "input": "", "output": "a"},
+        {"instruction": "one", "input": "x", "output": "b"},
+        {"instruction": "two", "input": "", "output": "a"},
+        {"instruction": "none", "input": None, "output": None},
+    ]
+    assert "'instances' lists several examples a row" in source.notes[0]

@@ -10,6 +10,7 @@ from autosft.data.source import Source
 from autosft.data.split import num_folds_for, split
 from autosft.errors import DataError
 from autosft.task import Metric, Task
+from autosft.tasks import kind
 
 
 def table(num, labels=2, **columns):
@@ -21,7 +22,7 @@ def parts(train, *, seed=0, group=None, time=None, **others):
     labels = tuple(sorted(set(train.column("label").to_pylist())))
     task = Task("text-classification", "", ("text",), "label", Metric("accuracy"), labels)
     task = Task(**{**task.__dict__, "group_column": group, "time_column": time})
-    return split(task, Source({"train": train, **others}, "here"), seed=seed)
+    return split(kind(task.kind), task, Source({"train": train, **others}, "here"), seed=seed)
 
 
 def column(part, name, mask):

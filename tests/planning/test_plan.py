@@ -46,8 +46,8 @@ def test_json_leads_back_to_the_same_plan(plan: Plan, tmp_path: Path) -> None:
 def test_a_person_reads_what_is_done_with_what_why_and_for_how_much(plan: Plan) -> None:
     text = str(plan)
     for said in (
-        "'text' -> 'label', 3 labels", "accuracy", "rows.json", "frozen_head/tiny", "transformers/tiny", "licence",
-        "tpe, asha", "5m", "factor of three", "Because",
+        "'text' -> 'label', one of 3 labels", "accuracy", "rows.json", "frozen_head/tiny", "transformers/tiny",
+        "licence", "tpe, asha", "5m", "factor of three", "Because",
     ):  # fmt: skip
         assert said in text
     assert all(len(line) < 400 for line in text.splitlines())

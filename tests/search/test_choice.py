@@ -6,10 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from numpy.typing import NDArray
 
 from autosft import intervals
+from autosft.arrays import from_matrix
 from autosft.search.choice import best, best_default, choose, contenders
 from autosft.search.trial import Trial
 from autosft.task import Metric, Task
@@ -28,15 +29,15 @@ def task(metric: Metric = ACCURACY) -> Task:
     return Task("text-classification", "", ("text",), "label", metric, labels=("no", "yes"))
 
 
-def outputs(share_right: float, *, first: int = 0) -> NDArray[np.float32]:
+def outputs(share_right: float, *, first: int = 0) -> pa.Array:
     """Probabilities that are right on a share of the rows; `first` moves which ones."""
     right = np.roll(np.arange(NUM_ROWS) < share_right * NUM_ROWS, first)
     chosen = np.where(right, TARGETS, 1 - TARGETS)
-    return np.where(np.arange(2) == chosen[:, None], 0.9, 0.1).astype(np.float32)
+    return from_matrix(np.where(np.arange(2) == chosen[:, None], 0.9, 0.1).astype(np.float32))
 
 
-def winner(trials: list[Trial], by_number: dict[int, NDArray[np.float32]], metric: Metric = ACCURACY) -> int:
-    return choose(task(metric), trials, TARGETS, lambda one: by_number.get(one.number), seed=0).number
+def winner(trials: list[Trial], by_number: dict[int, pa.Array], metric: Metric = ACCURACY) -> int:
+    return choose(task(metric), trials, pa.array(TARGETS), lambda one: by_number.get(one.number), seed=0).number
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from sklearn import metrics as reference
 
+from autosft.arrays import from_matrix, to_matrix, to_numbers
 from autosft.errors import DataError, TaskError
 from autosft.task import Metric, Task
 from autosft.tasks import kind
@@ -33,10 +34,11 @@ def outputs_for(num_rows, num_labels, seed=0):
     logits = rng.normal(size=(num_rows, num_labels)).round(1)
     logits[np.arange(num_rows), targets] += 1
     odds = np.exp(logits)
-    return targets, (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+    return pa.array(targets), from_matrix((odds / odds.sum(axis=1, keepdims=True)).astype(np.float32))
 
 
 def by_scikit_learn(name, targets, outputs, positive):
+    """Takes NumPy arrays, as scikit-learn does."""
     predictions, last = outputs.argmax(axis=1), outputs[:, -1]
     binary = outputs.shape[1] == 2
     average = {"pos_label": positive, "average": "binary"} if binary and positive is not None else {"average": "macro"}
@@ -74,12 +76,13 @@ def test_each_metric_agrees_with_scikit_learn_on_all_rows_and_on_resamples(name,
     targets, outputs = outputs_for(200, num_labels)
     labels = [str(i) for i in range(num_labels)]
     task = make_task(labels, name, None if positive is None else labels[positive])
+    positions, probabilities = to_numbers(targets), to_matrix(outputs)
     assert KIND.score(task, targets, outputs) == pytest.approx(
-        by_scikit_learn(name, targets, outputs, positive), abs=1e-6
+        by_scikit_learn(name, positions, probabilities, positive), abs=1e-6
     )
     rows = np.random.default_rng(1).integers(200, size=(5, 200))
-    expected = [by_scikit_learn(name, targets[chosen], outputs[chosen], positive) for chosen in rows]
-    assert KIND.resample(task, targets, outputs, rows) == pytest.approx(expected, abs=1e-6)
+    expected = [by_scikit_learn(name, positions[chosen], probabilities[chosen], positive) for chosen in rows]
+    assert KIND.scorer(task, targets, outputs)(rows) == pytest.approx(expected, abs=1e-6)
 
 
 def test_scores_name_every_metric_and_leave_out_f1_without_a_positive_label():
@@ -96,7 +99,7 @@ def test_f1_without_a_positive_label_says_how_to_name_one():
 @pytest.mark.parametrize("name", [name for name in KIND.metrics if name != "f1"])
 def test_rows_of_one_class_have_a_finite_score(name):
     _, outputs = outputs_for(4, 2)
-    assert np.isfinite(KIND.score(make_task(metric=name), np.zeros(4, dtype=np.int64), outputs))
+    assert np.isfinite(KIND.score(make_task(metric=name), pa.array([0] * 4), outputs))
 
 
 def test_a_users_function_sees_labels_in_their_original_type():
@@ -107,8 +110,8 @@ def test_a_users_function_sees_labels_in_their_original_type():
         return float(np.mean(np.abs(np.subtract(targets, predictions))))
 
     task = make_task(("1", "2", "10"), "off_by", label_type="int", function=off_by)
-    outputs = np.eye(3, dtype=np.float32)[[0, 2, 1]]
-    assert KIND.score(task, np.array([0, 1, 2]), outputs) == pytest.approx(16 / 3)
+    outputs = from_matrix(np.eye(3, dtype=np.float32)[[0, 2, 1]])
+    assert KIND.score(task, pa.array([0, 1, 2]), outputs) == pytest.approx(16 / 3)
     assert seen[0] == ([1, 2, 10], [1, 10, 2])
 
 
@@ -131,16 +134,16 @@ def test_several_input_columns_are_joined_and_missing_values_are_empty():
 def test_labels_survive_encoding_and_come_back_in_their_type(values, labels, label_type):
     task, table = make_task(labels, label_type=label_type), pa.table({"label": values})
     targets = KIND.encode_targets(task, table)
-    assert targets.dtype == np.int64
-    outputs = np.eye(len(labels), dtype=np.float32)[targets] * 0.5
-    decoded = KIND.decode(task, outputs)
+    assert targets.type == pa.int64()
+    outputs = from_matrix(np.eye(len(labels), dtype=np.float32)[to_numbers(targets)] * np.float32(0.5))
+    decoded = KIND.decode(task, table, outputs)
     plain = [value.strip() if isinstance(value, str) else value for value in table["label"].to_pylist()]
     assert decoded["prediction"].to_pylist() == plain
     assert decoded["score"].to_pylist() == [0.5] * len(plain)
 
 
 def test_no_rows_decode_to_no_predictions():
-    decoded = KIND.decode(make_task(), np.zeros((0, 2), dtype=np.float32))
+    decoded = KIND.decode(make_task(), pa.table({"text": pa.array([], pa.string())}), from_matrix(np.zeros((0, 2))))
     assert [len(column) for column in decoded.values()] == [0, 0]
 
 
@@ -155,6 +158,11 @@ def test_no_rows_decode_to_no_predictions():
 def test_a_bad_target_is_named_with_its_row(rows, message):
     with pytest.raises(DataError, match=message):
         KIND.encode_targets(make_task(("a", "apple", "b")), pa.table({"label": rows}))
+
+
+def test_a_bad_target_that_is_not_asked_for_is_null():
+    table = pa.table({"label": ["b", None, " ", "c", "a"]})
+    assert KIND.encode_targets(make_task(), table, strict=False).to_pylist() == [1, None, None, None, 0]
 
 
 def test_a_missing_or_unreadable_input_column_is_a_data_error():

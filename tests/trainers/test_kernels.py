@@ -14,8 +14,9 @@ from autosft.testing.tiny_data import WORDS, tiny_training_data
 from autosft.testing.tiny_models import tiny_base_model, write_tiny_encoder
 from autosft.trainers import loop
 from autosft.trainers.base import FittedModel, Limits
-from autosft.trainers.encoder import EncoderModel, load_encoder
+from autosft.trainers.encoder import EncoderModel
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
+from autosft.trainers.networks import load_encoder
 from autosft.trainers.with_transformers import TransformersConfig, TransformersTrainer
 
 QUICK = TransformersConfig(num_train_epochs=1, batch_size=32, head="mean")
@@ -91,11 +92,11 @@ def test_training_and_what_is_read_back_attend_with_sdpa(
 ) -> None:
     model = fit(base, tmp_path, trainer, config)
     assert isinstance(model, EncoderModel)
-    assert attention_of(model.module) == "sdpa"
+    assert attention_of(model.network) == "sdpa"
     assert attended
     (tmp_path / "model").mkdir()
     model.save(tmp_path / "model")
-    assert attention_of(EncoderModel.load(tmp_path / "model").module) == "sdpa"
+    assert attention_of(EncoderModel.load(tmp_path / "model").network) == "sdpa"
 
 
 def test_training_steps_with_the_fused_optimizer(

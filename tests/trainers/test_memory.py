@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+from autosft.arrays import to_matrix
 from autosft.base_models import describe
 from autosft.errors import TrialFailed
+from autosft.inputs.text import load_tokenizer
 from autosft.testing.tiny_data import WORDS, tiny_training_data
 from autosft.testing.tiny_models import write_tiny_encoder
 from autosft.trainers.base import Limits
-from autosft.trainers.encoder import load_tokenizer
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
 from autosft.trainers.with_transformers import TransformersConfig, TransformersTrainer
 
@@ -34,7 +35,7 @@ def fit(trainer: Any, base: Path, config: Any, folder: Path) -> Any:
     outputs: list[Any] = []
     trainer(base_model, base).fit(
         config, *tiny_training_data(folder / "data", num_rows=117), fidelity=1.0, seed=0, folder=folder,
-        report=lambda share, found: outputs.append(found), limits=limits,
+        report=lambda share, found: outputs.append(to_matrix(found)), limits=limits,
     )  # fmt: skip
     return outputs[-1]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +10,17 @@ import torch
 import transformers
 from torch import nn
 
+from autosft.arrays import to_matrix, to_numbers
 from autosft.data.data import Rows
 from autosft.errors import TrialFailed
-from autosft.inputs.text import pad, shuffled_by_length
-from autosft.task import Metric, Task
+from autosft.inputs.batches import shuffled_by_length
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_training_data
 from autosft.testing.tiny_models import tiny_base_model, write_tiny_encoder
 from autosft.trainers import loop
 from autosft.trainers.base import Limits
-from autosft.trainers.encoder import PooledClassifier, load_encoder, softmax
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
+from autosft.trainers.networks import ArchitectureClassifier, PooledClassifier, load_encoder
+from autosft.trainers.objectives import softmax
 from autosft.trainers.with_transformers import TransformersConfig, TransformersTrainer
 
 PLAIN = TransformersConfig(learning_rate=2e-3, num_train_epochs=2, batch_size=16, dropout=0.0, head="mean")
@@ -44,7 +44,7 @@ def bound(place, trainer=TransformersTrainer):
 
 
 def fit(place, subject, config, *, trainer=TransformersTrainer, rungs=(1.0,), fidelity=1.0, seed=0, **limits):
-    """Returns the model, and what was reported."""
+    """Returns the model, and what was reported: shares with probabilities of shape (rows, labels)."""
     reports = []
     model = bound(place, trainer).fit(
         config,
@@ -52,7 +52,7 @@ def fit(place, subject, config, *, trainer=TransformersTrainer, rungs=(1.0,), fi
         fidelity=fidelity,
         seed=seed,
         folder=place,
-        report=lambda share, outputs: reports.append((share, outputs)),
+        report=lambda share, outputs: reports.append((share, to_matrix(outputs))),
         rungs=rungs,
         limits=Limits(num_threads=1, cache=place / "cache", **limits),
     )
@@ -68,12 +68,12 @@ def little_memory(monkeypatch):
     """Makes memory run out above four rows in a training pass; returns the sizes of those that fitted."""
     forward, fitted = PooledClassifier.forward, []
 
-    def limited(self, input_ids, attention_mask):
+    def limited(self, input_ids, **batch):
         if self.training and len(input_ids) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
         if self.training:
             fitted.append(len(input_ids))
-        return forward(self, input_ids, attention_mask)
+        return forward(self, input_ids=input_ids, **batch)
 
     monkeypatch.setattr(PooledClassifier, "forward", limited)
     return fitted
@@ -123,12 +123,12 @@ def test_rungs_are_reported_in_order_and_change_nothing(place, subject):
 
 
 def targets(subject):
-    return subject[1].all.targets()[subject[1].validation]
+    return to_numbers(subject[1].all.targets())[subject[1].validation]
 
 
 def test_class_weights_help_the_rare_label(place, subject):
     task, data = subject
-    labels = data.all.targets()[data.train]
+    labels = to_numbers(data.all.targets())[data.train]
     rare = np.concatenate([data.train[labels != 0], data.train[labels == 0][:4]])
     skewed = task, replace(data, train=rare)
     plain, balanced = (
@@ -152,7 +152,7 @@ def test_layer_decay_slows_the_lower_layers(place, subject):
 
     def moved(decay):
         model, _ = fit(place, subject, replace(PLAIN, layer_decay=decay, weight_decay=0.0))
-        now = dict(model.module.encoder.named_parameters())
+        now = dict(model.network.encoder.named_parameters())
         names = ("embeddings.word_embeddings.weight", "layer.0.output.dense.weight", "layer.1.output.dense.weight")
         found = [next(name for name in base if name.endswith(end)) for end in names]
         return [float((now[name] - base[name]).abs().max().detach()) for name in found]
@@ -174,11 +174,11 @@ def test_layer_decay_slows_the_lower_layers(place, subject):
 def test_a_head_never_sees_the_labels_of_validation_rows(place, subject, trainer, config):
     task, data = subject
     # A fourth label that only validation rows carry: a head that had seen them would give it to most of those rows.
-    rows = data.all.targets()
+    rows = to_numbers(data.all.targets())
     data = replace(data, train=np.flatnonzero(rows != 2), validation=np.flatnonzero(rows == 2))
     model, [(_, outputs)] = fit(place, (task, data), config, trainer=trainer)
     assert outputs[:, 2].max() < 1e-3
-    assert model.predict(data.all.table()).argmax(axis=1).max() == 1
+    assert to_matrix(model.predict(data.all.table())).argmax(axis=1).max() == 1
 
 
 def test_a_head_of_the_architectures_own_is_a_transformers_folder(place, subject, tmp_path):
@@ -190,7 +190,7 @@ def test_a_head_of_the_architectures_own_is_a_transformers_folder(place, subject
     table = validation(subject)
     with torch.inference_mode():
         logits = loaded(**tokenizer(table["text"].to_pylist(), padding=True, return_tensors="pt")).logits.numpy()
-    np.testing.assert_allclose(softmax(logits), model.predict(table), atol=1e-5)
+    np.testing.assert_allclose(softmax(logits), to_matrix(model.predict(table)), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_pooled_head_is_a_sentence_transformers_folder(place, subject, tmp_pat
     table = validation(subject)
     loaded = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu")
     logits = loaded.encode(table["text"].to_pylist(), show_progress_bar=False)
-    np.testing.assert_allclose(softmax(logits), model.predict(table), atol=1e-5)
+    np.testing.assert_allclose(softmax(logits), to_matrix(model.predict(table)), atol=1e-5)
 
 
 class WithLoss(nn.Module):
@@ -219,7 +219,7 @@ class WithLoss(nn.Module):
         self.module = module
 
     def forward(self, input_ids, attention_mask, labels):
-        logits = self.module(input_ids, attention_mask)
+        logits = self.module(input_ids=input_ids, attention_mask=attention_mask)
         return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 
 
@@ -237,7 +237,7 @@ def test_losses_equal_those_of_a_bare_trainer(place, subject, monkeypatch):
     bare, expected = bare_training(place, subject, config, seed=3)
     assert losses == pytest.approx(expected, abs=1e-4)
     assert losses[-1] < losses[0] - 0.05, "a run that learns nothing would prove nothing"
-    np.testing.assert_allclose(model.module.linear.weight.detach(), bare.linear.weight.detach(), atol=1e-4)
+    np.testing.assert_allclose(model.network.linear.weight.detach(), bare.linear.weight.detach(), atol=1e-4)
 
 
 def bare_training(place, subject, config, *, seed):
@@ -247,14 +247,15 @@ def bare_training(place, subject, config, *, seed):
     encoder = load_encoder(place / "base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     module = PooledClassifier(encoder, len(task.labels))
     tokenizer = transformers.AutoTokenizer.from_pretrained(place / "base")
-    ids = [np.asarray(row, np.int32) for row in tokenizer(data.all.column("text"))["input_ids"]]
-    labels, lengths = data.all.targets(), np.array([len(ids[row]) for row in data.train])
+    ids = tokenizer(data.all.column("text"))["input_ids"]
+    labels, lengths = to_numbers(data.all.targets()), np.array([len(ids[row]) for row in data.train])
     batches = []
     for epoch in range(config.num_train_epochs):
         order = data.train[shuffled_by_length(lengths, config.batch_size, np.random.default_rng((seed, epoch)))]
         for start in range(0, len(order), config.batch_size):
             rows = order[start : start + config.batch_size]
-            batches.append({**pad([ids[row] for row in rows], 0), "labels": torch.from_numpy(labels[rows])})
+            batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
+            batches.append({**batch, "labels": torch.from_numpy(labels[rows])})
     total, warmup = len(batches), config.warmup_share
     matrices = [weight for weight in module.parameters() if weight.ndim > 1]
     others = [weight for weight in module.parameters() if weight.ndim <= 1]
@@ -281,13 +282,13 @@ def bare_training(place, subject, config, *, seed):
     return module, [row["loss"] for row in trainer.state.log_history if "loss" in row]
 
 
-def test_a_base_model_that_is_a_classifier_of_other_labels_gets_a_new_head(tiny_model: Path, tmp_path: Path) -> None:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    from autosft.trainers.with_transformers import _own_head
-
-    classifier = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=7)
+def test_a_base_model_that_is_a_classifier_of_other_labels_gets_a_new_head(tiny_model, subject, tmp_path):
+    classifier = transformers.AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=7)
     classifier.save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
-    task = Task("text-classification", "", ("text",), "label", Metric("accuracy"), ("a", "b", "c"))
-    assert _own_head(tmp_path, TransformersConfig(), task).num_labels == 3
+    transformers.AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    trainer, limits = TransformersTrainer(tiny_base_model(tmp_path), tmp_path), Limits(1, tmp_path / "cache")
+    network = trainer._network(replace(PLAIN, head="architecture"), *subject, 0, limits)
+    assert isinstance(network, ArchitectureClassifier)
+    assert network.model.num_labels == 3
+    examples = trainer._read(subject[1], limits)[1]
+    assert network(**examples.collate(np.arange(4))).shape == (4, 3)

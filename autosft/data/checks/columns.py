@@ -34,6 +34,8 @@ def _columns(subject: Subject) -> Iterator[tuple[str, pa.Array]]:
     """Yields every flat column but the target, as text."""
     train, task = subject.source.train, subject.task
     named = {task.target_column, task.group_column, task.time_column}
+    # Where no text is read, an input column holds names of files, or their bytes: its letters mean nothing.
+    named |= set() if subject.reads_text else set(task.input_columns)
     for field in train.schema:
         if field.name not in named and not pa.types.is_nested(field.type):
             yield field.name, as_text(train.column(field.name))

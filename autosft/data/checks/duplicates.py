@@ -24,7 +24,7 @@ DROPPED_SIMILARITY = 0.9
 
 def conflicting_labels(subject: Subject) -> Outcome | None:
     """Finds training texts with several labels: the majority's rows are kept where it has more than half of them."""
-    if not subject.task.labels:
+    if not subject.one_label:
         return None
     texts, labels = codes(subject.texts["train"]), codes(subject.labels["train"])
     usable = (labels >= 0) & ~_blank(subject)
@@ -64,7 +64,7 @@ def exact_duplicates(subject: Subject) -> Outcome | None:
         Severity.INFO,
         f"Training rows that repeat an earlier one with the same label: {count:,}.",
         count,
-        examples=examples_of(subject.texts["train"], np.flatnonzero(~keep)),
+        examples=examples_of(subject.shown("train"), np.flatnonzero(~keep)),
         fix=f"dropped {plural(count, 'row')}, keeping the first of each",
         advice="repeated rows weigh more in training; the split keeps them on one side",
         keep={"train": keep},
@@ -89,7 +89,7 @@ def duplicates_across_splits(subject: Subject) -> Outcome | None:
         Severity.WARNING,
         f"Rows whose text also stands among the rows that judge the model: {where}.",
         count,
-        examples=examples_of(subject.texts[first], np.flatnonzero(~keep[first])),
+        examples=examples_of(subject.shown(first), np.flatnonzero(~keep[first])),
         fix=f"dropped {plural(count, 'row')}, none of them from test",
         advice="scores on these rows measure memory, not skill",
         keep=keep,
@@ -99,7 +99,7 @@ def duplicates_across_splits(subject: Subject) -> Outcome | None:
 def near_duplicates_across_splits(subject: Subject) -> Outcome | None:
     """Finds training rows that nearly repeat a validation or test text; the closest are dropped from training."""
     judges = [subject.folded[name] for name in ("validation", "test") if name in subject.folded]
-    if not judges:
+    if not judges or not subject.reads_text:
         return None
     train, others = subject.folded["train"], pa.concat_arrays(judges)
     texts = pa.concat_arrays([train, others])
@@ -127,6 +127,8 @@ def near_duplicates_across_splits(subject: Subject) -> Outcome | None:
 
 def near_duplicates(subject: Subject) -> Outcome | None:
     """Finds training rows that nearly repeat another one. Reported only."""
+    if not subject.reads_text:
+        return None
     texts = subject.folded["train"]
     pairs, similarity = similar_pairs(texts, split_at=None, threshold=DROPPED_SIMILARITY)
     near = similarity < 1
@@ -148,11 +150,11 @@ def _blank(subject: Subject) -> NDArray[np.bool_]:
 
 
 def _conflict_examples(subject: Subject, texts: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[str, ...]:
-    shown = []
+    shown, names = [], subject.shown("train")
     for text in dict.fromkeys(texts[rows].tolist()):
         of_text = rows[texts[rows] == text]
         labels = dict.fromkeys(subject.labels["train"].take(pa.array(of_text)).to_pylist())
-        shown.append(f"{shortened(subject.texts['train'][int(of_text[0])].as_py(), limit=50)}: {' / '.join(labels)}")
+        shown.append(f"{shortened(names[int(of_text[0])].as_py(), limit=50)}: {' / '.join(labels)}")
         if len(shown) == 3:
             break
     return tuple(shortened(example) for example in shown)

@@ -25,9 +25,9 @@ _DISTANT_METRICS = ("accuracy", "weighted_f1")
 def label_spelling(subject: Subject) -> Outcome | None:
     """Finds labels that differ only by case or white space; the most frequent spelling in training wins everywhere."""
     task = subject.task
-    raw = {name: as_text(table.column(task.target_column)) for name, table in subject.source.splits.items()}
-    if not task.labels or not pa.types.is_string(subject.source.train.column(task.target_column).type):
+    if not subject.one_label or not pa.types.is_string(subject.source.train.column(task.target_column).type):
         return None
+    raw = {name: as_text(table.column(task.target_column)) for name, table in subject.source.splits.items()}
     groups: dict[str, set[str]] = defaultdict(set)
     for texts in raw.values():
         for spelling in pc.unique(texts).to_pylist():
@@ -59,7 +59,7 @@ def label_spelling(subject: Subject) -> Outcome | None:
 def rare_classes(subject: Subject) -> Outcome | None:
     """Finds classes with fewer than five training rows; those with a single row are never validated on."""
     rare = {label: count for label, count in subject.label_counts.items() if count < RARE_ROWS}
-    if not subject.task.labels or not rare:
+    if not subject.one_label or not rare:
         return None
     single = sum(count == 1 for count in rare.values())
     note = f"; {plural(single, 'class')} with a single row can only be trained on" if single else ""
@@ -79,7 +79,7 @@ def unseen_test_labels(subject: Subject) -> Outcome | None:
     them. Without it those rows are not scored.
     """
     judges = [labels for name, labels in subject.labels.items() if name != "train"]
-    if not subject.task.labels or not judges:
+    if not subject.one_label or not judges:
         return None
     counted = pc.value_counts(pa.concat_arrays(judges).drop_null())
     unseen = {row["values"]: row["counts"] for row in counted.to_pylist() if row["values"] not in subject.label_counts}
@@ -103,7 +103,7 @@ def unseen_test_labels(subject: Subject) -> Outcome | None:
 def imbalance(subject: Subject) -> Outcome | None:
     """Finds a largest class with at least ten times the rows of the smallest."""
     counts = list(subject.label_counts.items())
-    if not subject.task.labels or len(counts) < 2:
+    if not subject.one_label or len(counts) < 2:
         return None
     (largest, most), (smallest, fewest) = counts[0], counts[-1]
     if most < IMBALANCED_RATIO * fewest:
@@ -124,7 +124,7 @@ def many_classes(subject: Subject) -> Outcome | None:
     """Finds twenty classes or more with fewer than twenty training rows each on average."""
     counts = subject.label_counts
     average = sum(counts.values()) / max(len(counts), 1)
-    if not subject.task.labels or len(counts) < MANY_CLASSES or average >= FEW_ROWS_PER_CLASS:
+    if not subject.one_label or len(counts) < MANY_CLASSES or average >= FEW_ROWS_PER_CLASS:
         return None
     return Outcome(
         Severity.INFO,

@@ -27,7 +27,7 @@ _MIN_CLASS_ROWS = 10
 
 def leaking_columns(subject: Subject) -> Outcome | None:
     """Finds columns whose value, or a word inside it, tells the label of nearly every row."""
-    if not subject.task.labels or len(subject.label_counts) < 2:
+    if not subject.one_label or len(subject.label_counts) < 2:
         return None
     table, labels = _sample(subject)
     if table.num_rows < _MIN_ROWS:
@@ -36,6 +36,8 @@ def leaking_columns(subject: Subject) -> Outcome | None:
     for field in table.schema:
         if field.name == subject.task.target_column or pa.types.is_nested(field.type):
             continue
+        if field.name in subject.task.input_columns and not subject.reads_text:
+            continue  # Not the name of a file is read, but what is in it.
         reason = _leak(as_text(table.column(field.name)), labels, is_input=field.name in subject.task.input_columns)
         if reason:
             reasons[field.name] = reason

@@ -40,7 +40,7 @@ def _missing(subject: Subject, *, what: str, missing: dict[str, NDArray[np.bool_
         test = "test rows without a label are not scored" if what == "label" else "test rows stay and are scored"
     no_score = what == "label" and "test" in counts and counts["test"] == len(missing["test"])
     first = next(iter(keep or counts))
-    shown = subject.texts[first] if what == "label" else subject.labels[first]
+    shown = subject.shown(first) if what == "label" else subject.labels[first]
     return Outcome(
         Severity.ERROR if no_score else Severity.WARNING,
         f"Rows without {'a label' if what == 'label' else 'any input'}: {where}."

@@ -5,9 +5,10 @@ The checks themselves live in the other files of this folder; `autosft.data.audi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 
 from autosft.data.finding import Severity
 from autosft.data.source import Source
-from autosft.data.texts import input_texts, label_texts, shortened
-from autosft.task import Task
+from autosft.data.texts import shortened
+from autosft.task import Input, Output, Task
+
+if TYPE_CHECKING:
+    from autosft.tasks.base import TaskKind
 
 NUM_EXAMPLES = 3
 
@@ -27,13 +31,15 @@ class Subject:
     """The data as it stands between two checks.
 
     Attributes:
+        kind: The task's kind, which says how its columns read.
         task: The task, its labels as merged so far.
         source: The tables as cleaned so far.
-        texts: The inputs of each split with white space squeezed, large_string, "" where blank.
-        labels: The labels of each split as text, large_string, null where missing.
+        texts: A text for each row of each split that is the same where inputs are, large_string, "" where blank.
+        labels: The targets of each split as text, large_string, null where missing.
         seed: For checks that look at a sample.
     """
 
+    kind: TaskKind
     task: Task
     source: Source
     texts: Mapping[str, pa.Array]
@@ -41,11 +47,25 @@ class Subject:
     seed: int = 0
 
     @staticmethod
-    def of(task: Task, source: Source, *, seed: int) -> Subject:
+    def of(kind: TaskKind, task: Task, source: Source, *, seed: int) -> Subject:
         """Reads the input and target columns of every split."""
-        texts = {name: input_texts(table, task.input_columns) for name, table in source.splits.items()}
-        labels = {name: label_texts(table.column(task.target_column)) for name, table in source.splits.items()}
-        return Subject(task, source, texts, labels, seed)
+        texts = {name: kind.identities(task, table) for name, table in source.splits.items()}
+        labels = {name: kind.target_texts(task, table) for name, table in source.splits.items()}
+        return Subject(kind, task, source, texts, labels, seed)
+
+    @property
+    def one_label(self) -> bool:
+        """Whether every row has one label out of a few, so that it makes sense to count them."""
+        return self.kind.output is Output.LABEL
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the inputs are texts, so that it makes sense to compare them letter by letter."""
+        return self.kind.input in (Input.TEXT, Input.TEXT_PAIR, Input.TOKENS, Input.MESSAGES)
+
+    def shown(self, split: str) -> pa.Array:
+        """Returns a text a row of a split to show a person which row it is."""
+        return self.texts[split] if self.reads_text else self.kind.shown(self.task, self.source.splits[split])
 
     def keep(self, rows: Mapping[str, NDArray[np.bool_]]) -> Subject:
         """Returns the subject with only the rows of each named split that its mask keeps."""
@@ -102,6 +122,10 @@ class Outcome:
     def applied_to(self, subject: Subject) -> Subject:
         """Returns the subject after the fix."""
         return self.repaired if self.repaired is not None else subject.keep(self.keep)
+
+
+#: Looks at the data and says what it found, or None.
+Check = Callable[[Subject], Outcome | None]
 
 
 def examples_of(texts: pa.Array, rows: Iterable[int]) -> tuple[str, ...]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from autosft.data.data import Data
 from autosft.data.finding import Finding, Severity
 from autosft.data.split import ASSUMED_ACCURACY, LARGEST_GOOD_ERROR, standard_error
-from autosft.task import Task
+from autosft.task import Output, Task
+
+if TYPE_CHECKING:
+    from autosft.tasks.base import TaskKind
 
 
-def check_split(task: Task, data: Data) -> tuple[Finding, ...]:
+def check_split(kind: TaskKind, task: Task, data: Data) -> tuple[Finding, ...]:
     """Finds a validation set too small to choose by: a standard error of more than two points."""
     _, validation = data.training(0)
     num_rows = len(validation) if validation is not None else 0
     error = standard_error(num_rows)
-    if error <= LARGEST_GOOD_ERROR:
+    # An accuracy is all that theory knows the error of; a sequence holds many labels, and a text many tokens.
+    if error <= LARGEST_GOOD_ERROR or kind.output is not Output.LABEL:
         return ()
     enough = math.ceil(ASSUMED_ACCURACY * (1 - ASSUMED_ACCURACY) / LARGEST_GOOD_ERROR**2)
     all_folds = f"scores over all {data.num_folds} folds are surer; " if data.num_folds > 1 else ""

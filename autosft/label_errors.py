@@ -1,0 +1,92 @@
+"""Labels that are probably wrong: what a frozen head that did not train on a row makes of it.
+
+Part of what is checked before the search, though it needs a worker: the features it computes are those of the trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from autosft.arrays import one_array, to_matrix, to_numbers
+from autosft.cache import cache_folder
+from autosft.data.finding import Finding, Severity
+from autosft.data.texts import shortened
+from autosft.planning.plan import Arm, Resources
+from autosft.prepare import Prepared
+from autosft.search.work import MOST_FOLDS
+from autosft.task import Output
+from autosft.tasks import kind as task_kind
+from autosft.tasks.confident_learning import suspected_labels
+from autosft.trainers.base import Limits
+
+if TYPE_CHECKING:
+    from autosft.search.runner import Runner
+
+#: What looking for wrong labels may take of a budget in time.
+_SHARE = 0.05
+
+_NUM_EXAMPLES = 5
+_MANY = 0.05
+
+#: A model that takes a larger share of the labels for wrong knows too little to accuse.
+_TOO_MANY = 0.2
+
+
+def find_label_errors(
+    prepared: Prepared, arms: Sequence[Arm], runner: Runner, resources: Resources, *, limit_seconds: float | None
+) -> tuple[Finding, ...]:
+    """Cross-validates a frozen head and reports the labels that it confidently takes for others.
+
+    Args:
+        arms: With their measured cost; those that train nothing but a head can look at the labels.
+        limit_seconds: The budget in time. Where a look would take more than a twentieth of it, there is none.
+    """
+    task, data = prepared.task, prepared.data
+    cheap = [arm for arm in arms if arm.cost is not None and arm.trainer == "frozen_head"]
+    if task_kind(task.kind).output is not Output.LABEL or not cheap or data.num_folds < 2:
+        return ()
+    arm = min(cheap, key=lambda arm: arm.trial_seconds)
+    # Every fold after the first finds the features there.
+    if limit_seconds is not None and arm.trial_seconds * MOST_FOLDS / 2 > _SHARE * limit_seconds:
+        return ()
+    arguments = {
+        "trainer": arm.trainer,
+        "base_model": arm.base_model,
+        "folder": arm.folder,
+        "config": dict(arm.default),
+        "task": task,
+        "data": data.for_search(),
+        "limits": Limits(num_threads=resources.cpus_per_trial, cache=cache_folder(), max_length=arm.max_length),
+    }
+    kill_after = None if limit_seconds is None else 2 * _SHARE * limit_seconds
+    ended = runner.outcome(
+        runner.submit(
+            "autosft.search.work:predict_folds",
+            arguments,
+            cpus=float(resources.cpus_per_trial),
+            gpus=resources.gpus_per_trial,
+            kill_after_seconds=kill_after,
+        )
+    )
+    if ended.fate != "complete":
+        return ()
+    rows, outputs = ended.value
+    probabilities = to_matrix(outputs)
+    everything = data.training(None)[0]
+    targets = to_numbers(everything.targets())[rows]
+    suspects = suspected_labels(targets, probabilities)
+    if not 0 < len(suspects) <= _TOO_MANY * len(rows):
+        return ()
+    places = everything.numbers("row")[rows]
+    texts = one_array(everything.table().column(0)).take(rows[suspects[:_NUM_EXAMPLES]]).to_pylist()
+    examples = tuple(
+        f"row {places[at]}: '{task.labels[targets[at]]}' looks like '{task.labels[probabilities[at].argmax()]}' "
+        f"({probabilities[at].max():.2f}): {shortened(text, limit=60)}"
+        for at, text in zip(suspects, texts, strict=False)
+    )
+    share = len(suspects) / len(rows)
+    message = f"{len(suspects):,} of {len(rows):,} labels looked at ({share:.1%}) are probably wrong"
+    advice = "look at the examples; nothing was changed, since a model's doubt is not proof"
+    severity = Severity.WARNING if share > _MANY else Severity.INFO
+    return (Finding("label-errors", severity, message, len(suspects), examples, advice, False),)

@@ -1,0 +1,123 @@
+"""Kinds with one label a row, whatever is read: targets, scores, and how predictions read.
+
+The metrics live in `autosft.tasks.label_metrics`, the reading of label columns in `autosft.tasks.label_values`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from autosft.arrays import one_array, to_matrix, to_numbers
+from autosft.data.texts import codes, label_texts
+from autosft.errors import DataError, explain, nearest
+from autosft.task import Output, Task
+from autosft.tasks import label_metrics
+from autosft.tasks.base import SCARCE_ROWS_PER_CLASS, Scorer, TaskKind
+from autosft.tasks.columns import user_column
+from autosft.tasks.label_values import original_values
+
+
+class OneLabel(TaskKind):
+    """One label a row."""
+
+    output = Output.LABEL
+    metrics = label_metrics.METRICS
+
+    def encode_targets(self, task: Task, table: pa.Table, *, strict: bool = True) -> pa.Array:
+        """Returns positions in `task.labels`, int64."""
+        texts = label_texts(user_column(table, task.target_column))
+        positions = pc.index_in(texts, value_set=pa.array(task.labels, texts.type))
+        if positions.null_count and strict:
+            row = pc.index(pc.is_null(positions), True).as_py()
+            raise DataError(unknown_target(task, row, texts[row].as_py(), positions.null_count))
+        return one_array(positions.cast(pa.int64()))
+
+    def decode(self, task: Task, inputs: pa.Table, outputs: pa.Array) -> dict[str, pa.Array]:
+        """Returns "prediction" in the labels' original type and "score", the largest probability of each row."""
+        values = original_values(task.labels, task.label_type)
+        probabilities = to_matrix(outputs)
+        best = pa.array(probabilities.argmax(axis=1), pa.int64())
+        scores = np.clip(probabilities.max(axis=1), 0.0, 1.0)
+        return {"prediction": values.take(best), "score": pa.array(scores, pa.float32())}
+
+    def scorer(self, task: Task, targets: pa.Array, outputs: pa.Array) -> Scorer:
+        positions, probabilities = to_numbers(targets), to_matrix(outputs)
+        if task.metric.function is not None:
+            return _function_scorer(task, positions, probabilities)
+
+        def score(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+            weights = label_metrics.row_weights(rows, len(positions))
+            scored = label_metrics.Scored(positions, probabilities, weights, _positive(task))
+            return label_metrics.metric_values(task.metric.name, scored)
+
+        return score
+
+    def score(self, task: Task, targets: pa.Array, outputs: pa.Array) -> float:
+        """Returns the deciding metric; where a ranking is undefined (one class only), that of no skill."""
+        value = super().score(task, targets, outputs)
+        return value if np.isfinite(value) else label_metrics.NO_SKILL.get(task.metric.name, value)
+
+    def scores(self, task: Task, targets: pa.Array, outputs: pa.Array) -> dict[str, float]:
+        """Returns every metric by name; without a positive label those about one (`f1`) are left out."""
+        scored = _all_rows(targets, outputs, _positive(task))
+        found = {task.metric.name: self.score(task, targets, outputs)}
+        for name in self.metrics:
+            if name in found or (scored.positive is None and name in label_metrics.NEEDS_POSITIVE):
+                continue
+            value = float(label_metrics.metric_values(name, scored)[0])
+            found[name] = label_metrics.NO_SKILL[name] if np.isnan(value) else value
+        return found
+
+    def loss(self, task: Task, targets: pa.Array, outputs: pa.Array) -> float:
+        """Returns the mean negative log-likelihood in nats."""
+        return float(label_metrics.negative_log_likelihood(_all_rows(targets, outputs))[0])
+
+    def strata(self, task: Task, table: pa.Table) -> NDArray[np.int64]:
+        numbers = codes(label_texts(table.column(task.target_column)))
+        return np.asarray(numbers - numbers.min(initial=0))
+
+    def facts(self, task: Task, targets: pa.Array) -> dict[str, bool]:
+        counts = np.bincount(to_numbers(targets.drop_null()))
+        counts = counts[counts > 0]
+        return {
+            "imbalanced": bool(counts.max() >= 3 * counts.min()),
+            "few_rows_per_class": bool(np.median(counts) < SCARCE_ROWS_PER_CLASS),
+        }
+
+    def rows_per_class(self, task: Task, targets: pa.Array) -> float:
+        return float(np.median(np.bincount(to_numbers(targets), minlength=len(task.labels))))
+
+
+def _all_rows(targets: pa.Array, outputs: pa.Array, positive: int | None = None) -> label_metrics.Scored:
+    return label_metrics.Scored(to_numbers(targets), to_matrix(outputs), np.ones((1, len(targets))), positive)
+
+
+def _function_scorer(task: Task, targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Scorer:
+    function = task.metric.function
+    assert function is not None
+    values = np.array(original_values(task.labels, task.label_type).to_pylist(), dtype=object)
+    true, predicted = values[targets], values[probabilities.argmax(axis=1)]
+
+    def score(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.array([float(function(true[chosen].tolist(), predicted[chosen].tolist())) for chosen in rows])
+
+    return score
+
+
+def _positive(task: Task) -> int | None:
+    return None if task.metric.positive is None else task.labels.index(task.metric.positive)
+
+
+def unknown_target(task: Task, row: int, label: str | None, count: int) -> str:
+    """Returns the message about rows whose label is missing (None) or unknown to the task."""
+    where = f"row {row} of column '{task.target_column}'" + (f", and {count - 1} more rows," if count > 1 else "")
+    if label is None:
+        wrong, fix = f"{where} has no label", "fill in the missing labels or leave those rows out"
+    else:
+        wrong = f"{where} has the label '{label}', which is not among the {len(task.labels)} of the task"
+        match = nearest(label, task.labels)
+        fix = f"did you mean '{match}'?" if match else "correct or leave out those rows"
+    return explain(wrong=wrong, expected="a label that the training rows have, in every row", fix=fix)

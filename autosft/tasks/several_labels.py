@@ -1,0 +1,146 @@
+"""Kinds with several labels a row, whatever is read: targets, scores, and how predictions read.
+
+The metrics and thresholds live in `autosft.tasks.label_set_metrics`, the reading of columns in
+`autosft.tasks.label_sets`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from autosft.arrays import one_array, to_matrix
+from autosft.errors import DataError
+from autosft.task import Output, Task
+from autosft.tasks import label_set_metrics
+from autosft.tasks.base import SCARCE_ROWS_PER_CLASS, Scorer, TaskKind
+from autosft.tasks.label_metrics import row_weights
+from autosft.tasks.label_sets import read_labels
+from autosft.tasks.label_values import original_values
+from autosft.tasks.one_label import unknown_target
+
+#: Target text of a row that says it has no labels.
+NO_LABELS = "(none)"
+
+
+class SeveralLabels(TaskKind):
+    """Any number of labels a row, none included.
+
+    A label is predicted from a threshold on (`task.thresholds`). Where none were chosen yet, predictions take a half,
+    and scores are of thresholds that are chosen on one half of the rows for the other, so that they are what a model
+    can reach with thresholds of its own.
+    """
+
+    output = Output.LABELS
+    metrics = label_set_metrics.METRICS
+
+    def encode_targets(self, task: Task, table: pa.Table, *, strict: bool = True) -> pa.Array:
+        """Returns 0 or 1 for each of `task.labels`, fixed_size_list<int8>; zeros are a row without labels."""
+        lists = read_labels(task, table)
+        labels = lists.flatten()
+        positions = pc.index_in(labels, value_set=pa.array(task.labels, labels.type))
+        rows = pc.list_parent_indices(lists)
+        missing = pc.is_null(lists).to_numpy(zero_copy_only=False)
+        unknown = rows.filter(pc.is_null(positions)).to_numpy(zero_copy_only=False)
+        if strict and (missing.any() or len(unknown)):
+            bad = np.unique(np.concatenate([np.flatnonzero(missing), unknown]))
+            label = None if missing[bad[0]] else labels[pc.index(rows, int(bad[0])).as_py()].as_py()
+            if label is not None:
+                of_row = labels.filter(pc.equal(rows, int(bad[0]))).to_pylist()
+                label = next(text for text in of_row if text not in task.labels)
+            raise DataError(unknown_target(task, int(bad[0]), label, len(bad)))
+        missing[unknown] = True
+        holds = np.zeros((len(lists), len(task.labels)), np.int8)
+        known = pc.is_valid(positions)
+        holds[rows.filter(known).to_numpy(), positions.filter(known).to_numpy()] = 1
+        holds[missing] = 0
+        return pa.FixedSizeListArray.from_arrays(pa.array(holds.ravel()), len(task.labels), mask=pa.array(missing))
+
+    def target_texts(self, task: Task, table: pa.Table) -> pa.Array:
+        """Returns the labels of each row, sorted and joined by "; "."""
+        texts = [None if found is None else "; ".join(sorted(found)) for found in read_labels(task, table).to_pylist()]
+        return pa.array([NO_LABELS if text == "" else text for text in texts], pa.large_string())
+
+    def decode(self, task: Task, inputs: pa.Table, outputs: pa.Array) -> dict[str, pa.Array]:
+        """Returns "prediction", a list of labels in their original type, and "score".
+
+        The score is how sure the least sure of the predicted labels is; where none is predicted, how sure it is that
+        the likeliest does not hold.
+        """
+        probabilities = np.clip(to_matrix(outputs), 0.0, 1.0)
+        holds = probabilities >= _thresholds(task)
+        values = original_values(task.labels, task.label_type)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(holds.sum(axis=1))]), pa.int32())
+        prediction = pa.ListArray.from_arrays(offsets, values.take(pa.array(np.nonzero(holds)[1])))
+        least = np.where(holds, probabilities, 1.0).min(axis=1, initial=1.0)
+        score = np.where(holds.any(axis=1), least, 1.0 - probabilities.max(axis=1, initial=0.0))
+        return {"prediction": prediction, "score": pa.array(score, pa.float32())}
+
+    def scorer(self, task: Task, targets: pa.Array, outputs: pa.Array) -> Scorer:
+        decided, function = _decided(task, targets, outputs), task.metric.function
+        if function is None:
+            return lambda rows: label_set_metrics.metric_values(
+                task.metric.name, decided, row_weights(rows, len(decided.targets))
+            )
+        values = np.array(original_values(task.labels, task.label_type).to_pylist(), dtype=object)
+        true = [values[holds].tolist() for holds in decided.targets]
+        predicted = [values[holds].tolist() for holds in decided.predictions]
+        return lambda rows: np.array(
+            [float(function([true[at] for at in chosen], [predicted[at] for at in chosen])) for chosen in rows]
+        )
+
+    def scores(self, task: Task, targets: pa.Array, outputs: pa.Array) -> dict[str, float]:
+        decided, weights = _decided(task, targets, outputs), np.ones((1, len(targets)))
+        found = {name: float(label_set_metrics.metric_values(name, decided, weights)[0]) for name in self.metrics}
+        return {task.metric.name: self.score(task, targets, outputs)} | found
+
+    def loss(self, task: Task, targets: pa.Array, outputs: pa.Array) -> float:
+        """Returns the mean negative log-likelihood of a row's labels in nats."""
+        return label_set_metrics.negative_log_likelihood(to_matrix(targets).astype(bool), to_matrix(outputs))
+
+    def tuned(self, task: Task, targets: pa.Array, outputs: pa.Array) -> Task:
+        """Returns the task with the thresholds that are best for its metric on these rows."""
+        if not len(targets):
+            return task
+        holds = to_matrix(targets).astype(bool)
+        chosen = label_set_metrics.thresholds(holds, to_matrix(outputs), task.metric.name)
+        return replace(task, thresholds=tuple(map(float, chosen)))
+
+    def strata(self, task: Task, table: pa.Table) -> NDArray[np.int64]:
+        """Returns the rarest label of each row, so that every part has some of it; the last number is of no label."""
+        holds = to_matrix(one_array(self.encode_targets(task, table, strict=False))).astype(bool)
+        counts = np.append(holds.sum(axis=0), len(holds) + 1)
+        each = np.where(np.column_stack([holds, np.ones(len(holds), bool)]), counts, len(holds) + 2)
+        return np.asarray(each.argmin(axis=1), dtype=np.int64)
+
+    def facts(self, task: Task, targets: pa.Array) -> dict[str, bool]:
+        counts = _positives(targets)
+        counts = counts[counts > 0]
+        return {
+            "imbalanced": bool(len(counts)) and bool(counts.max() >= 3 * counts.min()),
+            "few_rows_per_class": bool(len(counts)) and bool(np.median(counts) < SCARCE_ROWS_PER_CLASS),
+        }
+
+    def rows_per_class(self, task: Task, targets: pa.Array) -> float:
+        return float(np.median(_positives(targets)))
+
+
+def _decided(task: Task, targets: pa.Array, outputs: pa.Array) -> label_set_metrics.Decided:
+    holds, probabilities = to_matrix(targets).astype(bool), to_matrix(outputs)
+    if task.thresholds:
+        predictions = probabilities >= _thresholds(task)
+    else:
+        predictions = label_set_metrics.crossfitted(holds, probabilities, task.metric.name)
+    return label_set_metrics.Decided(holds, probabilities, predictions)
+
+
+def _thresholds(task: Task) -> NDArray[np.float64]:
+    return np.array(task.thresholds or [0.5] * len(task.labels))
+
+
+def _positives(targets: pa.Array) -> NDArray[np.int64]:
+    return np.asarray(to_matrix(targets.drop_null()).sum(axis=0, dtype=np.int64))

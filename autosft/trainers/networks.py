@@ -1,0 +1,247 @@
+"""The networks that classify or measure one row: an encoder under a linear head, or an architecture with its own.
+
+How they are trained lives in the trainers, how they are written and read in `autosft.trainers.encoder`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from autosft.accounting import phase
+from autosft.inputs.base import Examples
+from autosft.inputs.batches import batches_by_length
+from autosft.inputs.text import load_tokenizer
+from autosft.task import Input, Output
+
+#: Rows predicted at once. Larger gains nothing on a CPU and risks memory at long lengths.
+PREDICT_BATCH_SIZE = 64
+
+#: Transformers' classes for an architecture's own head, by what is read and given back.
+_HEADS = {
+    (Input.TEXT, Output.LABEL): "AutoModelForSequenceClassification",
+    (Input.TEXT, Output.LABELS): "AutoModelForSequenceClassification",
+    (Input.TEXT, Output.NUMBER): "AutoModelForSequenceClassification",
+    (Input.TEXT_PAIR, Output.LABEL): "AutoModelForSequenceClassification",
+    (Input.TEXT_PAIR, Output.NUMBER): "AutoModelForSequenceClassification",
+    (Input.TOKENS, Output.TOKEN_LABELS): "AutoModelForTokenClassification",
+    (Input.IMAGE, Output.LABEL): "AutoModelForImageClassification",
+}
+
+
+#: A batch smaller than this, mostly the last of an epoch, is normalised by running statistics: its own are noise, and
+#: of one row there may be none.
+_FEW_ROWS = 8
+
+
+class PooledClassifier(nn.Module):
+    """Encoder, pooling over tokens, optional L2 normalisation, dropout, linear layer to one value an output."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        width: int,
+        *,
+        pooling: str = "mean",
+        normalize: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = pooling
+        self.normalize = normalize
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(cast(Any, encoder).config.hidden_size, width)
+
+    def features(self, attention_mask: torch.Tensor, **batch: torch.Tensor) -> torch.Tensor:
+        """Returns one vector a row, shape (rows, hidden size)."""
+        hidden = self.encoder(attention_mask=attention_mask, **batch).last_hidden_state
+        return pool(hidden, attention_mask, self.pooling, self.normalize)
+
+    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
+        """Returns logits, shape (rows, width)."""
+        features = self.dropout(self.features(**batch))
+        # The head in float32: in bf16 a saved model's probabilities would not be those that were measured.
+        with torch.autocast(features.device.type, enabled=False):
+            return cast(torch.Tensor, self.linear(features.float()))
+
+
+class ArchitectureClassifier(nn.Module):
+    """An architecture with a head of its own behind the same call as `PooledClassifier`."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
+        """Returns logits, shape (rows, width); of a classifier of tokens (rows, tokens, width)."""
+        norms = self._batch_norms() if self.training and len(next(iter(batch.values()))) < _FEW_ROWS else []
+        for norm in norms:
+            norm.eval()
+        try:
+            return cast(torch.Tensor, self.model(**batch).logits)
+        finally:
+            for norm in norms:
+                norm.train()
+
+    def features(self, **batch: torch.Tensor) -> torch.Tensor:
+        """Returns what the layer that gives the logits is given, shape (rows, its size)."""
+        given: list[torch.Tensor] = []
+        hook = last_linear(self).register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+        try:
+            self.model(**batch)
+        finally:
+            hook.remove()
+        return given[-1]
+
+    def _batch_norms(self) -> list[nn.Module]:
+        return [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+class PairClassifier(nn.Module):
+    """Encoder of two texts apart, linear layer on how they compare (SentenceBERT, arXiv 1908.10084)."""
+
+    def __init__(self, encoder: nn.Module, width: int, *, pooling: str = "mean"):
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = pooling
+        self.linear = nn.Linear(4 * cast(Any, encoder).config.hidden_size, width)
+
+    def features(self, **batch: torch.Tensor) -> torch.Tensor:
+        """Returns each text's vector u and v, |u - v| and u * v, shape (rows, 4 * hidden size).
+
+        Args:
+            batch: The tensors of either text, their names after "first_" and "second_".
+        """
+        first, second = (self._vector(batch, side) for side in ("first_", "second_"))
+        return torch.cat([first, second, (first - second).abs(), first * second], dim=-1)
+
+    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
+        """Returns logits, shape (rows, width)."""
+        features = self.features(**batch)
+        with torch.autocast(features.device.type, enabled=False):
+            return cast(torch.Tensor, self.linear(features.float()))
+
+    def _vector(self, batch: dict[str, torch.Tensor], side: str) -> torch.Tensor:
+        own = {name.removeprefix(side): values for name, values in batch.items() if name.startswith(side)}
+        hidden = self.encoder(**own).last_hidden_state
+        return pool(hidden, own["attention_mask"], self.pooling, normalize=False)
+
+
+Network = PooledClassifier | PairClassifier | ArchitectureClassifier
+
+
+def last_linear(network: nn.Module) -> nn.Linear:
+    """Returns the layer that gives the logits."""
+    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: str, normalize: bool) -> torch.Tensor:
+    """Pools token vectors (rows, tokens, size) to (rows, size): "mean" over real tokens, or "cls" for the first."""
+    if pooling == "cls":
+        pooled = hidden[:, 0]
+    else:
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+    return nn.functional.normalize(pooled, dim=-1) if normalize else pooled
+
+
+def set_linear(linear: nn.Linear, weights: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    """Copies weights (width, size) and bias (width,) into a layer."""
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(weights))
+        linear.bias.copy_(torch.from_numpy(bias))
+
+
+def device() -> torch.device:
+    """Returns the device this process trains on."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keeps Transformers' progress bars and remarks about new heads off the screen."""
+    from transformers.utils import logging
+
+    had_bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bar:
+            logging.enable_progress_bar()
+
+
+def load_encoder(folder: Path, **overrides: Any) -> nn.Module:
+    """Loads a bare encoder in float32 from a folder with safetensors; `overrides` change its config (dropout)."""
+    from transformers import AutoModel
+
+    with phase("load"), quiet_transformers():
+        model = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, **overrides
+        )
+    return cast(nn.Module, model)
+
+
+def load_with_head(folder: Path, input: Input, output: Output, *, width: int | None, **overrides: Any) -> nn.Module:
+    """Loads an architecture with its own head in float32.
+
+    Args:
+        width: Values it gives a row or token; a head for another number is made anew. None takes it as it is saved.
+    """
+    import transformers
+
+    if input is Input.IMAGE:
+        import autosft.trainers.pixels  # noqa: F401 - makes its model type known to Transformers
+
+    if width is not None:
+        # A base that is a classifier already has a head for other labels.
+        overrides |= {"num_labels": width, "ignore_mismatched_sizes": True}
+    with phase("load"), quiet_transformers():
+        model = getattr(transformers, _HEADS[input, output]).from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, **overrides
+        )
+        config = model.config.get_text_config()
+        if input in (Input.TEXT, Input.TEXT_PAIR) and config.pad_token_id is None:
+            # A decoder's head reads a row's last token, which it tells from padding by the model's own setting.
+            config.pad_token_id = load_tokenizer(folder).pad_token_id
+    return cast(nn.Module, model)
+
+
+def weights_key(folder: Path) -> str:
+    """Returns what tells a model's files from others, and from what the same folder held before: sizes and times."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".txt", ".model"))
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(f"{folder.resolve()}{stats}".encode()).hexdigest()
+
+
+def logits_of(
+    network: nn.Module, examples: Examples, rows: NDArray[np.int64], *, batch_size: int = PREDICT_BATCH_SIZE
+) -> list[NDArray[np.float32]]:
+    """Runs a network over some rows' examples, the longest first; returns each example's logits, in their order.
+
+    Logits of an example have the shape (width,), or (tokens, width) with the padding of its batch left on. They are
+    computed in float32 on a GPU too, so that a model predicts elsewhere what it was measured to.
+    """
+    positions = examples.of_rows(rows)
+    where = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(positions)
+    with torch.inference_mode():
+        for batch in batches_by_length(examples.lengths[positions], batch_size):
+            tensors = {name: value.to(where) for name, value in examples.collate(positions[batch]).items()}
+            for at, logits in zip(batch, network(**tensors).float().cpu().numpy(), strict=True):
+                found[at] = logits
+    network.train(was_training)
+    return found

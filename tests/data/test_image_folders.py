@@ -1,0 +1,135 @@
+"""Folders, zips and tables of images as users have them, and archives that must not be trusted."""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+
+import pytest
+from PIL import Image
+
+from autosft.cache import cache_folder
+from autosft.data.images import image_columns
+from autosft.data.read import read, read_table
+from autosft.errors import DataError
+
+
+def png(colour=(200, 30, 30), size=(10, 12)):
+    stream = io.BytesIO()
+    Image.new("RGB", size, colour).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def put(folder, *names):
+    for at, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png((at, 0, 0)))
+    return folder
+
+
+def rows(table):
+    return [(row["image"].rpartition("/")[2], row["label"]) for row in table.to_pylist()]
+
+
+def test_sub_folders_are_classes_and_numbers_stay_text(tmp_path):
+    put(tmp_path, "0/a.png", "1/b.JPG", "1/deep/c.jpeg", "LICENSE", ".hidden/d.png")
+    source = read(tmp_path)
+    assert rows(source.train) == [("a.png", "0"), ("b.JPG", "1"), ("c.jpeg", "1")]
+    assert str(source.train.schema.field("label").type) == "string"
+
+
+def test_splits_lie_above_the_classes(tmp_path):
+    put(tmp_path, "train/cat/a.png", "train/dog/b.png", "val/cat/c.png", "test/dog/d.png", "extra/dog/e.png")
+    source = read(str(tmp_path))
+    assert {name: rows(table) for name, table in source.splits.items()} == {
+        "train": [("a.png", "cat"), ("b.png", "dog")],
+        "validation": [("c.png", "cat")],
+        "test": [("d.png", "dog")],
+    }
+    assert "extra" in source.notes[0]
+
+
+def test_a_test_folder_without_classes_has_no_labels(tmp_path):
+    put(tmp_path, "train/cat/a.png", "train/dog/b.png", "test/c.png")
+    assert rows(read(tmp_path).splits["test"]) == [("c.png", None)]
+
+
+def test_images_without_classes_are_rows_to_predict_on(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    assert read_table(tmp_path).column_names == ["image"]
+
+
+def test_a_wrapping_folder_is_looked_through(tmp_path):
+    put(tmp_path, "pets/train/cat/a.png", "pets/train/dog/b.png")
+    assert rows(read(tmp_path).train) == [("a.png", "cat"), ("b.png", "dog")]
+
+
+def test_a_table_beside_the_images_says_what_the_rows_are(tmp_path):
+    put(tmp_path, "images/a.png", "images/b.png")
+    (tmp_path / "train.csv").write_text("file,kind\nimages/a.png,cat\nimages/b.png,dog\n")
+    for given in (tmp_path, tmp_path / "train.csv"):
+        table = read(given).train
+        assert table["file"].to_pylist() == [str(tmp_path / "images/a.png"), str(tmp_path / "images/b.png")]
+        assert image_columns(table) == ["file"]
+
+
+def test_names_that_are_no_files_stay_as_they_are(tmp_path):
+    (tmp_path / "train.csv").write_text("text,picture\nhello,a.png\nthere,b.png\n")
+    assert read(tmp_path).train["picture"].to_pylist() == ["a.png", "b.png"]
+
+
+def test_folders_of_text_are_read_as_before(tmp_path):
+    (tmp_path / "train.txt").write_text("a good one\tyes\nbad\tno\n")
+    put(tmp_path, "logo.png")
+    assert "image" not in read(tmp_path).train.column_names
+
+
+def test_bytes_and_structs_are_image_columns():
+    table = read({"x": [png(), png()], "y": [{"bytes": png(), "path": "a.png"}] * 2, "label": ["a", "b"]}).train
+    assert image_columns(table) == ["x", "y"]
+
+
+def zipped(path, entries):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_zip_is_unpacked_once_into_the_cache(tmp_path):
+    entries = {"pets/cat/a.png": png(), "pets/dog/b.png": png((1, 2, 3)), "__MACOSX/pets/cat/._a.png": b"", "x.py": "1"}
+    source = read(zipped(tmp_path / "pets.zip", entries))
+    assert rows(source.train) == [("a.png", "cat"), ("b.png", "dog")]
+    assert source.origin == str(tmp_path / "pets.zip")
+    first = source.train["image"][0].as_py()
+    assert first.startswith(str(cache_folder()))
+    assert not list((cache_folder() / "unpacked").rglob("*.py"))
+    assert read(zipped(tmp_path / "again.zip", entries)).train["image"][0].as_py().rpartition("/")[2] == "a.png"
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "cat/../../evil.png", "C:/evil.png", "..\\evil.png"])
+def test_a_zip_cannot_write_outside(tmp_path, name):
+    with pytest.raises(DataError, match="leads out of the folder"):
+        read(zipped(tmp_path / "bad.zip", {"cat/a.png": png(), name: png()}))
+    assert not list(tmp_path.rglob("evil.png")) and not list(cache_folder().rglob("evil.png"))
+
+
+def test_a_zip_with_a_link_is_refused(tmp_path):
+    entry = zipfile.ZipInfo("cat/link.png")
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with pytest.raises(DataError, match="is a link"):
+        read(zipped(tmp_path / "bad.zip", {entry: "/etc/passwd"}))
+
+
+def test_a_zip_that_claims_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("autosft.data.images._MAX_ZIP_BYTES", 100)
+    with pytest.raises(DataError, match="too many to unpack"):
+        read(zipped(tmp_path / "bad.zip", {"cat/a.png": png(), "dog/b.png": png()}))
+
+
+def test_a_broken_zip_is_told(tmp_path):
+    (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(DataError, match="not a whole zip"):
+        read(tmp_path / "bad.zip")

@@ -1,0 +1,351 @@
+"""The trainer of decoders, on a Llama of a few thousand weights and on one that tells stories."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from autosft.base_models import candidates, describe
+from autosft.data.data import Rows
+from autosft.errors import BaseModelError, MissingExtraError, TrialFailed
+from autosft.planning.arms import draft_arms
+from autosft.search.settings import Machine
+from autosft.search.space_file import load_space
+from autosft.task import Input, Metric, Output, Task
+from autosft.tasks import kind
+from autosft.testing.tiny_models import tiny_base_model, write_tiny_decoder
+from autosft.trainers import trainer_class
+from autosft.trainers.base import Limits, TrainingData
+
+COLOURS = {"sky": "blue", "grass": "green", "snow": "white", "coal": "black", "blood": "red", "lemon": "yellow"}
+WORDS = (*COLOURS, *COLOURS.values())
+FULL = {"method": "full", "learning_rate": 1e-2, "num_train_epochs": 12, "batch_size": 8}
+LORA = {"method": "lora", "lora_learning_rate": 5e-2, "num_train_epochs": 4, "batch_size": 8, "lora_dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return write_tiny_decoder(tmp_path_factory.mktemp("decoder"), words=WORDS)
+
+
+@pytest.fixture(scope="module", params=["causal-lm", "chat"])
+def setting(request, tmp_path_factory):
+    """Questions for colours, as prompts and completions or as conversations; the last eight rows validate."""
+    folder = tmp_path_factory.mktemp(request.param)
+    things = [list(COLOURS)[at % 6] for at in range(48)]
+    metric = Metric("bits_per_byte", False)
+    found = kind(request.param)
+    if request.param == "causal-lm":
+        table = pa.table({"q": [f"what is {thing}" for thing in things], "a": [COLOURS[thing] for thing in things]})
+        task = Task(found.name, "", ("q",), "a", metric, answer=r"\w+")
+    else:
+        rows = [
+            [{"role": "user", "content": thing}, {"role": "assistant", "content": COLOURS[thing]}] for thing in things
+        ]
+        table = pa.table({"messages": rows})
+        task = Task(found.name, "", ("messages",), "messages", metric, answer=r"\w+")
+    return task, training_data(found, task, table, folder)
+
+
+def training_data(found, task, table, folder):
+    rows = found.encode_inputs(task, table)
+    rows = rows.append_column("target", found.encode_targets(task, table))
+    path = folder / "rows.arrow"
+    with pa.ipc.new_file(str(path), rows.schema) as writer:
+        writer.write_table(rows.combine_chunks())
+    at = np.arange(len(table))
+    return TrainingData(found.input, found.output, Rows(path), at[:-8], at[-8:], "fingerprint")
+
+
+def fit(base, setting, tmp_path, config, *, seed=0, fidelity=1.0, rungs=(1.0,), **limits):
+    task, data = setting
+    trainer = trainer_class("trl")(tiny_base_model(base), base)
+    reports = []
+    model = trainer.fit(
+        trainer.Config(**config),
+        task,
+        data,
+        fidelity=fidelity,
+        seed=seed,
+        folder=tmp_path,
+        report=lambda share, outputs: reports.append((share, outputs)),
+        rungs=rungs,
+        limits=Limits(num_threads=1, cache=tmp_path / "cache", **limits),
+    )
+    return model, reports
+
+
+@pytest.fixture
+def losses(monkeypatch):
+    """Every loss that TRL computes in training, in order."""
+    import trl
+
+    found = []
+    plain = trl.SFTTrainer.compute_loss
+
+    def recording(self, *args, **kwargs):
+        loss = plain(self, *args, **kwargs)
+        found.append(loss.item())
+        return loss
+
+    monkeypatch.setattr(trl.SFTTrainer, "compute_loss", recording)
+    return found
+
+
+@pytest.mark.parametrize("setting", ["chat"], indirect=True)
+@pytest.mark.parametrize(
+    "config", [{**FULL, "num_train_epochs": 3}, {**LORA, "neftune_noise_alpha": 5.0}], ids=["full", "lora-neftune"]
+)
+def test_losses_are_those_of_trl_alone(base, setting, tmp_path, losses, config):
+    """The plug-in adds nothing and loses nothing: TRL's own collation, order, optimizer, schedule and loss."""
+    import trl
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    fit(base, setting, tmp_path, config, seed=3)
+    ours = list(losses)
+    losses.clear()
+
+    _, data = setting
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    rows = []
+    for messages in data.all.table().take(pa.array(data.train)).column("messages").to_pylist():
+        prompt = tokenizer(f"<|user|>\n{messages[0]['content']}\n<|assistant|>\n")["input_ids"]
+        answer = tokenizer(messages[1]["content"] + "</s>", add_special_tokens=False)["input_ids"]
+        rows.append({"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)})
+    from datasets import Dataset
+
+    total = config["num_train_epochs"] * 5
+    bare = trl.SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
+        args=trl.SFTConfig(
+            output_dir=str(tmp_path / "bare"),
+            num_train_epochs=config["num_train_epochs"],
+            per_device_train_batch_size=8,
+            learning_rate=config["lora_learning_rate" if config["method"] == "lora" else "learning_rate"],
+            weight_decay=0.01,
+            lr_scheduler_type="linear",
+            warmup_steps=round(0.1 * total),
+            neftune_noise_alpha=config.get("neftune_noise_alpha"),
+            train_sampling_strategy="group_by_length",
+            gradient_checkpointing=False,
+            completion_only_loss=True,
+            seed=3,
+            bf16=torch.cuda.is_available(),
+            use_cpu=not torch.cuda.is_available(),
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+        if config["method"] == "lora"
+        else None,
+    )
+    bare.train()
+    assert len(ours) == total
+    np.testing.assert_allclose(ours, losses, atol=1e-4, rtol=0)
+    assert min(ours) < 0.9 * ours[0], "a training that learns nothing would agree with anything"
+
+
+def test_learns_what_was_asked_and_answers_so(base, setting, tmp_path):
+    task, data = setting
+    model, reports = fit(base, setting, tmp_path, FULL, rungs=(0.5, 1.0))
+    assert [share for share, _ in reports] == [0.5, 1.0]
+    outputs = reports[-1][1]
+    targets = data.all.targets().take(pa.array(data.validation))
+    assert outputs.field("text").to_pylist() == targets.to_pylist()
+    scores = kind(task.kind).scores(task, targets, outputs)
+    assert scores["exact_match"] == 1.0 and scores["bits_per_byte"] < 0.3
+    assert kind(task.kind).score(task, targets, reports[0][1]) > scores["bits_per_byte"], "the rung came before the end"
+    table = data.all.table().take(pa.array(data.validation))
+    predicted = model.predict(table)
+    assert predicted.field("text").to_pylist() == targets.to_pylist()
+    assert predicted.field("nats").null_count == 8
+    assert len(model.predict(table.slice(0, 0))) == 0
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_likelihood_is_that_of_the_completion_token_by_token(base, setting, tmp_path):
+    _, data = setting
+    model, reports = fit(base, setting, tmp_path, {**FULL, "num_train_epochs": 1})
+    tokenizer = model.reader.tokenizer
+    for row, nats in zip(data.validation.tolist(), reports[-1][1].field("nats").to_pylist(), strict=True):
+        values = data.all.table().slice(row, 1).to_pylist()[0]
+        prompt = tokenizer(values["text"] + "\n")["input_ids"]
+        answer = [*tokenizer(values["target"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        with torch.no_grad():
+            logits = model.network(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+        expected = -sum(float(logits[len(prompt) + at - 1, token]) for at, token in enumerate(answer))
+        assert nats == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("config", [FULL, LORA], ids=["full", "lora"])
+def test_a_saved_model_generates_the_same_without_trl_and_peft(base, setting, tmp_path, config):
+    _, data = setting
+    model, reports = fit(base, setting, tmp_path, config)
+    table = data.all.table().slice(0, 12)
+    before = model.predict(table).field("text").to_pylist()
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model.save(folder)
+    suffixes = {path.suffix for path in folder.iterdir()}
+    assert ".safetensors" in suffixes and suffixes <= {".json", ".txt", ".jinja", ".safetensors"}
+    assert not any("lora" in name for name in json.dumps([path.name for path in folder.iterdir()]).split())
+    with pa.ipc.new_file(str(tmp_path / "table.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    script = (
+        "import sys, json; sys.modules['trl'] = sys.modules['peft'] = None\n"
+        "import pyarrow as pa\nfrom pathlib import Path\nfrom autosft.trainers import trainer_class\n"
+        f"table = pa.ipc.open_file({str(tmp_path / 'table.arrow')!r}).read_all()\n"
+        f"model = trainer_class('trl').load(Path({str(folder)!r}))\n"
+        "print(json.dumps(model.predict(table).field('text').to_pylist()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == before
+    loaded = trainer_class("trl").load(folder)
+    judged = loaded.judge(setting[0], data.all.table().take(pa.array(data.validation)), reports[-1][1].field("text"))
+    assert judged.field("text") == reports[-1][1].field("text")
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_the_saved_folder_is_one_that_transformers_alone_generates_with(base, setting, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, _ = fit(base, setting, tmp_path, FULL)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model.save(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    found = AutoModelForCausalLM.from_pretrained(folder).generate(**tokenizer("what is snow\n", return_tensors="pt"))
+    assert tokenizer.decode(found[0], skip_special_tokens=True) == "what is snow\nwhite"
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_smaller_micro_batches_change_nothing(base, setting, tmp_path, losses):
+    config = {**FULL, "num_train_epochs": 2}
+    _, whole = fit(base, setting, tmp_path, config)
+    _, parts = fit(base, setting, tmp_path, config, micro_batch_size=2)
+    nats = [reports[-1][1].field("nats").to_numpy() for reports in (whole, parts)]
+    np.testing.assert_allclose(nats[0], nats[1], rtol=1e-2)
+    assert len(losses) == 10 + 40
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_out_of_memory_halves_the_micro_batch(base, setting, tmp_path, monkeypatch):
+    import trl
+
+    plain = trl.SFTTrainer.compute_loss
+
+    def limited(self, model, inputs, *args, **kwargs):
+        if len(inputs["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(trl.SFTTrainer, "compute_loss", limited)
+    model, reports = fit(base, setting, tmp_path, {**FULL, "num_train_epochs": 1})
+    assert model.micro_batch_size == 2 and len(reports) == 1
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_a_time_limit_is_kept(base, setting, tmp_path):
+    started = time.monotonic()
+    model, reports = fit(base, setting, tmp_path, {**FULL, "num_train_epochs": 100_000}, time_limit_seconds=4.0)
+    assert time.monotonic() - started < 16, "4 seconds, and time to spare for a busy machine"
+    assert [share for share, _ in reports] == [1.0] and 0 < model.share_trained < 1
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_a_stop_file_ends_the_training(base, setting, tmp_path):
+    (tmp_path / "stop").touch()
+    with pytest.raises(TrialFailed, match="stopped"):
+        fit(base, setting, tmp_path, FULL, stop_file=tmp_path / "stop")
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_a_loss_that_is_no_number_fails_the_trial(base, setting, tmp_path):
+    with pytest.raises(TrialFailed, match="became"):
+        fit(base, setting, tmp_path, {**FULL, "learning_rate": 1e30})
+
+
+def test_the_cost_is_positive(base, setting, tmp_path):
+    task, data = setting
+    trainer = trainer_class("trl")(tiny_base_model(base), base)
+    limits = Limits(num_threads=1, cache=tmp_path)
+    cost = trainer.measure(trainer.Config(), task, data, limits=limits)
+    assert min(cost.setup_seconds, cost.run_seconds, cost.predict_rows_per_second, cost.max_length) > 0
+    assert cost.micro_batch_size == 16 and cost.share_cut == 0
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_without_peft_the_error_names_the_extra(base, setting, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match=r"autosft\[llm\]"):
+        fit(base, setting, tmp_path, LORA)
+
+
+@pytest.mark.parametrize("input", [Input.TEXT, Input.MESSAGES])
+def test_the_default_lies_inside_the_search_space(base, input):
+    trainer = trainer_class("trl")
+    default = asdict(trainer.default_config(tiny_base_model(base), 1000, input, Output.TEXT))
+    space = load_space("trl", input, Output.TEXT)
+    space.check(trainer.Config)
+    for parameter in space.parameters:
+        if parameter.type == "choice":
+            assert default[parameter.name] in parameter.values
+        elif parameter.scale != "default":
+            assert parameter.low <= default[parameter.name] <= parameter.high
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_texts_are_generated_only_where_they_are_scored(base, setting, tmp_path):
+    task, data = setting
+    _, reports = fit(base, (replace(task, answer=None), data), tmp_path, {**FULL, "num_train_epochs": 1})
+    outputs = reports[-1][1]
+    assert outputs.field("text").null_count == 8
+    assert all(math.isfinite(nats) for nats in outputs.field("nats").to_pylist())
+
+
+@pytest.mark.parametrize("target", ["all-linear", "attention"])
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_adapters_stand_where_they_are_wanted(base, setting, tmp_path, target):
+    from safetensors.torch import load_file
+
+    model, _ = fit(base, setting, tmp_path, {**LORA, "lora_target": target, "num_train_epochs": 1})
+    model.save(Path(tmp_path))
+    before, after = load_file(base / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    assert set(after) == set(before)
+    changed = {name.split(".")[-3] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == ({"self_attn", "mlp"} if target == "all-linear" else {"self_attn"})
+
+
+def test_only_models_that_write_are_candidates_for_texts(base, tiny_model):
+    assert describe(str(base)).generates and not describe(str(tiny_model)).generates
+    writers = candidates(Input.MESSAGES, Output.TEXT, offline=False)
+    assert writers[0].num_parameters == min(row.num_parameters for row in writers)
+    assert all(row.generates and row.licence == "apache-2.0" for row in writers)
+    assert not any(row.generates for row in candidates(Input.TEXT, Output.LABEL, offline=False))
+    on_gpu = candidates(Input.TEXT, Output.TEXT, device_memory_bytes=80 * 2**30, offline=False)
+    assert on_gpu[0].num_parameters > 1e9
+
+
+def test_a_base_model_that_writes_nothing_is_refused(base, tiny_model):
+    options = {"num_rows": 100, "trainers": None, "space": None, "machine": Machine(1, 0)}
+    arms, _ = draft_arms(Input.TEXT, Output.TEXT, models=[str(base)], **options)
+    assert [arm.trainer for arm in arms] == ["trl"]
+    with pytest.raises(BaseModelError, match="writes no text"):
+        draft_arms(Input.TEXT, Output.TEXT, models=[str(tiny_model)], **options)
