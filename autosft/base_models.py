@@ -212,7 +212,8 @@ def locate(id_or_path: str, *, allow_download: bool = True) -> Path:
         BaseModelError: It is misspelt, gated, not to be had offline, incomplete or damaged; the message says which.
     """
     if _is_folder(id_or_path):
-        return check_model_folder(Path(id_or_path).expanduser())
+        # Workers stand in another folder than the one that a relative path was named in.
+        return check_model_folder(Path(id_or_path).expanduser().absolute())
     if id_or_path.startswith((".", "/", "~")) or id_or_path.count("/") > 1:
         raise _no_folder(id_or_path)
     if is_made(id_or_path):
@@ -225,7 +226,7 @@ def locate(id_or_path: str, *, allow_download: bool = True) -> Path:
     if cached is not None:
         return check_model_folder(cached)
     if is_offline() or not allow_download:
-        raise offline(model_id, _known_ids(), at_hand())
+        raise offline(model_id, _known_ids(), _at_hand_like(model_id))
     return check_model_folder(download(model_id, _known_ids()))
 
 
@@ -233,6 +234,13 @@ def at_hand() -> list[str]:
     """Returns the ids whose files are on this machine: those of packages, then those of the hub cache."""
     packaged = [model_id for model_id, package in _PACKAGED.items() if importlib.util.find_spec(package)]
     return packaged + [model_id for model_id in cached_ids() if model_id not in packaged]
+
+
+def _at_hand_like(model_id: str) -> list[str]:
+    """Returns the ids at hand that could stand in for a model: those known to read or write something else cannot."""
+    rows = {row.id: (row.inputs, row.generates) for row in BASE_MODELS}
+    wanted = rows.get(model_id)
+    return [found for found in at_hand() if wanted is None or rows.get(found, wanted) == wanted]
 
 
 def candidates(

@@ -54,7 +54,7 @@ Time = Annotated[
 ]
 Kind = Annotated[
     str | None,
-    typer.Option("--kind", help="Kind of task: text-classification, text-regression, ...", rich_help_panel=_TASK),
+    typer.Option("--kind", help="Kind of task, such as text-regression or causal-lm.", rich_help_panel=_TASK),
 ]
 Answer = Annotated[
     str | None,
@@ -245,7 +245,7 @@ def predict(
     data: Annotated[str, typer.Argument(help="Rows to predict.")],
     out: Annotated[str, typer.Option(help="Where to write: .csv, .tsv, .jsonl, .parquet or .arrow.")],
 ) -> None:
-    """Add a prediction and its score to every row; columns, rows and their order stay.
+    """Add a prediction to every row, and a score where the kind of task has one; columns, rows and their order stay.
 
     Example: autosft predict runs/spam new.csv --out predictions.csv
     """
@@ -256,7 +256,7 @@ def predict(
     with _libraries_unheard():
         table = Predictor.load(folder).predict_table(data)
     write_table(table, Path(out))
-    typer.echo(f"{table.num_rows:,} rows with predictions: {out}")
+    typer.echo(f"{table.num_rows:,} {'row' if table.num_rows == 1 else 'rows'} with predictions: {out}")
 
 
 @app.command()
@@ -282,13 +282,15 @@ def resume(
 def models() -> None:
     """List the base models autosft knows, and which are on this machine."""
     from autosft.base_models import BASE_MODELS, at_hand
+    from autosft.task import Input
 
     here = set(at_hand())
     for row in BASE_MODELS:
         mark = "*" if row.id in here else " "
         languages = ",".join(row.languages)
         size = f"{row.num_parameters / 1e6:.0f}M"
-        typer.echo(f"{mark} {row.id:<62} {size:>5}  {row.context_tokens:>5} tokens  {languages:<12} {row.licence}")
+        unit = "pixels" if Input.IMAGE in row.inputs else "tokens"
+        typer.echo(f"{mark} {row.id:<62} {size:>5}  {row.context_tokens:>6} {unit}  {languages:<12} {row.licence}")
     typer.echo("* on this machine; any other hub id or folder with safetensors works too")
 
 
@@ -324,8 +326,8 @@ def demo(
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _ARGUMENTS = (
-    "target|inputs|test|models|trainer|space|metric|positive|group|time|kind|budget|sampler|scheduler|max_concurrent"
-    "|gpus_per_trial|fixes_off|cluster|folder|seed"
+    "target|inputs|test|models|trainer|space|metric|positive|group|time|kind|answer|budget|sampler|scheduler"
+    "|max_concurrent|gpus_per_trial|fixes_off|cluster|folder|seed"
 )
 
 

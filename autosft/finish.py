@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autosft.accounting import PHASES
+from autosft.card.sections import Shipped, model_card
 from autosft.disk import writing
 from autosft.planning.plan import Plan, Resources
 from autosft.predictor import copy_model, describe_model
@@ -17,8 +18,7 @@ from autosft.proof import Proof, Score
 from autosft.refit import Refit
 from autosft.run_folder import FORMAT, RunFolder, as_json
 from autosft.search.trial import Trial
-from autosft.task import Input, Task
-from autosft.tasks import kind as task_kind
+from autosft.task import Task
 
 _PACKAGES = ("autosft", "torch", "transformers", "ray", "optuna", "scikit-learn", "pyarrow")
 
@@ -52,11 +52,14 @@ def finish(
     versions = package_versions()
     found = _summary(plan, trials, winner, default, refit, proof, seconds, interrupted)
     summary: dict[str, Any] = as_json(found | {"versions": versions})
+    card = model_card(
+        Shipped(plan, task, trials, winner, default, refit, proof, model, versions, wall_seconds=seconds["wall"])
+    )
     with writing(run.path):
         shutil.rmtree(run.model, ignore_errors=True)
         copy_model(model, run.model)
         trainer = plan.arm(winner.arm).trainer
-        describe_model(run.model, task, trainer, card=_card(plan, winner, proof), versions=versions)
+        describe_model(run.model, task, trainer, card=card, versions=versions)
         _write_trials(run.path / "trials.parquet", trials)
         for done_with in ("refit", "folds"):
             shutil.rmtree(run.path / "trials" / done_with, ignore_errors=True)
@@ -127,6 +130,7 @@ def _summary(
             "selected_on": proof.selected_on,
             "scores": dict(proof.scores),
             "num_rows_given": proof.num_rows_given,
+            "constant": proof.constant,
         },
         "default": {"trainer": default_arm.trainer, "model": default_arm.base_model.id, **_score(proof.default)},
         "gain_over_default": {
@@ -169,35 +173,3 @@ def _write_trials(path: Path, trials: list[Trial]) -> None:
         for trial in trials
     ]
     pq.write_table(pa.Table.from_pylist(rows), path)
-
-
-def _card(plan: Plan, winner: Trial, proof: Proof) -> str:
-    arm, task, score = plan.arm(winner.arm), plan.task, proof.shipped
-    kinds = {"test": "test rows", "proof": "rows set aside for proof", "folds": "validation rows (also chosen by)"}
-    inputs = ", ".join(f"`{name}`" for name in task.input_columns)
-    licence = arm.base_model.licence
-    interval = f"[{score.interval.low:.4f}, {score.interval.high:.4f}]"
-    where = f"{score.num_rows:,} {kinds[proof.rows]}"
-    # An arm that was not timed leaves it to its trainer, which does not say.
-    cut = "" if arm.max_length is None else f"Rows are cut at {arm.max_length} tokens. "
-    if arm.base_model.inputs == (Input.IMAGE,):
-        cut = cut and f"Images are brought to {arm.max_length} pixels a side. "
-    return f"""---
-{"license: " + licence if licence != "unknown" else "# licence of the base model: unknown"}
-base_model: {arm.base_model.id}
----
-# {task.description or task.kind}
-
-A model for {task.kind}, made from {arm.base_model.id} by autosft ({arm.trainer}).
-
-* Reads {inputs}; predicts `{task.target_column}`: {task_kind(task.kind).wording(task)}.
-* {task.metric.name} {score.score:.4f}, 95 % interval {interval}, on {where}.
-* {cut}Data fingerprint: {plan.data.fingerprint}.
-
-```python
-import autosft
-
-model = autosft.load("this folder")
-model.predict(["a text"])
-```
-"""

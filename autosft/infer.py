@@ -15,9 +15,10 @@ from autosft.data.source import Source
 from autosft.errors import TaskError, did_you_mean, explain
 from autosft.inference.answers import choose_answer
 from autosft.inference.columns import profile
-from autosft.inference.kinds import Columns, Reading, read_kind
+from autosft.inference.kinds import read_kind
 from autosft.inference.labels import with_labels
 from autosft.inference.metric import Labels, choose_metric
+from autosft.inference.reading import Columns, Reading
 from autosft.inference.sentence import Sentence
 from autosft.task import AnswerFunction, Metric, Output, Task
 from autosft.tasks import kind as kind_of

@@ -6,7 +6,7 @@ Part of what is checked before the search, though it needs a worker: the feature
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autosft.arrays import one_array, to_matrix, to_numbers
 from autosft.cache import cache_folder
@@ -79,14 +79,19 @@ def find_label_errors(
     if not 0 < len(suspects) <= _TOO_MANY * len(rows):
         return ()
     places = everything.numbers("row")[rows]
-    texts = one_array(everything.table().column(0)).take(rows[suspects[:_NUM_EXAMPLES]]).to_pylist()
+    seen = one_array(everything.table().column(0)).take(rows[suspects[:_NUM_EXAMPLES]]).to_pylist()
     examples = tuple(
         f"row {places[at]}: '{task.labels[targets[at]]}' looks like '{task.labels[probabilities[at].argmax()]}' "
-        f"({probabilities[at].max():.2f}): {shortened(text, limit=60)}"
-        for at, text in zip(suspects, texts, strict=False)
+        f"({probabilities[at].max():.2f}): {shortened(_in_words(value), limit=60)}"
+        for at, value in zip(suspects, seen, strict=False)
     )
     share = len(suspects) / len(rows)
     message = f"{len(suspects):,} of {len(rows):,} labels looked at ({share:.1%}) are probably wrong"
     advice = "look at the examples; nothing was changed, since a model's doubt is not proof"
     severity = Severity.WARNING if share > _MANY else Severity.INFO
     return (Finding("label-errors", severity, message, len(suspects), examples, advice, False),)
+
+
+def _in_words(value: Any) -> str:
+    """Returns a text as it is, and of an image where it is."""
+    return value if isinstance(value, str) else (value or {}).get("path") or "an image without a path"

@@ -16,6 +16,9 @@ from autosft.errors import BaseModelError, explain
 
 # Positions of these architectures start after the padding index, so two rows of the table are never used.
 _OFFSET_POSITIONS = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"})
+# What architectures call the longest input, MPT and Bloom among them, and what is taken where nothing says it.
+_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
+_UNKNOWN_CONTEXT = 512
 # Model types that read images and may not say an image's size.
 _IMAGE_TYPES = frozenset({
     "autosft-pixels", "beit", "bit", "convnext", "convnextv2", "deit", "dinov2", "dinov2_with_registers", "focalnet",
@@ -89,9 +92,26 @@ def image_side(folder: Path, config: Mapping[str, Any]) -> int:
 
 
 def context_tokens(config: Mapping[str, Any]) -> int:
-    """Returns the longest input in tokens that a configuration allows, special tokens included."""
-    positions = int(config.get("max_position_embeddings") or config.get("n_positions") or 512)
-    return positions - 2 if config.get("model_type") in _OFFSET_POSITIONS else positions
+    """Returns the longest input in tokens that a configuration allows, special tokens included.
+
+    What reads text has a part of its own in the configuration of a model that reads images too.
+    """
+    text = {**config, **(config.get("text_config") or {})}
+    positions = next((int(text[name]) for name in _CONTEXT_NAMES if text.get(name)), None)
+    if positions is None:
+        positions = _usual_context(str(text.get("model_type")))
+    return positions - 2 if text.get("model_type") in _OFFSET_POSITIONS else positions
+
+
+def _usual_context(model_type: str) -> int:
+    """Returns what Transformers takes where a configuration is silent, as Gemma 3's are."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.for_model(model_type)
+    except ValueError:
+        return _UNKNOWN_CONTEXT
+    return next((int(value) for name in _CONTEXT_NAMES if (value := getattr(config, name, None))), _UNKNOWN_CONTEXT)
 
 
 def num_parameters(folder: Path) -> int:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from autosft.arrays import load_array
-from autosft.data.data import Data
+from autosft.data.data import Data, Rows
 from autosft.errors import SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.intervals import SECONDS, Interval, bootstrap, expected_seconds, paired_gain
@@ -72,6 +74,7 @@ class Proof:
         gain: Winner over default, positive when better.
         gain_interval: 95 % interval of the gain from a paired bootstrap.
         scores: Every metric of the shipped model by name.
+        constant: Score of what says the same of every row, by the training targets; None where that makes no sense.
         num_rows_given: Rows there are; where time allowed fewer, those that were scored are a random sample.
     """
 
@@ -82,6 +85,7 @@ class Proof:
     gain: float
     gain_interval: Interval
     scores: Mapping[str, float]
+    constant: float | None
     num_rows_given: int
 
     @property
@@ -133,20 +137,8 @@ def prove(
         del models["winner"]
     if models["default"] == models.get("winner", models["shipped"]):
         del models["default"]
-    resources = plan.resources
     seconds = None if seconds_left is None else max(_SHORTEST_PASS_SECONDS, seconds_left)
-    ended = runner.run(
-        "autosft.search.work:predict",
-        {"task": plan.task, "models": models, "rows": rows, "seconds": seconds, "seed": plan.seed},
-        cpus=float(resources.cpus_per_trial),
-        gpus=resources.gpus_per_trial,
-        kill_after_seconds=None if seconds is None else seconds + _PASS_OVERRUN_SECONDS,
-    )
-    if ended.fate != "complete":
-        wrong = f"winner and default could not be scored ({ended.message})"
-        fix = "`autosft resume` tries again; the trials are kept"
-        raise SearchFailed(explain(wrong=wrong, expected="predictions for the held-out rows", fix=fix))
-    predicted, found = ended.value
+    predicted, found = _predicted(plan, models, rows, runner, seconds=seconds)
     targets = rows.targets().take(pa.array(predicted))
     scored = targets.is_valid()
     outputs = {key: value.filter(scored) for key, value in found.items()}
@@ -158,12 +150,40 @@ def prove(
     return replace(proof, num_rows_given=len(rows) - rows.targets().null_count)
 
 
+def _predicted(
+    plan: Plan, models: Mapping[str, tuple[str, str]], rows: Rows, runner: Runner, *, seconds: float | None
+) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
+    """Predicts rows with saved models in one pass; returns what `work.predict` does."""
+    ended = runner.run(
+        "autosft.search.work:predict",
+        {"task": plan.task, "models": models, "rows": rows, "seconds": seconds, "seed": plan.seed},
+        cpus=float(plan.resources.cpus_per_trial),
+        gpus=plan.resources.gpus_per_trial,
+        kill_after_seconds=None if seconds is None else seconds + _PASS_OVERRUN_SECONDS,
+    )
+    if ended.fate != "complete":
+        wrong = f"winner and default could not be scored ({ended.message})"
+        fix = "`autosft resume` tries again; the trials are kept"
+        raise SearchFailed(explain(wrong=wrong, expected="predictions for the rows to score", fix=fix))
+    positions, outputs = ended.value
+    return positions, outputs
+
+
+def _saved_outputs(folder: Path, num_rows: int) -> pa.Array | None:
+    """Returns the outputs that a training left; None where a crash or a full disk lost them, or a part of them."""
+    try:
+        found = load_array(folder / OUTPUTS_FILE)
+    except (OSError, pa.ArrowInvalid):
+        return None
+    return found if len(found) == num_rows else None
+
+
 def _intervals_seconds(plan: Plan, trial_folder: Path, num_rows: int) -> float:
     """Predicts what the intervals over `num_rows` rows will take, by the metric's pace on a trial's validation rows."""
-    path = trial_folder / OUTPUTS_FILE
-    if not path.exists():  # A crash lost it.
+    targets = _validation_targets(plan.data, 0)
+    outputs = _saved_outputs(trial_folder, len(targets))
+    if outputs is None:
         return 3 * SECONDS
-    outputs, targets = load_array(path), _validation_targets(plan.data, 0)
     return expected_seconds(task_kind(plan.task.kind), plan.task, targets, outputs, num_rows=num_rows)
 
 
@@ -181,7 +201,7 @@ def _on_folds(
 ) -> Proof:
     """Cross-validates winner and default where that is cheap; else takes the one fold that the search had."""
     trials = {winner.number: winner, default.number: default}
-    outputs = {number: [load_array(trial_folders[number] / OUTPUTS_FILE)] for number in trials}
+    outputs = {number: [_search_outputs(plan, trials[number], runner, trial_folders[number])] for number in trials}
     others = _other_folds(plan, trials.values(), runner, folder, cache, seconds_left, interrupt)
     for number, found in others.items():
         outputs[number] += found
@@ -189,6 +209,21 @@ def _on_folds(
     targets = pa.concat_arrays([_validation_targets(plan.data, fold) for fold in folds])
     won, baseline = pa.concat_arrays(outputs[winner.number]), pa.concat_arrays(outputs[default.number])
     return _proof(plan, "folds", True, (tasks[winner.number], tasks[default.number]), targets, won, won, baseline)
+
+
+def _search_outputs(plan: Plan, trial: Trial, runner: Runner, folder: Path) -> pa.Array:
+    """Returns a trial's outputs for the fold that the search validated on; predicts them again where they are lost.
+
+    Raises:
+        SearchFailed: The trial's model is lost too.
+    """
+    validation = plan.data.training(0)[1]
+    assert validation is not None
+    found = _saved_outputs(folder, len(validation))
+    if found is None:
+        models = {"trial": (plan.arm(trial.arm).trainer, str(folder / "model"))}
+        found = _predicted(plan, models, validation, runner, seconds=None)[1]["trial"]
+    return found
 
 
 def _other_folds(
@@ -268,10 +303,10 @@ def _run_fold(
     ended = runner.result(job_id, interrupt=interrupt, stop_file=stop_file)
     if ended.fate != "complete" or ended.value["fidelity"] < _SAME_LENGTH * trial.fidelity:
         return None
-    return load_array(folder / OUTPUTS_FILE)
+    return _saved_outputs(folder, len(_validation_targets(plan.data, trial.fold)))
 
 
-def _validation_targets(data: Data, fold: int) -> pa.Array:
+def _validation_targets(data: Data, fold: int | None) -> pa.Array:
     validation = data.training(fold)[1]
     assert validation is not None
     return validation.targets()
@@ -295,6 +330,7 @@ def _proof(
         return Score(kind.score(judged, targets, outputs), interval, len(targets))
 
     gain, gain_interval = paired_gain(kind, task, targets, winner, default, task_old=task_default, seed=seed)
+    constant = kind.constant(plan.task, plan.data.training(0)[0].targets(), targets)
     return Proof(
         rows,
         selected_on,
@@ -303,5 +339,6 @@ def _proof(
         gain,
         gain_interval,
         kind.scores(task, targets, shipped),
+        None if constant is None else kind.score(plan.task, targets, constant),
         len(targets),
     )

@@ -102,6 +102,12 @@ class Result:
         """Returns the rows with predictions added; see `Predictor.predict_table`."""
         return self.predictor.predict_table(rows)
 
+    def __repr__(self) -> str:
+        won, metric = self.summary["best"], self.summary["metric"]
+        score = f"{metric} {_defined(self.summary['test']['score']):.4f}"
+        what = f"{self.summary['kind']}, {won['trainer']} on {won['model']}, {score}"
+        return f"Result({str(self.folder)!r}: {' '.join(what.split())})"
+
     def __str__(self) -> str:
         return "\n".join([*_leaders(self), "", *_verdict(self)])
 
@@ -144,6 +150,11 @@ def _verdict(result: Result) -> list[str]:
         f"Won       {best_row['trainer']} on {best_row['model']}: {changed}",
         f"Score     {summary['metric']} {_defined(test['score']):.4f} [{test_low:.4f}, {test_high:.4f}] on {where}",
     ]
+    if test.get("constant") is not None:
+        bound = test_low if summary["greater_is_better"] else -test_high
+        beats = bound > (test["constant"] if summary["greater_is_better"] else -test["constant"])
+        verdict = "" if beats else "; the model is not better than that beyond the noise"
+        lines.append(f"For scale {test['constant']:.4f} comes of the same answer for every row{verdict}")
     if best_row["is_default"]:
         lines.append("Gain      none: the untuned default won, and tuning did not improve on it")
     else:

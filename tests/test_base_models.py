@@ -11,6 +11,7 @@ import pytest
 
 from autosft.base_models import BASE_MODELS, MINILM, at_hand, candidates, default_learning_rate, describe, locate
 from autosft.errors import BaseModelError
+from autosft.model_folder import context_tokens
 from autosft.task import Input
 
 
@@ -54,12 +55,33 @@ def test_a_local_folder_is_found_and_described(tiny_bert: Path) -> None:
     assert (row.context_tokens, row.licence, row.languages, row.learning_rate) == (64, "unknown", (), 2e-4)
 
 
+def test_a_relative_folder_is_the_same_from_everywhere(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_bert.parent)
+    assert locate(tiny_bert.name) == tiny_bert.absolute()
+
+
 def test_roberta_positions_that_are_never_used_are_not_promised(tiny_bert: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_bert, tmp_path / "model")
     path = folder / "config.json"
     changed = {"model_type": "roberta", "max_position_embeddings": 514}
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     assert describe(str(folder)).context_tokens == 512
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"text_config": {"max_position_embeddings": 8192, "model_type": "gemma3_text"}, "model_type": "gemma3"}, 8192),
+        ({"max_seq_len": 2048, "model_type": "mpt"}, 2048),
+        ({"seq_length": 4096, "model_type": "bloom"}, 4096),
+        # Gemma 3's own files leave out what is the architecture's default.
+        ({"text_config": {"hidden_size": 8, "model_type": "gemma3_text"}, "model_type": "gemma3"}, 131_072),
+        ({"text_config": {"hidden_size": 8, "model_type": "nobody-knows"}, "model_type": "mystery"}, 512),
+        ({"model_type": "mystery"}, 512),
+    ],
+)
+def test_the_context_is_read_where_an_architecture_writes_it(said: dict[str, object], expected: int) -> None:
+    assert context_tokens(said) == expected
 
 
 def test_a_model_in_the_hub_cache_works_offline(hub_cache: Path, tiny_bert: Path) -> None:

@@ -209,7 +209,9 @@ def test_every_verb_explains_itself(verb: str, shell, monkeypatch: pytest.Monkey
 def test_models_lists_licences(shell) -> None:
     listed = shell("models")
     assert listed.code == 0
-    assert any("all-MiniLM-L6-v2" in line and "apache-2.0" in line for line in listed.out.splitlines())
+    lines = listed.out.splitlines()
+    assert any("all-MiniLM-L6-v2" in line and "apache-2.0" in line and "512 tokens" in line for line in lines)
+    assert any("resnet-18" in line and "224 pixels" in line and "tokens" not in line for line in lines)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 
 import autosft
 from autosft.data.read import read
+from autosft.task import Output
 from autosft.tasks import KINDS
 from autosft.tasks import kind as task_kind
 from autosft.testing.tiny_kinds import Question, question
@@ -40,6 +41,7 @@ def test_the_whole_line(asked: tuple[str, Question], ray_session: None, tmp_path
     assert summary["metric"] == next(iter(task_kind(kind).metrics))
     low, high = summary["test"]["interval"]
     assert low <= summary["test"]["score"] <= high
+    assert (summary["test"]["constant"] is None) == (task_kind(kind).output is Output.TEXT)
     assert summary["refit"]["done"], summary["refit"]["reason"]
     assert summary["refit"]["reload_difference"] < 1e-5
 
@@ -52,6 +54,10 @@ def test_the_whole_line(asked: tuple[str, Question], ray_session: None, tmp_path
     table = loaded.predict_table(given.new)
     assert table.column_names[: len(given.new[0])] == list(given.new[0])
     assert table.column("prediction").to_pylist() == predicted
+    # Rows without names of columns are the same rows.
+    bare = [tuple(row[name] for name in task.input_columns) for row in given.new]
+    assert loaded.predict([row[0] for row in bare] if len(task.input_columns) == 1 else bare) == predicted
+    assert loaded.predict([]) == []
     # What is predicted reads as the data does.
     assert type(predicted[0]) in _types_of_targets(given, task), predicted[0]
     # The default plan and every text about it can be printed.

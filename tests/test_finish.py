@@ -40,7 +40,7 @@ def finished(folder: Path, plan: Plan, score: float = 0.75) -> RunFolder:
     (folder / "weights").mkdir()
     proven = Score(score, Interval(score, score), 30)
     gain = score - score
-    proof = Proof("proof", False, proven, proven, gain, Interval(gain, gain), {"accuracy": score}, 30)
+    proof = Proof("proof", False, proven, proven, gain, Interval(gain, gain), {"accuracy": score}, 0.5, 30)
     seconds = dict.fromkeys(("wall", "workers", "driver", *PHASES, "start_up", "idle"), 1.0)
     finish(
         run, plan, plan.task, [trial], winner=trial, default=trial, refit=Refit(None, "no time"),
@@ -82,6 +82,16 @@ def test_a_metric_that_is_not_defined_is_null_and_can_be_shown(plan: Plan, tmp_p
     assert "not better" in str(replace(result, summary=tuned))
 
 
+@pytest.mark.parametrize(("score", "is_better"), [(0.75, True), (0.5, False), (0.4, False)])
+def test_a_score_is_set_beside_that_of_the_same_answer_for_every_row(
+    plan: Plan, tmp_path: Path, score: float, is_better: bool
+) -> None:
+    result = autosft.Result.load(finished(tmp_path, plan, score).path)
+    assert result.summary["test"]["constant"] == 0.5
+    assert "For scale 0.5000 comes of the same answer for every row" in str(result)
+    assert ("not better than that beyond the noise" in str(result)) is not is_better
+
+
 def test_a_plan_with_a_number_that_json_lacks_is_still_json(plan: Plan, tmp_path: Path) -> None:
     replace(plan, quote=replace(plan.quote, gpu_hours=math.inf)).save(tmp_path / "plan.json")
     assert strict(tmp_path / "plan.json")["quote"]["gpu_hours"] is None  # type: ignore[index]
@@ -117,3 +127,12 @@ def test_it_is_not_resumed_and_stays_finished(with_own_metric: RunFolder) -> Non
     with pytest.raises(autosft.TaskError, match="passing_module:mine can no longer be imported"):
         autosft.resume(with_own_metric.path, budget="+1 trials", tracker=Tracker())
     assert with_own_metric.result.exists()
+
+
+def test_a_result_in_a_shell_is_one_line(plan: Plan, tmp_path: Path) -> None:
+    result = autosft.Result.load(finished(tmp_path, plan).path)
+    shown = repr(result)
+    assert "\n" not in shown and len(shown) < 400
+    assert str(result.folder) in shown and "text-classification" in shown and "0.7500" in shown
+    assert result.summary["best"]["trainer"] in shown
+    assert str(result).count("\n") > 3

@@ -9,6 +9,7 @@ import pytest
 from autosft.data.source import Source
 from autosft.errors import TaskError
 from autosft.infer import infer
+from autosft.inference.sentence import same_stem
 from autosft.task import Metric, Task
 
 ROWS = 120
@@ -25,6 +26,11 @@ def cycle(*values, rows=ROWS):
     """Every value, the first far more often than the others."""
     draw = random.Random(repr(values))
     return [values[i % len(values)] if i < len(values) * 3 else draw.choice([values[0], *values]) for i in range(rows)]
+
+
+def mostly(values, *odd):
+    """The values, the odd ones at places 5, 15, 25 and so on."""
+    return [odd[i // 10] if i % 10 == 5 and i // 10 < len(odd) else value for i, value in enumerate(values)]
 
 
 def source(**columns):
@@ -539,3 +545,323 @@ def test_numbers_taken_as_classes_have_regression_as_the_runner_up():
 )
 def test_a_metric_is_known_by_its_usual_names(columns, name, metric):
     assert infer("", source(**columns), metric=name).metric.name == metric
+
+
+FOUND = ["It was unclear before.", "We measured twenty cells.", "All of them grew.", "So that is it."]
+ABSTRACTS = [[f"{part} {i}" for part in FOUND[: 2 + i % 3]] for i in range(ROWS)]
+SECTIONS = [["BACKGROUND", "METHODS", "RESULTS", "CONCLUSIONS"][: len(part)] for part in ABSTRACTS]
+DECISIONS = cycle("yes", "no", "maybe")
+PUBMED = {
+    "QUESTION": texts(8),
+    "CONTEXTS": ABSTRACTS,
+    "LABELS": SECTIONS,
+    "MESHES": [["Humans", f"Cell {i}"] for i in range(ROWS)],
+    "YEAR": cycle("2011", "2012", "2009"),
+    "reasoning_required_pred": cycle("maybe", "yes", "no"),
+    "final_decision": DECISIONS,
+    "LONG_ANSWER": texts(20, 3),
+}
+JOINED = PUBMED | {"CONTEXTS": [" ".join(part) for part in ABSTRACTS]}
+TLDR = {
+    "source": ABSTRACTS,
+    "source_labels": [[0] * (len(part) - 1) + [1] for part in ABSTRACTS],
+    "rouge_scores": [[(i + j) / 97 for j, _ in enumerate(part)] for i, part in enumerate(ABSTRACTS)],
+    "target": [[f"We say in short what {i} is."] * (1 + i % 2) for i in range(ROWS)],
+    "title": texts(6),
+}
+NUMBERS = {"V": FRACTIONS, "A": FRACTIONS[::-1], "D": FRACTIONS, "text": texts(12)}
+CONLL = {
+    "tokens": TOKENS,
+    "pos_tags": [["NN", "VB"] * (len(tokens) // 2) + ["IN"] * (len(tokens) % 2) for tokens in TOKENS],
+    "ner_tags": TAGS,
+}
+ANY_ANSWER = {"question": texts(8), "context": texts(40), "answer": texts(12), "faithful": cycle(0, 1)}
+SICK = {
+    "sentence_A": texts(8),
+    "sentence_B": texts(8, 3),
+    "relatedness_score": FRACTIONS,
+    "entailment_judgment": cycle("NEUTRAL", "ENTAILMENT", "CONTRADICTION"),
+}
+SNLI = {
+    "genre": cycle("fiction", "travel"),
+    "sentence1": texts(10),
+    "sentence2": texts(6, 2),
+    "sentence1_parse": texts(15, 3),
+    "sentence2_parse": texts(15, 4),
+    "gold_label": cycle("entailment", "neutral"),
+    "annotator_labels": [["entailment", "neutral"]] * ROWS,
+}
+STS = {"genre": cycle("news", "forum"), "score": FRACTIONS, "sentence1": texts(8), "sentence2": texts(8, 3)}
+TOXIC = {"comment_text": texts(20), "toxic": cycle(0, 1), "insult": cycle(0, 1, 0), "threat": cycle(1, 0, 0)}
+YES = "Does the context answer the question with yes, no or maybe?"
+
+AS_USERS_WRITE = [
+    # sentence, columns, kind, inputs, target
+    (YES, PUBMED, "text-pair-classification", ["QUESTION", "CONTEXTS"], "final_decision"),
+    (YES, JOINED, "text-pair-classification", ["QUESTION", "CONTEXTS"], "final_decision"),
+    ("Answer with yes, no or maybe", JOINED, "text-pair-classification", ["QUESTION", "CONTEXTS"], "final_decision"),
+    ("Predict the decision", JOINED, "text-pair-classification", ["QUESTION", "CONTEXTS"], "final_decision"),
+    ("Is the answer faithful?", ANY_ANSWER, "text-pair-classification", ["question", "answer"], "faithful"),
+    ("Is the answer faithful to the context?", ANY_ANSWER, "text-pair-classification", ["context", "answer"],
+     "faithful"),
+    ("Does the answer follow from the context?", JUDGED | {"context": texts(40)}, "text-pair-classification",
+     ["answer", "context"], "label"),
+    ("Predict the valence of the sentence", NUMBERS, "text-regression", ["text"], "V"),
+    ("Predict the valence of a document, from 1 to 5", NUMBERS, "text-regression", ["text"], "V"),
+    ("How aroused is the writer?", NUMBERS, "text-regression", ["text"], "A"),
+    ("Rate the dominance of each text", NUMBERS, "text-regression", ["text"], "D"),
+    ("Tag the names of people", CONLL, "token-classification", ["tokens"], "ner_tags"),
+    ("Part-of-speech tagging", CONLL, "token-classification", ["tokens"], "pos_tags"),
+    ("natural language inference", SNLI, "text-pair-classification", ["sentence1", "sentence2"], "gold_label"),
+    ("Predict relatedness", SICK, "text-pair-regression", ["sentence_A", "sentence_B"], "relatedness_score"),
+    ("Predict entailment", SICK, "text-pair-classification", ["sentence_A", "sentence_B"], "entailment_judgment"),
+    ("Semantic similarity", STS, "text-pair-regression", ["sentence1", "sentence2"], "score"),
+    ("Which kinds of toxicity are in it?", TOXIC, "multi-label-classification", ["comment_text"], "labels"),
+    ("Find the toxic comments", TOXIC, "text-classification", ["comment_text"], "toxic"),
+    ("Translate English to German", {"en": texts(8), "de": texts(8, 3)}, "causal-lm", ["en"], "de"),
+    ("Translate German to English", {"en": texts(8), "de": texts(8, 3)}, "causal-lm", ["de"], "en"),
+    ("Reply to the customer", {"customer": texts(8), "agent": texts(20)}, "causal-lm", ["customer"], "agent"),
+    ("Summarise the report", {"report": texts(80), "brief": texts(12)}, "causal-lm", ["report"], "brief"),
+    ("Write a headline for the article", {"headline": texts(7), "article": texts(80)}, "causal-lm", ["article"],
+     "headline"),
+    ("Write the abstract's title", {"abstract": texts(80), "title": texts(7)}, "causal-lm", ["abstract"], "title"),
+    ("Fix the grammar", {"incorrect": texts(9), "corrected": texts(9, 2)}, "causal-lm", ["incorrect"], "corrected"),
+    ("", {"question": texts(8), "context": texts(50), "answers": texts(3)}, "causal-lm", ["question", "context"],
+     "answers"),
+    ("Is the headline clickbait?", {"headline": texts(8), "clickbait": cycle(0, 1)}, "text-classification",
+     ["headline"], "clickbait"),
+    ("", {"claim": texts(8), "evidence": texts(40), "verdict": cycle("yes", "no"), "explanation": texts(20)},
+     "text-pair-classification", ["claim", "evidence"], "verdict"),
+    ("", {"path": FILES, "label": cycle("cat", "dog"), "width": [100 + i % 30 for i in range(ROWS)]},
+     "image-classification", ["path"], "label"),
+    ("Classify the caption", {"file": FILES, "caption": texts(8), "topic": cycle("a", "b")}, "text-classification",
+     ["caption"], "topic"),
+    ("Which genres does the film have?", {"title": texts(4), "plot": texts(60), "genres": SEVERAL},
+     "multi-label-classification", ["title", "plot"], "genres"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sentence", "columns", "kind", "inputs", "target"), AS_USERS_WRITE)
+def test_columns_as_users_call_them_give_the_kind(sentence, columns, kind, inputs, target):
+    task = infer(sentence, source(**columns))
+    assert (task.kind, list(task.input_columns), task.target_column) == (kind, inputs, target), task.reasons
+
+
+def test_texts_that_are_left_out_are_told():
+    assert "LONG_ANSWER" in " ".join(infer(YES, source(**PUBMED)).reasons)
+    short = {"text": texts(20), "nickname": [f"{v}{n}" for v in VERBS for n in NOUNS][:ROWS] + texts(1)[:32]}
+    reasons = " ".join(infer("", source(**short, label=cycle(0, 1))).reasons)
+    assert "nickname" in reasons
+
+
+def labelled(values, **others):
+    return {"text": texts(), "label": values, **others}
+
+
+REFUSED = [
+    # sentence, columns, named, message
+    ("", PUBMED, {}, "(?s)two readings.*target='LONG_ANSWER' or target='final_decision'"),
+    ("", NUMBERS, {}, "(?s)two readings.*pass target='V'"),
+    ("Predict valence, arousal and dominance", NUMBERS, {}, "(?s)two readings.*pass target='V'"),
+    ("", CONLL, {}, "(?s)two readings.*target='pos_tags' or target='ner_tags'"),
+    ("", SICK, {}, "(?s)two readings.*relatedness_score.*entailment_judgment"),
+    ("Summarise the abstract", TLDR, {}, "(?s)'target' .* holds lists of texts.*join each list of 'target'"),
+    ("", TLDR, {}, "'target' .* holds lists of texts"),
+    (
+        "Find the entities",
+        {"tokens": list(map(str, TOKENS)), "tags": list(map(str, TAGS))},
+        {},
+        "'tokens' and 'tags': these lists are written as text",
+    ),
+    ("Reply", {"messages": list(map(json.dumps, MESSAGES))}, {}, "'messages': these lists are written as text"),
+    (
+        "Answer the question",
+        {"question": texts(8), "context": texts(40), "answers": [{"text": ["a"], "at": [3]}] * ROWS},
+        {},
+        "'answers' of type struct.* holds nested",
+    ),
+    ("Predict the price", {"text": texts(), "price": [f"${i}.50" for i in range(ROWS)]}, {}, "numbers .* as text"),
+    ("Predict the share", {"text": texts(), "share": [f"{i % 50}%" for i in range(ROWS)]}, {}, "such as '0%'"),
+    (
+        "Predict the score",
+        {"text": texts(), "score": mostly([f"{i}.5" for i in range(ROWS)], *"abcdefgh")},
+        {},
+        "row 5: 'a'",
+    ),
+    ("", {"prompt": texts(), "answers": ABSTRACTS}, {"kind": "causal-lm"}, "join each list of 'answers'"),
+    ("", {"text": texts(), "words": TOKENS}, {"target": "words", "kind": "causal-lm"}, "'words' .* holds lists"),
+    ("", {"text": ABSTRACTS, "parts": SECTIONS}, {}, "has a label for each text of a list"),
+    ("Predict the topic", {"messages": MESSAGES, "topic": cycle("a", "b")}, {}, "no column is left to read"),
+    # A label a row, beside what else might pass for one.
+    ("", labelled([f"class {i}" for i in range(ROWS)], lang=cycle("en", "de")), {}, "a single row for every label"),
+    ("", labelled([f"how to pay by {i}" for i in range(ROWS)]), {}, "a single row for every label"),
+    ("", labelled([f"c{i}" for i in range(ROWS)], source=cycle("web", "app")), {}, "'label' has a single row"),
+    ("", labelled(["one"] * ROWS, source=cycle("web", "app")), {}, "'label' has one value only"),
+    ("Predict the sentiment", {"text": texts(), "sentiment": [f"mood {i}" for i in range(ROWS)]}, {}, "a single row"),
+    ("Classify by product", {"text": texts(), "product": [f"type {i} x" for i in range(ROWS)]}, {}, "kind='causal-lm'"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "columns", "named", "message"), REFUSED)
+def test_what_columns_cannot_tell_is_asked_and_never_guessed(sentence, columns, named, message):
+    with pytest.raises(TaskError, match=message):
+        infer(sentence, source(**columns), **named)
+
+
+def test_labels_of_parts_and_labels_of_one_row_each_may_be_named():
+    assert infer("", source(**PUBMED), target="LABELS").kind == "multi-label-classification"
+    unique = labelled([f"class {i}" for i in range(ROWS)])
+    assert infer("Predict the label", source(**unique), kind="causal-lm").target_column == "label"
+
+
+MARKED = [[{"start": 0, "end": 4, "label": "PER"}] if i % 4 else [] for i in range(ROWS)]
+IN_ORDER = [[span["start"], span["end"], span["label"]] for span in (spans[0] for spans in MARKED if spans)]
+MEALS = [f"a {word} meal, visit {n}" for word in ("good", "bad", "fine", "cold", "warm") for n in range(24)]
+PLAIN_PAIR = {"first": texts(9), "second": texts(9, 4), "label": cycle(0, 1)}
+UNEVEN = {"first": texts(4), "second": texts(60), "label": cycle(0, 1)}
+STANCE = {"headline": texts(8), "body": texts(60), "label": cycle("agree", "unrelated")}
+DECIMALS = [str(number) for number in FRACTIONS]
+QUESTIONS = {
+    "title": texts(6),
+    "body": texts(40),
+    "tags": cycle("<python><pandas>", "<java>", "<c#><.net>", "<python>"),
+}
+
+AS_FILES_HOLD = [
+    # sentence, columns, named, kind, inputs, target
+    ("Write the title", TLDR, {}, "causal-lm", ["source"], "title"),
+    ("Summarise", {"document": ABSTRACTS, "summary": texts(), "title": texts(5)}, {}, "causal-lm", ["document"],
+     "summary"),
+    ("", JUDGED | {"context": ABSTRACTS}, {"inputs": ["question", "context"]}, "text-pair-classification",
+     ["question", "context"], "label"),
+    ("Sort the abstracts", {"parts": ABSTRACTS, "topic": cycle("a", "b")}, {}, "text-classification", ["parts"],
+     "topic"),
+    ("Which intent?", {"tokens": TOKENS, "intent": cycle("a", "b")}, {}, "text-classification", ["tokens"], "intent"),
+    # Spans as text: JSON, what Python prints, and triples.
+    ("Find the entities", {"text": texts(), "entities": list(map(json.dumps, MARKED))}, {}, "token-classification",
+     ["text"], "entities"),
+    ("", {"text": texts(), "entities": list(map(str, MARKED))}, {}, "token-classification", ["text"], "entities"),
+    ("", {"text": texts(), "label": [json.dumps([[0, 4, "PER"]])] * ROWS}, {}, "token-classification", ["text"],
+     "label"),
+    ("", {"text": texts(), "label": [str([(0, 4, "PER")])] * ROWS}, {}, "token-classification", ["text"], "label"),
+    ("", {"text": texts(), "marks": list(map(json.dumps, MARKED))},
+     {"kind": "token-classification", "target": "marks", "inputs": ["text"]}, "token-classification", ["text"],
+     "marks"),
+    ("", {"text": texts(), "topic": ["['joy', 'fear']", "['joy']"] * 60}, {}, "multi-label-classification", ["text"],
+     "topic"),
+    # A text with commas is no set of labels.
+    ("", {"input": MEALS, "rating": [i % 80 / 10 for i in range(ROWS)]}, {}, "text-regression", ["input"], "rating"),
+    ("", {"thing": MEALS, "rating": [i % 80 / 10 for i in range(ROWS)]}, {}, "text-regression", ["thing"], "rating"),
+    ("", {"review": cycle("good, cheap", "good", "cheap", "cheap, far, good", "far"), "label": cycle(0, 1)}, {},
+     "text-classification", ["review"], "label"),
+    # Two texts with plain names.
+    ("", PLAIN_PAIR, {}, "text-pair-classification", ["first", "second"], "label"),
+    ("", PLAIN_PAIR, {"inputs": ["first", "second"]}, "text-pair-classification", ["first", "second"], "label"),
+    ("Do they say the same?", PLAIN_PAIR, {}, "text-pair-classification", ["first", "second"], "label"),
+    ("", UNEVEN, {}, "text-classification", ["second"], "label"),
+    ("Do they match?", UNEVEN, {}, "text-pair-classification", ["first", "second"], "label"),
+    ("Tell between good and bad ones", UNEVEN, {}, "text-classification", ["second"], "label"),
+    ("", STANCE, {}, "text-classification", ["headline", "body"], "label"),
+    ("Does the headline match the body?", STANCE, {}, "text-pair-classification", ["headline", "body"], "label"),
+    ("", {"text": texts(9), "remark": texts(9, 4), "label": cycle(0, 1)}, {}, "text-classification", ["text"], "label"),
+    # Numbers with a word among them.
+    ("Predict the score", {"text": texts(), "score": mostly(DECIMALS, "many")}, {}, "text-regression", ["text"],
+     "score"),
+    ("", {"text": texts(), "score": mostly(DECIMALS, "many", "few")}, {"target": "score", "kind": "text-regression"},
+     "text-regression", ["text"], "score"),
+    ("Rate from 1 to 5", {"text": texts(), "stars": mostly(map(str, FIVE), "many")}, {}, "text-regression", ["text"],
+     "stars"),
+    ("", {"text": texts(), "stars": mostly(map(str, FIVE), "many")}, {}, "text-classification", ["text"], "stars"),
+    # A wrong cell in a column a label.
+    ("", {"text": texts(), **FLAGS, "fear": mostly(FLAGS["fear"], 2, 7)}, {}, "multi-label-classification", ["text"],
+     "labels"),
+    ("How intense is the emotion?", {"text": texts(), "emotion": MOODS, "intensity": FRACTIONS}, {}, "text-regression",
+     ["text"], "intensity"),
+    ("How intense is the emotion?", {"text": texts(), "emotion": MOODS, "intensity": cycle(1, 2, 3, 4)}, {},
+     "text-regression", ["text"], "intensity"),
+    ("How strongly is the emotion felt?", {"text": texts(), "emotion": MOODS, "strong": cycle("a", "b")}, {},
+     "text-classification", ["text"], "strong"),
+    ("", QUESTIONS, {}, "multi-label-classification", ["title", "body"], "tags"),
+    ("Which topics?", {"text": texts(), "topics": cycle("{a,b}", "{a}", "{c,b}", "{}")}, {},
+     "multi-label-classification", ["text"], "topics"),
+    ("", {"plot": texts(40), "genres": cycle("Drama|Comedy", "Comedy", "Drama", "Action|Drama", "Action|War", "War")},
+     {}, "multi-label-classification", ["plot"], "genres"),
+    ("", {"text": texts(), "place": cycle("Paris, France", "Lyon, France", "Rome, Italy")}, {}, "text-classification",
+     ["text"], "place"),
+    ("", {"text": texts(), "label": [[{"start": 0, "end": 4, "text": "card", "labels": ["PER"]}]] * ROWS}, {},
+     "token-classification", ["text"], "label"),
+    ("Predict the price", {"text": texts(), "price": [1000 + i * 37.25 for i in range(ROWS)]}, {}, "text-regression",
+     ["text"], "price"),
+    ("Predict the score", {"text": texts(), "score": DECIMALS}, {}, "text-regression", ["text"], "score"),
+    ("How good is the translation?", {"source": texts(9), "translation": texts(9, 4), "quality": FRACTIONS}, {},
+     "text-pair-regression", ["source", "translation"], "quality"),
+    ("Which answer is better?", {"question": texts(9), "answer_a": texts(20), "answer_b": texts(20, 5),
+     "winner": cycle("a", "b")}, {}, "text-classification", ["question", "answer_a", "answer_b"], "winner"),
+    ("How helpful is the review?", {"review": texts(20), "helpfulness": FIVE, "stars": cycle(5, 4, 3, 2, 1)}, {},
+     "text-classification", ["review"], "helpfulness"),
+    ("", {"text": texts(), "zip": [f"0{1000 + i % 25}" for i in range(ROWS)]}, {}, "text-classification", ["text"],
+     "zip"),
+    ("Pick the right option", {"question": texts(9), "options": ABSTRACTS, "answer": cycle("a", "b")}, {},
+     "text-pair-classification", ["question", "options"], "answer"),
+    ("", {"claim": texts(9), "evidence": ABSTRACTS, "label": cycle("yes", "no")}, {}, "text-pair-classification",
+     ["claim", "evidence"], "label"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sentence", "columns", "named", "kind", "inputs", "target"), AS_FILES_HOLD)
+def test_columns_as_files_hold_them_give_the_kind(sentence, columns, named, kind, inputs, target):
+    task = infer(sentence, source(**columns), **named)
+    assert (task.kind, list(task.input_columns), task.target_column) == (kind, inputs, target), task.reasons
+
+
+def test_spans_of_a_text_give_their_types_as_labels():
+    task = infer("", source(text=texts(), entities=list(map(json.dumps, MARKED))))
+    assert task.labels == ("O", "B-PER", "I-PER")
+
+
+def test_tags_in_angle_brackets_are_cut_apart():
+    assert infer("", source(**QUESTIONS)).labels == (".net", "c#", "java", "pandas", "python")
+
+
+def test_two_texts_with_plain_names_tell_the_other_reading():
+    assert "inputs=" in (infer("", source(**PLAIN_PAIR)).runner_up or "")
+    assert "first" in " ".join(infer("", source(**UNEVEN)).reasons)
+    assert "first" in (infer("", source(**UNEVEN)).runner_up or "")
+
+
+def test_too_many_words_among_numbers_are_refused_with_their_rows():
+    data = source(text=texts(), score=mostly(DECIMALS, *["many", "few"] * 5))
+    for named in ({"target": "score", "kind": "text-regression"}, {}):
+        with pytest.raises(TaskError, match=r"(?s)10 of 120 values.*row 5: 'many'.*row 15: 'few'"):
+            infer("Predict the score", data, **named)
+
+
+def test_a_label_with_too_many_wrong_cells_is_left_out_and_told():
+    flags = FLAGS | {"pride": mostly(cycle(0, 1), *range(2, 10))}
+    task = infer("", source(text=texts(), **flags))
+    assert task.labels == ("joy", "fear", "anger")
+    assert "'pride' is left out, since 8 of its cells say neither 0 nor 1" in " ".join(task.reasons)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("intense", "intensity", True),
+        ("intensely", "intensity", True),
+        ("readable", "readability", True),
+        ("credible", "credibility", True),
+        ("toxic", "toxicity", True),
+        ("polite", "politeness", True),
+        ("strongly", "strong", True),
+        ("spamming", "spam", True),
+        ("replies", "reply", True),
+        ("families", "family", True),
+        ("rated", "rating", True),
+        ("class", "clash", False),
+        ("state", "station", False),
+        ("posts", "position", False),
+        ("table", "tablet", False),
+    ],
+)
+def test_words_of_one_stem_are_told(first, second, same):
+    assert same_stem(first, second) is same_stem(second, first) is same

@@ -1,7 +1,11 @@
-"""What cannot be done is left out with its reason, as long as something else can: timing an arm, the refit."""
+"""What cannot be done is left out with its reason, as long as something else can: an arm, the refit, an extra."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +24,8 @@ from autosft.search import job, work
 from autosft.search.job import Ended, Job, execute
 from autosft.search.trial import Trial
 from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.testing.tiny_images import write_tiny_images
+from autosft.testing.tiny_models import write_tiny_decoder
 from autosft.tracking.base import Tracker
 from autosft.trainers.base import Cost
 
@@ -105,3 +111,32 @@ def test_a_refit_that_does_not_read_back_alike_is_not_shipped(
 def test_a_refit_that_breaks_leaves_the_model_of_the_search(plan: Plan, tmp_path: Path) -> None:
     done = refitted(plan, tmp_path, lambda arguments: Ended("", "fatal", message="KeyError('head')\n  its place"))
     assert done == Refit(None, "the refit failed (KeyError('head')); the model of the search is shipped")
+
+
+_BLOCKED = """
+import sys
+sys.modules[sys.argv[1]] = None
+sys.argv = ["autosft", *sys.argv[2:]]
+from autosft.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("package", "extra"), [("trl", "llm"), ("peft", "llm"), ("PIL", "image")])
+def test_an_extra_that_is_missing_is_named_by_the_plan(tmp_path: Path, package: str, extra: str) -> None:
+    if extra == "image":
+        data, task = write_tiny_images(tmp_path / "images", 12), "Which class is in the image?"
+    else:
+        data, task = tmp_path / "train.jsonl", "Write the completion"
+        texts, _ = tiny_texts(60)
+        rows = [{"prompt": text, "completion": f"this is number {at}"} for at, text in enumerate(texts)]
+        data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    models = ["--models", str(write_tiny_decoder(tmp_path / "base"))] if extra == "llm" else []
+    ended = subprocess.run(
+        [sys.executable, "-c", _BLOCKED, package, "plan", str(data), "--task", task, "--no-timing", *models],
+        capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False,
+        env={**os.environ, "AUTOSFT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert ended.returncode == 2, ended.stderr
+    assert f"pip install 'autosft[{extra}]'" in ended.stderr
+    assert "Traceback" not in ended.stderr

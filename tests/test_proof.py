@@ -95,7 +95,15 @@ def guess(num_rows: int, *, moved: int = 0) -> pa.Array:
     return from_matrix(np.roll(outputs, moved, axis=0))
 
 
-def proven(plan: Plan, runner: Any, folder: Path, *, seconds_left: float | None, interrupt: Any = None) -> Proof:
+def proven(
+    plan: Plan,
+    runner: Any,
+    folder: Path,
+    *,
+    seconds_left: float | None,
+    interrupt: Any = None,
+    before: Callable[[Path], None] = lambda path: None,
+) -> Proof:
     """Proves a winner and a default that took 0.4 and 0.1 seconds."""
     trials = [
         Trial(number, plan.arms[0].name, dict(plan.arms[0].default), 1.0, 0, 0, number == 0, "complete", 0.5,
@@ -108,6 +116,7 @@ def proven(plan: Plan, runner: Any, folder: Path, *, seconds_left: float | None,
     for number, place in folders.items():
         place.mkdir(parents=True)
         save_array(guess(len(validation), moved=number), place / OUTPUTS_FILE)
+    before(folders[0] / OUTPUTS_FILE)
     return prove(
         plan, trials[1], trials[0], runner, tasks={0: plan.task, 1: plan.task},
         shipped_model=folder / "refit" / "model", trial_folders=folders, folder=folder / "folds",
@@ -151,6 +160,41 @@ def test_where_a_fold_is_not_whole_in_time_the_one_of_the_search_stands(
     found = proven(plan, runner, tmp_path, seconds_left=None)
     assert len(runner.jobs) == 1
     assert 0 < found.shipped.num_rows < NUM_ROWS
+
+
+@pytest.mark.parametrize("lost", ["no file", "half a file", "other rows"])
+def test_a_fold_that_left_no_outputs_is_not_counted(plan: Plan, tmp_path: Path, lost: str) -> None:
+    runner = FakeRunner(plan)
+    ended = runner.result
+
+    def lose(job_id: str, **waited: Any) -> Ended:
+        outcome, path = ended(job_id, **waited), runner.jobs[-1]["scratch"] / OUTPUTS_FILE
+        if len(runner.jobs) == 2:
+            spoil(path, lost)
+        return outcome
+
+    runner.result = lose  # type: ignore[method-assign]
+    found = proven(plan, runner, tmp_path, seconds_left=None)
+    assert len(runner.jobs) == 2, "the other folds are of no use then"
+    assert 0 < found.shipped.num_rows < NUM_ROWS
+
+
+@pytest.mark.parametrize("lost", ["no file", "half a file"])
+def test_outputs_of_the_search_that_are_lost_are_predicted_again(plan: Plan, tmp_path: Path, lost: str) -> None:
+    whole = proven(plan, FakeRunner(plan, fate="failed"), tmp_path / "whole", seconds_left=None)
+    runner = FakeRunner(plan, fate="failed")
+    found = proven(plan, runner, tmp_path / "lost", seconds_left=None, before=lambda path: spoil(path, lost))
+    assert [job["function"].rpartition(":")[2] for job in runner.jobs] == ["predict", "train"]
+    assert found.default == whole.default
+
+
+def spoil(path: Path, how: str) -> None:
+    if how == "no file":
+        path.unlink()
+    elif how == "half a file":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        save_array(guess(3), path)
 
 
 def test_a_slow_metric_takes_its_time_from_the_pass(

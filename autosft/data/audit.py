@@ -62,7 +62,7 @@ def audit(
         PlanError: `off` names an unknown check.
         DataError: No training rows, or only one class, are left; the message says which check removed what.
     """
-    # A kind's own first: they tell a row by its place, and what others drop moves those that follow.
+    # A kind's own first: what they find would be taken for a missing label or input.
     checks = {**kind.checks, **CHECKS}
     switched_off = _known(off, checks)
     subject = Subject.of(kind, task, source, seed=seed)

@@ -16,6 +16,7 @@ from autosft.errors import DataError, explain
 _INTEGER = r"^\s*-?(0|[1-9][0-9]{0,17})\s*$"
 _NUMBER = r"^\s*-?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*$"
 _MISSING_WORDS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A")
+_INFINITE_WORDS = ("inf", "-inf", "Inf", "-Inf", "Infinity", "-Infinity")
 _MISSING_SHARE = 0.1
 _PEEK_ROWS = 1000
 
@@ -23,7 +24,8 @@ _PEEK_ROWS = 1000
 def typed_cells(table: pa.Table, *, keep_text: Collection[str] = ()) -> tuple[pa.Table, tuple[str, ...]]:
     """Turns columns of cells (strings) into int64 or double where every cell is a number.
 
-    A word such as "NA" counts as missing only among numbers, where they make up at least nine tenths of the cells.
+    A word such as "NA" counts as missing only among numbers, where they make up at least nine tenths of the cells; one
+    such as "inf" likewise as what it says.
 
     Args:
         table: String columns; null where the cell was empty.
@@ -100,16 +102,20 @@ def _typed_column(name: str, column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, 
     # Most text columns are told by their first rows; only those that may be numbers are looked at whole.
     missing_words = pa.array(_MISSING_WORDS)
     peek = column.slice(0, _PEEK_ROWS).drop_null()
-    peek_words = pc.is_in(peek, value_set=missing_words)
+    all_words = pa.array([*_MISSING_WORDS, *_INFINITE_WORDS])
+    peek_words = pc.is_in(peek, value_set=all_words)
     if not pc.all(pc.or_(pc.match_substring_regex(peek, _NUMBER), peek_words), min_count=0).as_py():
         return column, None
     cells = column.drop_null()
     numbers = pc.match_substring_regex(cells, _NUMBER)
-    words = pc.is_in(cells, value_set=missing_words)
-    num_words = pc.sum(words, min_count=0).as_py()
-    if not len(cells) or num_words > _MISSING_SHARE * len(cells) or not pc.all(pc.or_(numbers, words)).as_py():
+    words = pc.is_in(cells, value_set=all_words)
+    most_words = _MISSING_SHARE * len(cells)
+    if not len(cells) or pc.sum(words).as_py() > most_words or not pc.all(pc.or_(numbers, words)).as_py():
         return column, None
-    integers = pc.match_substring_regex(cells.filter(numbers), _INTEGER)
+    num_words = pc.sum(pc.is_in(cells, value_set=missing_words)).as_py()
+    # What is infinite is no integer.
+    values = cells.filter(pc.invert(pc.is_in(cells, value_set=missing_words)))
+    integers = pc.match_substring_regex(values, _INTEGER)
     target = pa.int64() if pc.all(integers).as_py() else pa.float64()
     if num_words:
         column = pc.if_else(pc.is_in(column, value_set=missing_words), pa.scalar(None, pa.string()), column)

@@ -25,7 +25,7 @@ class Finding:
         severity: How much it matters.
         message: What was found, in one sentence.
         count: Number of rows (or columns, or classes) concerned.
-        examples: A few of them as text, shortened.
+        examples: A few of them as text, shortened: rows with their place in the data, counted from 0.
         action: What was done about it ("dropped 12 rows"), or what the user could do; empty when nothing is needed.
         fixed: Whether `action` was carried out.
     """

@@ -29,8 +29,11 @@ def files_by_split(folder: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]
         DataError: No data file, none to train on, or several for one split.
     """
     found = sorted(path for path in folder.iterdir() if path.is_file() and data_suffix(path) and path.name[0] != ".")
+    others = sorted(path for path in folder.iterdir() if path.is_file() and path not in found and path.name[0] != ".")
+    # Without a known suffix a file may be anything, but one that is called a split was mostly meant to be one.
+    meant = [path.name for path in others if split_in_name(_stem(path))]
     if len(found) == 1:
-        return {"train": found}, ()
+        return {"train": found}, _left_aside(folder, meant)
     splits: dict[str, list[Path]] = {}
     for split in ("train", "validation", "test"):
         exact = [path for path in found if canonical_split(_stem(path)) == split]
@@ -44,8 +47,11 @@ def files_by_split(folder: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]
             raise _several_files(folder, split, chosen)
     used = {path for chosen in splits.values() for path in chosen}
     unused = [path.name for path in found if path not in used]
-    notes = (f"{folder.name}: files left aside: {', '.join(unused)}.",) if unused else ()
-    return splits, notes
+    return splits, _left_aside(folder, unused + meant)
+
+
+def _left_aside(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
+    return (f"{folder.name}: files left aside: {', '.join(names)}.",) if names else ()
 
 
 def _bare(path: Path) -> str:

@@ -26,8 +26,24 @@ if TYPE_CHECKING:
 #: Formats that Pillow decodes itself. Others, such as EPS, would start a program.
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "ICO", "AVIF")
 
-#: An image larger than this takes a gigabyte or so to decode: a few kilobytes can claim it ("decompression bomb").
-MAX_PIXELS = 100_000_000
+#: A photograph of 50 megapixels, which takes 200 MB: a few kilobytes can claim any size ("decompression bomb").
+MAX_PIXELS = 8192 * 6144
+
+#: Times that a side may be as long as the other: a processor that scales the shorter one to 224 and cuts a square out
+#: of the middle would make an image of gigabytes first, and then show a model next to nothing of it.
+MAX_ASPECT = 100
+
+#: Ends of the ranges that grey of more than 8 bits is kept in: of 8, 10, 12, 14 and 16 bits.
+_TOPS = (255, 1023, 4095, 16_383, 65_535)
+
+#: What Pillow raises over a damaged file.
+_DAMAGE = (
+    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error,
+    zlib.error,
+)  # fmt: skip
+
+#: What is said of a row that has neither a path nor bytes.
+NO_IMAGE = "there is no image"
 
 
 class UnreadableImage(Exception):
@@ -62,7 +78,7 @@ def content_of(path: str | None, data: bytes | None) -> bytes:
     if data is not None:
         return data
     if not path:
-        raise UnreadableImage("there is no image")
+        raise UnreadableImage(NO_IMAGE)
     try:
         with open(path, "rb") as stream:
             return stream.read()
@@ -102,31 +118,31 @@ def size_of(content: bytes) -> tuple[int, int]:
 
 
 def rgb_of(content: bytes) -> Image.Image:
-    """Returns an image upright and in RGB: transparency over white, 16 bits a channel scaled to 8.
+    """Returns an image upright and in RGB: transparency over white, grey of more than 8 bits scaled to 8.
+
+    Colours of 16 bits a channel are scaled by Pillow itself, which keeps the upper 8.
 
     Raises:
         UnreadableImage: It holds no image, is damaged, or is beyond the limits.
     """
     with _reading():
-        from PIL import ImageOps
-
         image = _opened(content)
         image.load()
-        return _as_rgb(ImageOps.exif_transpose(image))
+        _turn_upright(image)
+        return _as_rgb(image)
 
 
 @contextlib.contextmanager
 def _reading() -> Iterator[None]:
     """Turns whatever Pillow raises over a bad file into UnreadableImage, and keeps its warnings off the screen."""
-    bomb = pillow().DecompressionBombError
+    bombs = pillow().DecompressionBombError, pillow().DecompressionBombWarning
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # Of an image inside another, as icons have, only Pillow sees the size.
+        warnings.simplefilter("error", bombs[1])
         try:
             yield
-        except (
-            OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError,
-            MemoryError, struct.error, zlib.error, bomb,
-        ) as error:  # fmt: skip
+        except (*_DAMAGE, MemoryError, *bombs) as error:
             unknown = "cannot identify" in str(error)
             reason = "it holds no image of a known format" if unknown else str(error).partition("\n")[0][:120]
             raise UnreadableImage(reason or type(error).__name__) from error
@@ -141,7 +157,19 @@ def _opened(content: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise UnreadableImage(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that are read")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise UnreadableImage(
+            f"{width} x {height} pixels: one side is more than {MAX_ASPECT} times as long as the other"
+        )
     return image  # type: ignore[no-any-return]
+
+
+def _turn_upright(image: Image.Image) -> None:
+    """Turns an image as its EXIF data say; where those are damaged, which says nothing of the pixels, it stays."""
+    from PIL import ImageOps
+
+    with contextlib.suppress(*_DAMAGE):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -149,17 +177,26 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return module.fromarray(_eight_bits(np.asarray(image))).convert("RGB")  # type: ignore[no-any-return]
     if "A" in image.getbands() or "a" in image.getbands() or image.info.get("transparency") is not None:
-        image = image.convert("RGBA")
-        white = module.new("RGBA", image.size, (255, 255, 255, 255))
-        return module.alpha_composite(white, image).convert("RGB")  # type: ignore[no-any-return]
-    return image.convert("RGB")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        white: Image.Image = module.new("RGB", image.size, (255, 255, 255))
+        white.paste(image, mask=image)
+        return white
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Scales grey values of 16 bits, or fractions up to one, to 0 to 255."""
-    if values.dtype.kind == "f":
-        values = values * 255.0 if values.max(initial=0) <= 1 else values
-    elif values.dtype.itemsize == 2 or values.max(initial=0) > 255:
-        values = np.clip(values, 0, 65_535) / 257.0
-    clipped: np.ndarray[Any, Any] = np.clip(np.rint(np.nan_to_num(values)), 0, 255)
-    return clipped.astype(np.uint8)
+    """Scales grey values of up to 16 bits, or fractions up to one, to 0 to 255.
+
+    The range is the smallest of 8, 10, 12, 14 and 16 bits that holds the image, for files do not say how many bits are
+    in use: X-rays and microscopes give 10 or 12 and keep them in 16. It goes by this one image, in training as in
+    prediction, so that a dark one of a brighter range, whose values all fit in a smaller one, becomes too bright.
+    """
+    # A number that is none, or infinite, must not decide the range.
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    largest = values.max(initial=0)
+    tops = (1, *_TOPS) if values.dtype.kind == "f" else _TOPS
+    top = next((top for top in tops if largest <= top), tops[-1])
+    scaled: np.ndarray[Any, Any] = np.clip(values, 0, top).astype(np.float32)
+    scaled *= 255.0 / top
+    np.rint(scaled, out=scaled)
+    return scaled.astype(np.uint8)

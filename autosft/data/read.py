@@ -27,7 +27,7 @@ from autosft.data.images import is_zip, tables_from_images, unpacked, with_absol
 from autosft.data.nested import taken_apart
 from autosft.data.objects import is_pandas, table_from_columns, table_from_pandas, table_from_rows
 from autosft.data.source import Source
-from autosft.data.split_names import canonical_split, name_splits
+from autosft.data.split_names import canonical_split, name_splits, splits_in_column
 from autosft.errors import DataError, explain
 
 
@@ -45,10 +45,10 @@ def read(data: object, *, test: object | None = None, validation: object | None 
 
     Args:
         data: A path (csv, tsv, txt, json, jsonl, parquet, arrow, feather, each also gzipped; a folder of such files
-            named by split; a folder of `datasets.save_to_disk`; a folder of images with one sub-folder a class, also
-            zipped), a list of dicts, a dict of columns or of splits, a
-            pandas.DataFrame, a pyarrow.Table, a datasets.Dataset or DatasetDict, or the id of a dataset on the
-            Hugging Face Hub ("owner/name", "owner/name:config").
+            named by split, or one table with a column that names the split of each row; a folder of
+            `datasets.save_to_disk`; a folder of images with one sub-folder a class, also zipped), a list of dicts, a
+            dict of columns or of splits, a pandas.DataFrame, a pyarrow.Table, a datasets.Dataset or DatasetDict, or the
+            id of a dataset on the Hugging Face Hub ("owner/name", "owner/name:config").
         test: Test rows in any of these forms; they take the place of a test split in `data`.
         validation: Validation rows, likewise.
 
@@ -60,8 +60,13 @@ def read(data: object, *, test: object | None = None, validation: object | None 
         DataError: The data cannot be read, or its splits do not fit together.
     """
     found = _find(data)
-    splits, notes = name_splits(found.splits, place=found.origin)
-    notes = (*found.notes, *notes)
+    tables, notes = found.splits, found.notes
+    if len(tables) == 1 and (told := splits_in_column(next(iter(tables.values())))) is not None:
+        column, tables = told
+        counts = ", ".join(f"{rows.num_rows:,} {split}" for split, rows in tables.items())
+        notes = (*notes, f"Column '{column}' says which split a row belongs to: {counts}.")
+    splits, more = name_splits(tables, place=found.origin)
+    notes = (*notes, *more)
     for split, table in splits.items():
         splits[split], more = taken_apart(table)
         notes = (*notes, *more)

@@ -68,7 +68,7 @@ class Part:
 
     Attributes:
         table: The rows, with the source's columns.
-        rows: Position of each row in the split it comes from, shape (rows,).
+        rows: Position of each row in the split that it was read from, shape (rows,).
         folds: Fold number, -1 for rows that are always trained on (and all held-out rows), shape (rows,).
     """
 
@@ -124,11 +124,11 @@ def split(kind: TaskKind, task: Task, source: Source, *, seed: int) -> Split:
         proof[free] = _proof(labels[free], units[free], None if times is None else times[free], rng, reasons)
     rows = np.flatnonzero(~proof)
     if "validation" in source.splits:
-        search = _with_given_validation(train, rows, source.splits["validation"], reasons)
+        search = _with_given_validation(source, rows, reasons)
     else:
         fold = _folds(labels[rows], units[rows], None if times is None else times[rows], rng, reasons)
-        search = Part(train.take(pa.array(rows)), rows, fold)
-    held_out = _held_out(source, train, np.flatnonzero(proof))
+        search = Part(train.take(pa.array(rows)), source.places("train")[rows], fold)
+    held_out = _held_out(source, np.flatnonzero(proof))
     return Split(search, held_out, _plan(kind, search, int(proof.sum()), reasons))
 
 
@@ -279,7 +279,8 @@ def _folds(
         for fold in range(min(num_folds, _MAX_FOLDS)):
             folds[_holding_whole_class(labels, units, folds == fold)] = -1
         folds[(folds >= _MAX_FOLDS) | _most_rows(units)] = -1
-        reasons.append("Folds have the same share of every label as far as its rows allow.")
+        if len(np.unique(labels)) > 1:
+            reasons.append("Every fold has the same mix of targets, as far as there are rows for it.")
     _require_validation(folds)
     numbers = np.unique(folds[folds >= 0])
     return np.where(folds < 0, -1, np.searchsorted(numbers, folds)).astype(np.int8)
@@ -298,19 +299,22 @@ def _require_validation(folds: Numbers) -> None:
     )
 
 
-def _with_given_validation(train: pa.Table, rows: Numbers, validation: pa.Table, reasons: list[str]) -> Part:
+def _with_given_validation(source: Source, rows: Numbers, reasons: list[str]) -> Part:
+    train, validation = source.train, source.splits["validation"]
     reasons.append(f"The given validation set ({validation.num_rows:,} rows) is kept.")
     table = pa.concat_tables([train.take(pa.array(rows)), validation.select(train.column_names)])
-    positions = np.concatenate([rows, np.arange(validation.num_rows)])
+    positions = np.concatenate([source.places("train")[rows], source.places("validation")])
     folds = np.repeat(np.array([-1, 0], np.int8), [len(rows), validation.num_rows])
     return Part(table, positions, folds)
 
 
-def _held_out(source: Source, train: pa.Table, proof: Numbers) -> tuple[str, Part] | None:
+def _held_out(source: Source, proof: Numbers) -> tuple[str, Part] | None:
     if "test" in source.splits:
         test = source.splits["test"]
-        return "test", _outside_folds(test, np.arange(test.num_rows))
-    return ("proof", _outside_folds(train.take(pa.array(proof)), proof)) if len(proof) else None
+        return "test", _outside_folds(test, source.places("test"))
+    if not len(proof):
+        return None
+    return "proof", _outside_folds(source.train.take(pa.array(proof)), source.places("train")[proof])
 
 
 def _outside_folds(table: pa.Table, rows: Numbers) -> Part:

@@ -9,9 +9,15 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from autosft.errors import DataError, did_you_mean, explain
 
 T = TypeVar("T")
+
+#: What a column is called that says which split a row belongs to.
+_COLUMNS = ("split", "set", "subset", "partition", "dataset_split", "data_split")
 
 _CANONICAL = {
     "train": "train",
@@ -36,6 +42,29 @@ def split_in_name(stem: str) -> str | None:
     words = [word for word in re.split(r"[^a-z]+", stem.casefold()) if word]
     found = [_CANONICAL[word] for word in (words[:1] + words[-1:]) if word in _CANONICAL]
     return found[0] if found else None
+
+
+def splits_in_column(table: pa.Table) -> tuple[str, dict[str, pa.Table]] | None:
+    """Tells a table that says of each row which split it belongs to.
+
+    Returns:
+        The column, and the rows of each split without it; None unless a column that is called so holds nothing but
+        names of splits, the training split among several.
+    """
+    for name in table.column_names:
+        values = table.column(name)
+        if name.casefold() not in _COLUMNS or not (
+            pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+        ):
+            continue
+        names = pc.unique(values).to_pylist()
+        found = {value: canonical_split(value) for value in names if value is not None}
+        if None in names or None in found.values() or len(found) < 2 or "train" not in found.values():
+            continue
+        if len(set(found.values())) == len(found):
+            rest = table.drop_columns([name])
+            return name, {value: rest.filter(pc.equal(values, value)) for value in found}
+    return None
 
 
 def name_splits(found: Mapping[str, T], *, place: str) -> tuple[dict[str, T], tuple[str, ...]]:

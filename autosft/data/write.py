@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,9 +44,19 @@ def _delimited(delimiter: str) -> Callable[[pa.Table, Path], None]:
     def write(table: pa.Table, path: Path) -> None:
         from pyarrow import csv
 
-        csv.write_csv(table, path, csv.WriteOptions(delimiter=delimiter))
+        csv.write_csv(_flat(table), path, csv.WriteOptions(delimiter=delimiter))
 
     return write
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """Returns the table with lists and structs as JSON, which a cell can hold and the readers of labels read again."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_nested(field.type):
+            values = table.column(index).to_pylist()
+            cells = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values]
+            table = table.set_column(index, field.name, pa.array(cells, pa.large_string()))
+    return table
 
 
 def _parquet(table: pa.Table, path: Path) -> None:
@@ -60,8 +71,6 @@ def _arrow(table: pa.Table, path: Path) -> None:
 
 
 def _json_lines(table: pa.Table, path: Path) -> None:
-    import json
-
     with path.open("w", encoding="utf-8") as file:
         for batch in table.to_batches(max_chunksize=10_000):
             for row in batch.to_pylist():

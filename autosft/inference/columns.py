@@ -6,7 +6,6 @@ Nothing here knows the user's sentence; which column is chosen for what is decid
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -15,21 +14,25 @@ import pyarrow.compute as pc
 
 from autosft.data.images import image_columns, is_image_path
 from autosft.data.texts import label_texts
-from autosft.tasks.entity_columns import holds_spans
-from autosft.tasks.label_sets import is_list
+from autosft.inference.combined_labels import combines_labels
+from autosft.inference.written_numbers import has_fractions, number_type
+from autosft.tasks.entity_columns import are_spans, holds_spans
+from autosft.tasks.label_sets import is_list, is_written_list
 from autosft.tasks.label_values import plain
 
 _SAMPLE = 2000
 _MAX_VALUES = 1001
 _MAX_LABEL_WORDS = 6
+# From here on, what a list holds are texts, not words or names.
+_TEXT_WORDS = 3.0
 _URL = re.compile(r"(https?://|www\.|s3://|gs://)\S+")
 _DATE = re.compile(
     r"\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?([T ]\d{1,2}:\d{2}\S*( ?\S+)?)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}( \d.*)?"
 )
 _ID_NAME = re.compile(r"(^|_)(id|ids|uid|uuid|guid|idx|index|hash|md5|sha\d*|isbn|rowid|row|key|pk|unnamed \d+)$|^$")
 _DATE_NAME = re.compile(r"(^|_)(date|datetime|timestamp|time|created|updated|day|month|year)(_at|_on|_utc)?$|_at$")
-_LIST_TEXT = re.compile(r"\[.*\]", re.DOTALL)
-_SEPARATORS = re.compile(r"\s*[,;|]\s*")
+# Lists of objects that a file holds as text: conversations, answers with their places.
+_OBJECTS = re.compile(r"\s*(\[\s*)?\{\s*(\"|')[\w ]+\2\s*:.*[\]}]\s*", re.DOTALL)
 _MESSAGE_FIELDS = (frozenset({"role", "content"}), frozenset({"from", "value"}), frozenset({"speaker", "utterance"}))
 
 
@@ -38,6 +41,12 @@ def word_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
+#: What the body of a text is called, and any text.
+BODIES = word_set(
+    "body text content description message article abstract selftext review comment details post answer plot "
+    "synopsis overview"
+)
+TEXT_NAMES = BODIES | word_set("sentence utterance query question tweet document input prompt transcript ticket")
 _SPLIT_NAMES = word_set("split fold partition subset is_train is_test is_valid set")
 _SPLIT_VALUES = word_set("train training test testing dev val valid validation eval holdout unused")
 
@@ -50,6 +59,8 @@ class Role(StrEnum):
     NUMBER = "numbers"
     LABELS = "several labels per row"
     WORDS = "lists of words"
+    TEXTS = "lists of texts"
+    PARTS = "a label for each text of a list"
     SPANS = "marked spans of a text"
     MESSAGES = "conversations"
     IMAGE = "images"
@@ -60,6 +71,11 @@ class Role(StrEnum):
     SPLIT = "names of splits"
     OTHER = "nested values"
     EMPTY = "nothing but missing values"
+
+
+#: Texts to read, as one or in parts.
+TEXT_ROLES = (Role.TEXT, Role.TEXTS)
+_READ = frozenset({*TEXT_ROLES, Role.WORDS, Role.MESSAGES, Role.IMAGE})
 
 
 @dataclass(frozen=True)
@@ -77,8 +93,9 @@ class ColumnProfile:
         num_distinct: Number of distinct values.
         top_count: Rows that have the most frequent value.
         bottom: The least frequent value.
-        mean_length: Characters per value, over the first rows.
-        mean_words: Words per value, over the first rows.
+        mean_length: Characters per value, over the first rows; of lists of texts per row, of other lists per entry.
+        mean_words: Words per value, likewise.
+        written_numbers: Whether it is text that holds numbers, but for a few cells: a word, or an infinity.
     """
 
     name: str
@@ -93,6 +110,7 @@ class ColumnProfile:
     bottom: str
     mean_length: float
     mean_words: float
+    written_numbers: bool = False
 
     @property
     def is_string(self) -> bool:
@@ -100,7 +118,8 @@ class ColumnProfile:
 
     @property
     def is_number(self) -> bool:
-        return bool(pa.types.is_integer(self.type) or pa.types.is_floating(self.type))
+        plain = pa.types.is_integer(self.type) or pa.types.is_floating(self.type)
+        return bool(plain or self.written_numbers)
 
 
 def is_string(column_type: pa.DataType) -> bool:
@@ -116,14 +135,43 @@ def name_words(name: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^\W_]+", spaced.casefold()))
 
 
-def has_fractions(values: Iterable[str]) -> bool:
-    """Tells whether any of these numbers, written as text, is not whole."""
-    return any("." in value or "e-" in value for value in values)
-
-
 def profile(table: pa.Table) -> list[ColumnProfile]:
     """Profiles every column of a table that has rows."""
-    return [_profile_column(name, i, plain(table.column(i))) for i, name in enumerate(table.column_names)]
+    columns = [_profile_column(name, i, plain(table.column(i))) for i, name in enumerate(table.column_names)]
+    columns = _texts_first(columns)
+    texts = [column.name for column in columns if column.role is Role.TEXTS]
+    return [
+        replace(column, role=Role.PARTS)
+        if column.role in (Role.LABELS, Role.WORDS)
+        and is_list(column.type)
+        and any(same_lengths(table, column.name, name) for name in texts)
+        else column
+        for column in columns
+    ]
+
+
+def _texts_first(columns: list[ColumnProfile]) -> list[ColumnProfile]:
+    """Returns the columns, of which one that is called a text is no set of labels while there is no other to read."""
+    if any(column.role in _READ for column in columns):
+        return columns
+    return [
+        replace(column, role=Role.TEXT)
+        if column.role is Role.LABELS
+        and column.is_string
+        and not all(map(is_written_list, column.values))
+        and set(name_words(column.name)) & TEXT_NAMES
+        else column
+        for column in columns
+    ]
+
+
+def same_lengths(table: pa.Table, first: str, second: str) -> bool:
+    """Tells whether two columns of lists have as many entries in nearly every row, and some row several."""
+    lengths = [pc.list_value_length(table.column(name).slice(0, _SAMPLE)) for name in (first, second)]
+    same = pc.sum(pc.equal(*lengths)).as_py() or 0
+    some = pc.max(lengths[0]).as_py() or 0
+    # A few rows with a tag too few are the audit's affair.
+    return bool(same >= 0.95 * len(lengths[0]) and some > 1)
 
 
 def _profile_column(name: str, position: int, column: pa.ChunkedArray) -> ColumnProfile:
@@ -131,8 +179,18 @@ def _profile_column(name: str, position: int, column: pa.ChunkedArray) -> Column
     if nested in (Role.LABELS, Role.WORDS):
         listed = _profile_column(name, position, plain(pc.list_flatten(column)))
         num_missing = column.null_count
+        num_values = len(column) - num_missing
+        if nested is Role.WORDS and listed.is_string and listed.mean_words > _TEXT_WORDS:
+            nested = Role.TEXTS
+            per_row = (listed.num_values + listed.num_missing) / max(1, num_values)
+            listed = replace(listed, mean_length=listed.mean_length * per_row, mean_words=listed.mean_words * per_row)
         return replace(
-            listed, role=nested, type=column.type, num_values=len(column) - num_missing, num_missing=num_missing
+            listed,
+            role=nested,
+            type=column.type,
+            num_values=num_values,
+            num_missing=num_missing,
+            written_numbers=False,
         )
     if nested is not None:
         num_missing = column.null_count
@@ -144,10 +202,11 @@ def _profile_column(name: str, position: int, column: pa.ChunkedArray) -> Column
     counts = counts.sort_by([("counts", "descending"), ("values", "ascending")])
     values = counts["values"].slice(0, _MAX_VALUES).to_pylist()
     sample = texts.slice(0, _SAMPLE).to_pylist()
+    numbers = number_type(sample) if is_string(column.type) else None
     return ColumnProfile(
         name=name,
         position=position,
-        role=_role(name, column.type, values, counts.num_rows, sample, len(texts)),
+        role=_role(name, numbers or column.type, values, counts.num_rows, sample, len(texts)),
         type=column.type,
         num_values=len(texts),
         num_missing=len(column) - len(texts),
@@ -157,6 +216,7 @@ def _profile_column(name: str, position: int, column: pa.ChunkedArray) -> Column
         bottom=counts["values"][-1].as_py() if values else "",
         mean_length=_mean([len(value) for value in sample]),
         mean_words=_mean([len(value.split()) for value in sample]),
+        written_numbers=numbers is not None,
     )
 
 
@@ -187,12 +247,15 @@ def _role(
 ) -> Role:
     if not values:
         return Role.EMPTY
+    if is_string(column_type) and are_spans(sample):
+        return Role.SPANS
     if num_distinct == 1:
         return Role.CONSTANT
     folded = "_".join(name_words(name)) or name
     if {value.casefold() for value in values} <= _SPLIT_VALUES or (folded in _SPLIT_NAMES and num_distinct <= 20):
         return Role.SPLIT
-    if pa.types.is_temporal(column_type) or _share(sample, _DATE) > 0.9:
+    # "1234.50" is a price.
+    if pa.types.is_temporal(column_type) or (is_string(column_type) and _share(sample, _DATE) > 0.9):
         return Role.DATE
     if _is_id(folded, column_type, num_distinct, num_values, sample):
         # Names of files are mostly unique, and often hold digits.
@@ -219,7 +282,9 @@ def _role_of_strings(values: list[str], num_distinct: int, sample: list[str], nu
         return Role.IMAGE
     if _share(sample, _URL) > 0.9:
         return Role.URL
-    if _share(sample, _LIST_TEXT) > 0.9 or _combines_labels(values):
+    if _share(sample, _OBJECTS) > 0.9:
+        return Role.OTHER
+    if sum(map(is_written_list, sample)) > 0.9 * len(sample) or combines_labels(values):
         return Role.LABELS
     mean_words = _mean([len(value.split()) for value in sample])
     # Utterances repeat too: many distinct values of several words are text, few of them are labels.
@@ -238,17 +303,6 @@ def _is_id(folded: str, column_type: pa.DataType, num_distinct: int, num_values:
     one_word = all(" " not in value for value in sample)
     coded = _share(sample, re.compile(r"(?=.*\d)[\w.:@/#+=-]+")) > 0.8
     return one_word and ((nearly_unique and coded) or (named and num_distinct > 20))
-
-
-def _combines_labels(values: list[str]) -> bool:
-    """Tells "joy", "fear", "joy;fear" from labels that merely contain a comma, or from text."""
-    known = set(values)
-    combined = [value for value in values if _SEPARATORS.search(value)]
-    pieces = [piece for value in combined for piece in _SEPARATORS.split(value) if piece]
-    if not pieces or any(len(piece.split()) > 4 for piece in pieces):
-        return False
-    alone = sum(piece in known for piece in pieces)
-    return alone >= 0.8 * len(pieces) or (len(combined) > 0.3 * len(values) and len(set(pieces)) < 0.6 * len(combined))
 
 
 def _has_text_form(column_type: pa.DataType) -> bool:

@@ -5,27 +5,26 @@ Which column is predicted is decided before, in `autosft.inference.target`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from dataclasses import dataclass
+from itertools import combinations
 
 from autosft.errors import TaskError, explain
-from autosft.inference.columns import ColumnProfile, Role, name_words, word_set
+from autosft.inference.columns import TEXT_NAMES, TEXT_ROLES, ColumnProfile, Role, is_string, name_words, word_set
+from autosft.inference.pairs import (
+    AFTERTHOUGHTS,
+    are_side_by_side,
+    are_twins,
+    belong_together,
+    is_pair,
+    is_title,
+    plain_pair,
+)
 from autosft.inference.sentence import Sentence
+from autosft.tasks.label_sets import is_list, is_written_list
 
-_TITLES = word_set("title subject headline heading header")
-_BODIES = word_set("body text content description message article abstract selftext review comment details post answer")
-_PARTNERS = tuple(
-    word_set(pair)
-    for pair in (
-        "premise hypothesis", "question answer", "question passage", "question context", "question sentence",
-        "query passage", "query document", "claim evidence", "text hypothesis",
-    )
-)  # fmt: skip
-_TEXT_NAMES = _BODIES | word_set("sentence utterance query question tweet document input prompt transcript ticket")
-# Text about the labelling: it is often there in training and missing, or a giveaway, later.
-_AFTERTHOUGHTS = word_set("rationale explanation reason annotator note notes")
-_TWIN = re.compile(r"^(.*?)[ _-]?([012ab]|one|two|left|right)$", re.IGNORECASE)
+_ANSWERS = word_set("answer answers")
+_WORD_NAMES = TEXT_NAMES | word_set("tokens words")
 _WORDY = 3.0
 
 
@@ -49,27 +48,41 @@ def choose_inputs(profiles: list[ColumnProfile], sentence: Sentence, *, excluded
     Raises:
         TaskError: No column holds text.
     """
-    pool = _readable(profiles, sentence, excluded)
+    pool = _answers_aside(_readable(profiles, sentence, excluded), profiles, sentence, excluded)
     if not pool:
         looks = "; ".join(f"'{column.name}' looks like {column.role}" for column in profiles[:12])
         raise TaskError(
             explain(
                 wrong=f"no column is left to read ({looks})",
                 expected="a text column beside the target",
-                fix="name the columns to read with inputs=['...']",
+                fix=_how_to_read(profiles),
             )
         )
+    texts = [column for column in profiles if column.role in TEXT_ROLES and column.name not in excluded]
     if len(pool) == 1:
-        return InputsReading((pool[0].name,), f"'{pool[0].name}' is the input: the only column of text")
-    chosen, reason = _choose(pool, sentence)
+        chosen, reason, side_by_side = pool, f"the only column of {'text' if len(texts) < 2 else 'long text'}", False
+    else:
+        chosen, reason, side_by_side = _choose(pool, sentence)
     in_order = tuple(column.name for column in pool if column in chosen)
-    others = [column.name for column in pool if column not in chosen]
+    left = [column for column in texts if column not in chosen]
+    others = [column.name for column in left if column in pool or _is_answer(column)]
     listed = ", ".join(f"'{name}'" for name in in_order)
     reason = f"{listed} {'is' if len(in_order) == 1 else 'are'} the input: {reason}"
-    if others:
-        reason += f"; other text is left out ({', '.join(others)}), inputs= would bring it in"
-    runner_up = f"input '{others[0]}'" if others else f"input '{in_order[-1]}' alone"
-    return InputsReading(in_order, reason, runner_up, is_pair=is_pair(in_order))
+    if left:
+        reason += f"; other text is left out ({', '.join(text.name for text in left)}), inputs= would bring it in"
+    last = in_order[-1]
+    alone = f"input '{last}' alone, with inputs=['{last}']" if len(in_order) > 1 else None
+    runner_up = f"input '{others[0]}'" if others else alone
+    return InputsReading(in_order, reason, runner_up, is_pair=side_by_side)
+
+
+def _how_to_read(profiles: list[ColumnProfile]) -> str:
+    listed = (Role.LABELS, Role.OTHER, Role.CONSTANT)
+    lists = [c.name for c in profiles if c.is_string and c.role in listed and is_written_list(c.values[0])]
+    if lists:
+        named = " and ".join(map(repr, lists[:2]))
+        return f"{named}: these lists are written as text, so write them as lists, in jsonl or parquet"
+    return "name the columns to read with inputs=['...']"
 
 
 def choose_two(profiles: list[ColumnProfile], sentence: Sentence, *, excluded: Container[str]) -> InputsReading:
@@ -81,7 +94,7 @@ def choose_two(profiles: list[ColumnProfile], sentence: Sentence, *, excluded: C
     chosen = choose_inputs(profiles, sentence, excluded=excluded)
     if len(chosen.columns) == 2:
         return chosen
-    texts = [column for column in profiles if column.name not in excluded and column.role is Role.TEXT]
+    texts = [column for column in profiles if column.name not in excluded and column.role in TEXT_ROLES]
     if len(texts) < 2:
         raise TaskError(
             explain(
@@ -94,65 +107,97 @@ def choose_two(profiles: list[ColumnProfile], sentence: Sentence, *, excluded: C
     return InputsReading(two, f"'{two[0]}' and '{two[1]}' are the inputs: the longest two texts")
 
 
-def is_pair(names: Sequence[str]) -> bool:
-    """Tells whether columns, by their names, are two texts that are judged together; a title and its body are one."""
-    return len(names) == 2 and _are_partners(*names)
+def _answers_aside(
+    pool: list[ColumnProfile], profiles: list[ColumnProfile], sentence: Sentence, excluded: Container[str]
+) -> list[ColumnProfile]:
+    """Returns the texts without answers to a question that stands beside its context.
+
+    Such an answer says what the label says, and is seldom there when a model predicts.
+    """
+    texts = [c for c in profiles if c.name not in excluded and c.role in TEXT_ROLES]
+    others = [column.name for column in texts if not _is_answer(column)]
+    if not any(is_pair(pair) for pair in combinations(others, 2)):
+        return pool
+    return [column for column in pool if column.name in others or _is_judged(column, sentence)] or pool
+
+
+def _is_judged(column: ColumnProfile, sentence: Sentence) -> bool:
+    """Tells whether the sentence speaks of an answer, and not of answering."""
+    mention = sentence.mention(column.name)
+    return mention.as_input or (mention.strength == 1 and not sentence.uses_answering())
 
 
 def _readable(profiles: list[ColumnProfile], sentence: Sentence, excluded: Container[str]) -> list[ColumnProfile]:
     free = [column for column in profiles if column.name not in excluded]
-    texts = [column for column in free if column.role is Role.TEXT]
+    texts = [column for column in free if column.role in TEXT_ROLES]
     wordy = [column for column in texts if column.mean_words >= _WORDY]
     if wordy:
         # Names of people and products are unique strings too, but read only beside nothing better, or when asked for.
-        return [c for c in texts if c in wordy or _is_title(c) or sentence.mention(c.name).as_input]
+        return [c for c in texts if c in wordy or is_title(c) or sentence.mention(c.name).as_input]
     if texts:
         return texts
+    words = [column for column in free if _holds_words(column)]
+    if words:
+        return words
     strings = [column for column in free if column.is_string and column.role is Role.LABEL]
     return sorted(strings, key=lambda column: -column.num_distinct)[:1]
 
 
-def _choose(pool: list[ColumnProfile], sentence: Sentence) -> tuple[list[ColumnProfile], str]:
+def _choose(pool: list[ColumnProfile], sentence: Sentence) -> tuple[list[ColumnProfile], str, bool]:
+    """Returns the columns to read, why, and whether they are two that are read side by side."""
     mentions = {column.name: sentence.mention(column.name) for column in pool}
     offered = [column for column in pool if mentions[column.name].as_input]
-    if offered:
-        return offered, "the sentence says to read it"
     named = [column for column in pool if mentions[column.name].strength]
-    if len(named) > 1 or (named and _is_title(named[0])):
-        return named, "the sentence names it" if len(named) == 1 else "the sentence names them"
+    if offered:
+        # "Does the answer follow from the context?"
+        two = len(offered) == 1 and len(named) == 2 and are_side_by_side(named, sentence)
+        chosen = named if two else offered
+        why = "the sentence names both" if two else "the sentence says to read it"
+        return chosen, why, are_side_by_side(chosen, sentence)
+    if len(named) > 1 or (named and is_title(named[0])):
+        why = "the sentence names it" if len(named) == 1 else "the sentence names them"
+        return named, why, are_side_by_side(named, sentence)
     main = named[0] if named else max(pool, key=_likely_main)
-    partner = next((column for column in pool if column is not main and _belong_together(main, column)), None)
+    partner = next((column for column in pool if column is not main and belong_together(main, column)), None)
     if partner:
-        how = "read side by side" if _are_partners(main.name, partner.name) else "joined by a line break"
-        return [main, partner], f"they belong together by their names, and are {how}"
+        third = [column for column in pool if _completes((main, partner), column)]
+        if third:
+            # A question, and the two answers of which one is chosen.
+            return [main, partner, *third], "they belong together by their names, and are joined by line breaks", False
+        side_by_side = is_pair((main.name, partner.name))
+        how = "read side by side" if side_by_side else "joined by a line break"
+        return [main, partner], f"they belong together by their names, and are {how}", side_by_side
+    two_texts, why = plain_pair(pool, sentence, named=named)
+    if two_texts:
+        return two_texts, why, True
     if named:
-        return named, "the sentence names it"
+        return named, "the sentence names it", False
     longest = max(pool, key=lambda column: column.mean_length)
     if main is longest:
-        return [main], f"the longest text ({main.mean_length:.0f} characters on average)"
-    return [main], "its name is typical of a text"
+        return [main], f"the longest text ({main.mean_length:.0f} characters on average)", False
+    return [main], "its name is typical of a text", False
+
+
+def _completes(two: tuple[ColumnProfile, ColumnProfile], third: ColumnProfile) -> bool:
+    """Tells whether a third text belongs to both of two, and two of the three are twins."""
+    if third in two or not all(belong_together(third, one) for one in two):
+        return False
+    return any(are_twins(one.name, other.name) for one, other in combinations((*two, third), 2))
+
+
+def _holds_words(column: ColumnProfile) -> bool:
+    """Tells lists of words that make up a text, of many kinds or by their name."""
+    if not is_list(column.type) or not is_string(column.type.value_type):
+        return False
+    return column.role is Role.WORDS or (
+        column.role is Role.LABELS and bool(set(name_words(column.name)) & _WORD_NAMES)
+    )
 
 
 def _likely_main(column: ColumnProfile) -> tuple[bool, bool, float]:
     words = set(name_words(column.name))
-    return not words & _AFTERTHOUGHTS, bool(words & _TEXT_NAMES), column.mean_length
+    return not words & AFTERTHOUGHTS, bool(words & TEXT_NAMES), column.mean_length
 
 
-def _is_title(column: ColumnProfile) -> bool:
-    return bool(_TITLES & set(name_words(column.name)))
-
-
-def _belong_together(first: ColumnProfile, second: ColumnProfile) -> bool:
-    words = (set(name_words(first.name)), set(name_words(second.name)))
-    for one, other in (words, words[::-1]):
-        if one & _TITLES and other & _BODIES:
-            return True
-    return _are_partners(first.name, second.name)
-
-
-def _are_partners(first: str, second: str) -> bool:
-    words = (set(name_words(first)), set(name_words(second)))
-    if any(words[0] & pair and words[1] & pair and (words[0] | words[1]) >= pair for pair in _PARTNERS):
-        return True
-    twins = (_TWIN.match(first), _TWIN.match(second))
-    return bool(twins[0] and twins[1] and twins[0][1] == twins[1][1] and twins[0][1].lower() not in ("column", ""))
+def _is_answer(column: ColumnProfile) -> bool:
+    return bool(_ANSWERS & set(name_words(column.name)))

@@ -12,11 +12,13 @@ _CERTAIN = (
     (word_set("instruction prompt query user problem"), word_set("response output completion answer reply solution")),
     (word_set("input"), word_set("output")),
     (word_set("source"), word_set("target")),
-    (word_set("document article text dialogue"), word_set("summary")),
+    (word_set("document article text dialogue"), word_set("summary summaries highlights")),
+    (word_set("complex"), word_set("simple simplified")),
+    (word_set("incorrect ungrammatical original"), word_set("correct corrected correction")),
 )
-_LIKELY = ((word_set("question query post comment"), word_set("answer response reply solution")),)
+_LIKELY = ((word_set("question query post comment message email"), word_set("answer answers response reply solution")),)
 _PARTS = word_set("instruction prompt input question context query problem source document article dialogue passage")
-_WRITTEN_LIKE = (Role.TEXT, Role.LABEL, Role.CONSTANT)
+_WRITTEN_LIKE = (Role.TEXT, Role.TEXTS, Role.LABEL, Role.CONSTANT)
 
 
 def prompt_of(column: ColumnProfile, profiles: list[ColumnProfile]) -> tuple[ColumnProfile | None, bool]:
@@ -41,7 +43,7 @@ def parts_of_prompt(
         for column in profiles
         if column is not target
         and column.name not in excluded
-        and column.is_string
+        and (column.is_string or column.role is Role.TEXTS)
         and column.role in _WRITTEN_LIKE
         and name_words(column.name)[-1:] != ()
         and name_words(column.name)[-1] in _PARTS

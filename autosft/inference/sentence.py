@@ -6,8 +6,10 @@ Words and stems only, no language model. A sentence in another language names no
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autosft.inference import phrases
 from autosft.inference.columns import name_words, word_set
 
 # Verbs and nouns that every such sentence has; a column of that name is not meant by them.
@@ -22,10 +24,21 @@ _TARGET_CUES = word_set(
     "by predict predicting into to determine identify detect detecting assign which what per infer guess tell find "
     "recognize recognise whether is"
 )
+_SUBJECT_CUES = word_set("is whether")
 _INPUT_CUES = word_set("from given using on read reading")
 _CUE_REACH = 4
-_SUFFIXES = ("ization", "isation", "ingly", "ities", "ness", "ing", "ies", "ity", "ed", "es", "s", "y", "e")
+_MAX_LISTED = 20
+# Endings, and how many letters must be left: "family" is no form of "fami", nor "table" one of "t".
+_SUFFIXES = (
+    ("ization", 3), ("isation", 3), ("abilities", 4), ("ability", 4), ("ibility", 4), ("eness", 3),
+    ("ingly", 3), ("ities", 3), ("able", 4), ("ible", 4), ("ness", 3), ("ely", 4), ("ing", 3), ("ies", 3), ("ity", 3),
+    ("ly", 5), ("ed", 3), ("es", 3), ("s", 3), ("y", 3), ("e", 3),
+)  # fmt: skip
+_DOUBLED = re.compile(r"([bdgmnprt])\1$")
 _NEGATIONS = frozenset({"not", "no", "non", "none"})
+# What a column's name may end in without its being said: "relatedness" is meant by "relatedness_score".
+_UNSAID = word_set("score scores rating label labels class value values flag judgment judgement annotation")
+_IN_PART, _BY_THE_REST = 0.75, 0.5
 
 # Words for the same thing: a sentence that uses one hints at a column named by another.
 _SYNONYMS: tuple[frozenset[str], ...] = tuple(
@@ -41,62 +54,11 @@ _SYNONYMS: tuple[frozenset[str], ...] = tuple(
         "urgent urgency priority severity critical important importance",
         "emotion feeling mood",
         "genre category style",
+        "similarity similar alike relatedness related score",
         "author writer speaker",
         "status state resolved outcome",
     )
 )
-
-_NEVER_MISS = (
-    r"\b(?:not|\w*n['\u2019]t|dont|never|cannot|without|avoid)\s+(?:\w+\s+){0,2}?miss(?:es|ed|ing)?\b"
-    r"|\bcatch(?:ing)? (?:all|every|as many)|\bfalse negatives?\b|\bsensitivity\b|\brecall\b"
-    r"|\bmiss (?:none|nothing|no)\b"
-)
-_METRIC_WORDS: tuple[tuple[str, str], ...] = (
-    (r"\bhamming\b", "hamming_loss"),
-    (r"\bspearman\w*|\brank correlation|\bcorrelat\w+", "spearman"),
-    (r"\bpearson\w*", "pearson"),
-    (r"\br2\b|\br[ -]?squared|\bvariance explained|\bexplained variance", "r2"),
-    (r"\brmse\b|\broot mean squared?\b|\bsquared error\b", "rmse"),
-    (r"\bmae\b|\babsolute error\b", "mae"),
-    (r"\bbits per byte\b|\bperplexity\b", "bits_per_byte"),
-    (r"\bexact(?:ly)?[ -]match\w*", "exact_match"),
-    (r"average[ -]precision|pr[ -]?auc|auprc|precision[ -]recall (?:curve|auc)", "average_precision"),
-    (r"macro[ -_]?(?:averaged )?f[ -_]?(?:1|score|measure)|f1[ -_]macro", "macro_f1"),
-    (r"weighted[ -_]?(?:averaged )?f[ -_]?(?:1|score|measure)|f1[ -_]weighted", "weighted_f1"),
-    (r"\bf[ -]?1\b|\bf[ -](?:score|measure)\b", "f1"),
-    (r"balanced[ -_]accuracy", "balanced_accuracy"),
-    (r"\bau[ -]?roc\b|\bauc\b|\broc\b|\brank(?:ed|ing|s)?\b", "roc_auc"),
-    (r"\bmcc\b|\bmatthews", "mcc"),
-    (r"log[ -]?loss|cross[ -]entropy|calibrat", "log_loss"),
-    (_NEVER_MISS, "recall"),
-    (r"\bprecision\b|\bfalse (?:positives?|alarms?)\b", "precision"),
-    (r"\b(?:im|un)balanced?\b|\bskewed\b|\brare (?:class|label|categor)|\bminority\b", "imbalanced"),
-    (r"\baccura(?:cy|te|tely)\b", "accuracy"),
-    (r"\berrors?\b", "rmse"),
-)
-
-# Words that ask for a measure, and verbs that ask for a text where they open the sentence or follow "to".
-_NUMBER = re.compile(
-    r"\bscores?\b|\bregress\w*|\bhow (?:similar|alike|related|close|much|strong\w*|likely|intense)\b|\bestimate\b"
-    r"|\b(?:as|on) a (?:number|scale)\b|\bnumber (?:from|between)\b|\bdegree of\b|\bnumeric\w*"
-    r"|\b(?:from|between) -?\d+(?:\.\d+)? (?:to|and) -?\d"
-)
-_WRITE = re.compile(
-    r"^\W*(?:please )?(?:learn )?(write|generate|answer|solve|continue|complete|reply|respond|follow|summari[sz]e"
-    r"|translate|paraphrase|rewrite|compose)\b"
-    r"|\bto (write|generate|answer|solve|continue|complete|reply|respond|follow instructions|summari[sz]e|translate"
-    r"|paraphrase|rewrite|compose)\b"
-    r"|\b(generates|writes|solves|continues|completes|replies|responds|summari[sz]es|translates)\b"
-)
-_SEVERAL = re.compile(
-    r"\bmulti[ -]?label|\ball (?:that|the|of)\b|\bseveral\b|\bwhich of\b|\b(?:tags|labels|topics|categories"
-    r"|emotions|genres|themes|kinds|types)\b"
-)
-_MARK = re.compile(
-    r"\bentit(?:y|ies)\b|\bner\b|\btags?\b|\btagging\b|\bspans?\b|\btokens?\b|\bextract\w*|\bmark\b|\bchunk\w*"
-    r"|\bpart[ -]of[ -]speech\b|\bslots?\b|\bword by word\b|\bhighlight\b"
-)
-_CHAT = re.compile(r"\bchat\w*|\bassistant\b|\bconvers\w+|\bdialog\w*|\brepl(?:y|ies)\b|\brespon\w+|\bturns?\b")
 
 
 @dataclass(frozen=True)
@@ -104,14 +66,21 @@ class Mention:
     """How a sentence speaks of a column.
 
     Attributes:
-        strength: 0 where it does not; 1 where all words of the column's name occur, less for its last word alone.
+        strength: 0 where it does not; 1 where all words of the column's name occur, less for its last word alone, and
+            still less where its last word is one that goes without saying.
         as_target: Whether the words before it ask for it ("by priority", "predict the intent").
+        as_subject: Whether they are only those that a subject follows ("is the answer right", "whether the text").
         as_input: Whether the words before it offer it ("from the title").
     """
 
     strength: float = 0.0
     as_target: bool = False
     as_input: bool = False
+    as_subject: bool = False
+
+    @property
+    def asked_to_give(self) -> bool:
+        return self.as_target and not self.as_subject
 
 
 class Sentence:
@@ -128,11 +97,47 @@ class Sentence:
             return Mention()
         places = {name: self._places(name) for name in names}
         if not places[names[-1]]:
-            return Mention()
+            return self._mention_of_the_rest(names, places)
         # "text_lang" is not meant by "text", but "customer_intent" is by "intent".
-        strength = 1.0 if all(places.values()) else 0.75
+        strength = 1.0 if all(places.values()) else _IN_PART
         cues = [self._cue_before(place) for place in places[names[-1]]]
-        return Mention(strength, any(cue in _TARGET_CUES for cue in cues), any(cue in _INPUT_CUES for cue in cues))
+        return Mention(
+            strength,
+            as_target=any(cue in _TARGET_CUES for cue in cues),
+            as_input=any(cue in _INPUT_CUES for cue in cues),
+            as_subject=all(cue in _SUBJECT_CUES for cue in cues),
+        )
+
+    def _mention_of_the_rest(self, names: list[str], places: dict[str, list[int]]) -> Mention:
+        rest = names[:-1]
+        if names[-1] not in _UNSAID or not rest or not all(places[name] for name in rest):
+            return Mention()
+        # "From the text" offers the text, not the "text_label".
+        cues = [self._cue_before(place) for place in places[rest[-1]]]
+        if any(cue in _INPUT_CUES for cue in cues):
+            return Mention()
+        return Mention(_BY_THE_REST, as_target=any(cue in _TARGET_CUES for cue in cues))
+
+    def places(self, column: str) -> list[int]:
+        """Returns where the last word of a column's name stands among the words."""
+        names = [word for word in name_words(column) if not word.isdigit()]
+        return self._places(names[-1]) if names else []
+
+    def content_words(self) -> list[str]:
+        """Returns the words that are not of every such sentence, nor part of a metric's name."""
+        rest = self._without_metrics().replace("_", " ")
+        return [word for word in re.findall(r"[^\W_]+", rest) if word not in _GENERIC]
+
+    def lists_labels(self, values: Sequence[str]) -> bool:
+        """Tells whether a sentence lists every one of a few labels, as in "yes, no or maybe"."""
+        named = [name_words(value) for value in values]
+        return 2 <= len(named) <= _MAX_LISTED and all(
+            names and not any(word.isdigit() for word in names) and set(names) <= set(self.words) for names in named
+        )
+
+    def uses_answering(self) -> bool:
+        """Tells whether "answer" is a verb in it: what is asked of a text, and no column."""
+        return phrases.ANSWERING.search(self.text.casefold()) is not None
 
     def hints_at(self, column: str) -> str | None:
         """Returns the word by which the sentence hints at a column without naming it."""
@@ -152,7 +157,7 @@ class Sentence:
         """Returns the metrics that the sentence asks for, each with the words that do; "imbalanced" is one of them."""
         found: dict[str, str] = {}
         rest = self.text.casefold()
-        for pattern, name in _METRIC_WORDS:
+        for pattern, name in phrases.METRIC_WORDS:
             match = re.search(pattern, rest)
             if match:
                 found[name] = match.group().strip()
@@ -161,26 +166,51 @@ class Sentence:
 
     def wants_number(self) -> str | None:
         """Returns the words that ask for a number, None where none do; "F1 score" does not."""
+        return _first(phrases.NUMBER, self._without_metrics())
+
+    def _without_metrics(self) -> str:
         rest = self.text.casefold()
-        for pattern, _ in _METRIC_WORDS:
+        for pattern, _ in phrases.METRIC_WORDS:
             rest = re.sub(rf"(?:{pattern})(?: scores?)?", " ", rest)
-        return _first(_NUMBER, rest)
+        return rest
 
     def wants_text(self) -> str | None:
         """Returns the verb that asks for a text to be written, None where none does."""
-        return _first(_WRITE, self.text.casefold())
+        return _first(phrases.WRITE, self.text.casefold())
+
+    def asks_how(self, column: str) -> str | None:
+        """Returns the word after "how" where it stands for this column: "how intense" asks for the intensity."""
+        found = phrases.HOW.search(self.text.casefold())
+        return found[1] if found and any(same_stem(found[1], name) for name in name_words(column)) else None
+
+    def compares(self) -> str | None:
+        """Returns the words that are said of two texts, None where none are; "exact match" is a metric."""
+        return _first(phrases.COMPARE, self._without_metrics())
+
+    def wants_classes(self) -> bool:
+        """Tells whether it asks in so many words to classify."""
+        return phrases.CLASSIFY.search(self.text.casefold()) is not None
 
     def wants_several(self) -> str | None:
         """Returns the words that ask for several labels a row, None where none do."""
-        return _first(_SEVERAL, self.text.casefold())
+        return _first(phrases.SEVERAL, self.text.casefold())
+
+    def names_kinds(self) -> bool:
+        """Tells whether it asks for kinds or labels in the plural, and not for rows that have one of them."""
+        return phrases.KINDS_OF.search(self.text.casefold()) is not None
 
     def wants_marks(self) -> str | None:
         """Returns the words that ask for marks in a text, None where none do."""
-        return _first(_MARK, self.text.casefold())
+        return _first(phrases.MARK, self.text.casefold())
+
+    def asks_for_tags(self, names: Sequence[str]) -> str | None:
+        """Returns the words that ask for the tags that a column's name stands for, None where none do."""
+        patterns = (pattern for name, pattern in phrases.TAGS.items() if name in names)
+        return next((words for pattern in patterns if (words := _first(pattern, self.text.casefold()))), None)
 
     def wants_chat(self) -> str | None:
         """Returns the words that speak of conversations, None where none do."""
-        return _first(_CHAT, self.text.casefold())
+        return _first(phrases.CHAT, self.text.casefold())
 
     def _cue_before(self, place: int) -> str | None:
         before = self.words[max(0, place - _CUE_REACH) : place]
@@ -207,8 +237,9 @@ def same_stem(first: str, second: str) -> bool:
 
 
 def stem(word: str) -> str:
-    """Returns a word without its English ending, at least three letters of it."""
-    for suffix in _SUFFIXES:
-        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
-            return word[: -len(suffix)]
+    """Returns a word without its English ending, at least three letters of it; "spamming" gives "spam"."""
+    for suffix, least in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= least:
+            rest = word[: -len(suffix)]
+            return rest[:-1] if suffix in ("ing", "ed") and len(rest) > 3 and _DOUBLED.search(rest) else rest
     return word

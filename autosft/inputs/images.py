@@ -118,7 +118,9 @@ class ImageReader(Reader):
         return type(self)(type(self.processor)(**{**self.processor.to_dict(), "size": size}))
 
     def examples(self, table: pa.Table) -> Pixels:
-        values = np.stack([self.pixels(image) for image in table.column("image")]) if len(table) else self._none()
+        values = np.empty((len(table), *self._none().shape[1:]), np.uint8)
+        for row, image in enumerate(table.column("image")):
+            values[row] = self.pixels(image)
         return self._pixels(values)
 
     def cached(self, rows: Rows, key: str, cache: Path) -> Pixels:

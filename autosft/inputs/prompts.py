@@ -1,13 +1,15 @@
 """Prompts and conversations as a decoder needs them: token ids, and which of them are learned.
 
 A row is rendered piece by piece, what is read and what is learned by turns, and every piece is tokenised by itself: so
-the tokens before an answer are the same in training and when it is generated, whatever the tokenizer merges.
+the tokens before an answer are the same in training and when it is generated, whatever the tokenizer merges, and
+wherever they are cut. What looks like a special token in a user's text is text.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -16,97 +18,29 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from autosft.arrays import one_array
 from autosft.data.data import Rows
 from autosft.errors import TrialFailed, explain
-from autosft.inputs.base import Examples, Reader
+from autosft.inputs.base import Reader
+from autosft.inputs.chat_templates import PROBE, TEMPLATE, stable_template, unstable
+from autosft.inputs.prompt_tokens import PromptTokens, longest_answer, token_block
 from autosft.inputs.text import READER_FILE, cached_table, load_tokenizer, pad_token_id
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
-#: Rows are cut here unless the user says otherwise, also where a model's context is longer; TRL's own default.
-MAX_TOKENS = 1024
-#: What labels say of a token that is not learned, in PyTorch's convention.
-NOT_LEARNED = -100
-# For tokenizers without a template of their own. Its markers are plain text, so that every tokenizer has them; an
-# answer ends with the tokenizer's own end of a sequence, at which every model stops.
-_TEMPLATE = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
-)
-# Two turns each, since some templates write earlier answers otherwise than the last one.
-_PROBE = [
-    {"role": "user", "content": "2041"},
-    {"role": "assistant", "content": "2042"},
-    {"role": "user", "content": "2043"},
-    {"role": "assistant", "content": "2044"},
-]
-
+#: Rows are cut here unless the user says otherwise, also where a model's context is longer: at TRL's own default, or at
+#: twice that where more than this share of the rows would lose something.
+MAX_TOKENS, MORE_TOKENS, _MANY_CUT = 1024, 2048, 0.05
+#: Rows that are Python values at once, which take some ten times the memory of Arrow's.
+_BLOCK_ROWS = 1000
+#: Part of a cache file's name: to be raised where the same rows are read otherwise.
+_FORMAT = 2
+#: Stands inside of what would be taken for a special token, while a template is filled in. Unicode keeps this character
+#: for programs, so no text has it.
+_BREAK = "\ufdd0"
 Turn = dict[str, str]
 #: A part of a row, and whether it is learned.
 Piece = tuple[str, bool]
-
-
-class PromptTokens(Examples):
-    """Token ids of many rows.
-
-    Args:
-        table: Columns "input_ids" and "learned", lists, and "full_length" and "full_learned", counts of tokens before
-            anything was cut; the schema's metadata hold "max_length".
-        pad_token_id: What fills up short rows.
-
-    Attributes:
-        num_learned: Learned tokens of each row, shape (rows,).
-        full_learned: The same before anything was cut.
-    """
-
-    def __init__(self, table: pa.Table, pad_token_id: int) -> None:
-        ids, learned = one_array(table.column("input_ids")), one_array(table.column("learned"))
-        self._offsets = ids.offsets.to_numpy(zero_copy_only=True)
-        self._ids = ids.values.to_numpy(zero_copy_only=True)
-        self._learned = learned.values.to_numpy(zero_copy_only=True).astype(bool)
-        self._pad = pad_token_id
-        self.max_length = int(table.schema.metadata[b"max_length"])
-        self.lengths = np.diff(self._offsets)
-        self.num_learned = np.array([int(self.learned(row).sum()) for row in range(len(self.lengths))], np.int64)
-        self.full_learned = table.column("full_learned").to_numpy()
-        self.share_cut = float((table.column("full_length").to_numpy() > self.max_length).mean()) if len(table) else 0.0
-
-    def ids(self, row: int) -> NDArray[np.int32]:
-        """Returns a row's tokens."""
-        return self._ids[self._offsets[row] : self._offsets[row + 1]]  # type: ignore[no-any-return]
-
-    def learned(self, row: int) -> NDArray[np.bool_]:
-        """Returns which of a row's tokens are learned."""
-        return self._learned[self._offsets[row] : self._offsets[row + 1]]  # type: ignore[no-any-return]
-
-    def labels(self, row: int) -> NDArray[np.int64]:
-        """Returns a row's tokens, NOT_LEARNED where they are only read."""
-        return np.where(self.learned(row), self.ids(row), NOT_LEARNED).astype(np.int64)
-
-    def answer_lengths(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Returns how many tokens each answer in these rows has; a conversation has several."""
-        found = []
-        for row in rows:
-            edges = np.flatnonzero(np.diff(np.concatenate([[False], self.learned(int(row)), [False]]).astype(np.int8)))
-            found.append(edges[1::2] - edges[::2])
-        return np.concatenate(found) if found else np.zeros(0, np.int64)
-
-    def collate(self, examples: NDArray[np.int64]) -> dict[str, torch.Tensor]:
-        """Returns "input_ids", "attention_mask" and "labels", int64, shape (rows, longest), padded on the right."""
-        import torch
-
-        longest = int(self.lengths[examples].max(initial=1))
-        ids = np.full((len(examples), longest), self._pad, np.int64)
-        labels = np.full((len(examples), longest), NOT_LEARNED, np.int64)
-        mask = np.zeros((len(examples), longest), np.int64)
-        for at, row in enumerate(examples.tolist()):
-            length = int(self.lengths[row])
-            ids[at, :length], labels[at, :length], mask[at, :length] = self.ids(row), self.labels(row), 1
-        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
-        return {name: torch.from_numpy(values) for name, values in batch.items()}
 
 
 class PromptReader(Reader):
@@ -142,12 +76,15 @@ class PromptReader(Reader):
         self._templated = tokenizer.chat_template is not None
         special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._marks = tuple(tokenizer.added_tokens_decoder[at].content for at in special)
+        # Longest first, so that no mark is taken for a shorter one that it begins with.
+        found = "|".join(re.escape(mark) for mark in sorted(self._marks, key=len, reverse=True) if len(mark) > 1)
+        self._marks_in_text = re.compile(found) if found else None
         #: What the template puts before an answer's own words, such as the empty thinking of a model that can think.
         self._opening = ""
         last = tokenizer.eos_token_id
         if self._templated:
-            answer = _learned(self._pieces(_PROBE[:2]))
-            opening = answer.partition(_PROBE[1]["content"])[0]
+            answer = _learned(self._pieces(PROBE[:2]))
+            opening = answer.partition(PROBE[1]["content"])[0]
             # White space alone is no opening: many tokenizers make one token of it and the word that follows.
             self._opening = opening if opening.strip() else ""
             last = self._ids([answer])[0][-1]
@@ -167,9 +104,9 @@ class PromptReader(Reader):
             adds_begin = tokenizer.bos_token_id is not None and tokenizer("")["input_ids"][:1] == [
                 tokenizer.bos_token_id
             ]
-            tokenizer.chat_template = ("{{ bos_token }}" if adds_begin else "") + _TEMPLATE
+            tokenizer.chat_template = ("{{ bos_token }}" if adds_begin else "") + TEMPLATE
         elif tokenizer.chat_template is not None:
-            tokenizer.chat_template = _stable_template(tokenizer)
+            tokenizer.chat_template = stable_template(tokenizer)
         return cls(tokenizer, max_length, context_tokens)
 
     @classmethod
@@ -191,27 +128,30 @@ class PromptReader(Reader):
 
     def cached(self, rows: Rows, key: str, cache: Path) -> PromptTokens:
         template = self.tokenizer.chat_template
-        name = f"{key}|{self.max_length}|{self.context_tokens}|{type(self).__name__}|{template}"
+        name = f"{_FORMAT}|{key}|{self.max_length}|{self.context_tokens}|{type(self).__name__}|{template}"
         path = cache / "prompts" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.arrow"
         return PromptTokens(cached_table(path, lambda: self._encode(rows.table())), pad_token_id(self.tokenizer))
 
     def prompts(self, table: pa.Table, *, max_new_tokens: int) -> list[list[int]]:
-        """Returns the tokens that each row's next answer is generated after, cut from the left to leave room for it.
+        """Returns the tokens that each row's next answer is generated after, cut as in training to leave room for it.
 
         An answer that stands at a row's end already is what would be learned, so it is left out.
         """
-        pieces = [self._pieces(self._asked(turns), ask=True) for turns in self._conversations(table, answered=False)]
-        rows, _ = self._tokens(pieces, open_end=True)
-        return [self._kept(ids, max_new_tokens) for ids in rows]
+        asked = [self._asked(turns) for turns in self._conversations(table, answered=False)]
+        rows, masks = self._tokens([self._pieces(turns, ask=True) for turns in asked], open_end=True)
+        room = self._room(max_new_tokens)
+        return [self._shortened(*row, room)[0] for row in zip(asked, rows, masks, strict=True)]
 
     def answer_prompts(self, table: pa.Table, *, max_new_tokens: int) -> tuple[list[list[int]], list[int]]:
         """Returns the tokens before each answer in the rows, earlier answers among them, and each one's row."""
-        rows, masks = self._tokens([self._pieces(turns) for turns in self._conversations(table, answered=True)])
+        conversations = self._conversations(table, answered=True)
+        rows, masks = self._tokens([self._pieces(turns) for turns in conversations])
+        room = self._room(max_new_tokens)
         prompts, owners = [], []
-        for row, (ids, mask) in enumerate(zip(rows, masks, strict=True)):
-            starts = [at for at, learned in enumerate(mask) if learned and not (at and mask[at - 1])]
-            prompts += [self._kept(ids[:start], max_new_tokens) for start in starts]
-            owners += [row] * len(starts)
+        for row, (turns, ids, mask) in enumerate(zip(conversations, rows, masks, strict=True)):
+            for at, (start, _) in zip(_answers(turns), _stretches(mask), strict=True):
+                prompts.append(self._shortened(turns[:at], ids[:start], mask[:start], room)[0])
+                owners.append(row)
         return prompts, owners
 
     def text_of(self, ids: Sequence[int]) -> str:
@@ -219,12 +159,22 @@ class PromptReader(Reader):
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def _conversations(self, table: pa.Table, *, answered: bool) -> list[list[Turn]]:
-        """Returns each row's turns."""
+        """Returns each row's turns, what looks like a special token in them broken up."""
+        rows = self._rows(table, answered=answered)
+        return [[{"role": turn["role"], "content": self._broken(turn["content"])} for turn in turns] for turns in rows]
+
+    def _rows(self, table: pa.Table, *, answered: bool) -> list[list[Turn]]:
         turns = [[{"role": "user", "content": text}] for text in table.column("text").to_pylist()]
         if answered:
             for asked, answer in zip(turns, table.column("target").to_pylist(), strict=True):
                 asked += [] if answer is None else [{"role": "assistant", "content": answer}]
         return turns
+
+    def _broken(self, content: str) -> str:
+        """Returns a text in which no special token is found: a tokenizer is given what stands beside a break apart."""
+        while self._marks_in_text is not None and self._marks_in_text.search(content):
+            content = self._marks_in_text.sub(lambda mark: f"{mark[0][0]}{_BREAK}{mark[0][1:]}", content)
+        return content
 
     def _asked(self, turns: list[Turn]) -> list[Turn]:
         """Returns the turns before the next answer."""
@@ -244,7 +194,7 @@ class PromptReader(Reader):
                 continue
             before, after = self._render(turns[:at], ask=True), self._render(turns[: at + 1], ask=False)
             if not after.startswith(before) or not before[written:].startswith(rest):
-                raise TrialFailed(_unstable())
+                raise TrialFailed(unstable())
             opening = self._opening if after.startswith(before + self._opening) else ""
             before += opening
             answer = after[len(before) :]
@@ -272,12 +222,16 @@ class PromptReader(Reader):
             ) from error
 
     def _ids(self, texts: Iterable[str]) -> list[list[int]]:
-        texts = list(texts)
+        parts = [text.split(_BREAK) for text in texts]
+        flat = [part for row in parts for part in row]
         found: list[list[int]] = []
-        for start in range(0, len(texts), 1000):
-            batch = self.tokenizer(texts[start : start + 1000], add_special_tokens=False, verbose=False)
+        for start in range(0, len(flat), 1000):
+            batch = self.tokenizer(
+                flat[start : start + 1000], add_special_tokens=False, verbose=False, return_attention_mask=False
+            )
             found += batch["input_ids"]
-        return found
+        ids = iter(found)
+        return [[token for _ in row for token in next(ids)] if len(row) > 1 else next(ids) for row in parts]
 
     def _tokens(self, rows: list[list[Piece]], *, open_end: bool = False) -> tuple[list[list[int]], list[list[bool]]]:
         """Returns each row's tokens and which are learned; answers without an end of their own are given one."""
@@ -292,6 +246,9 @@ class PromptReader(Reader):
                 found = next(tokens)
                 row += found
                 mask += [learned] * len(found)
+                if not row:
+                    # The first token of an answer needs one to be learned from; after an end, models begin anew.
+                    row, mask = [self.tokenizer.eos_token_id], [False]
             if not (self._templated and self._closes) and not open_end and pieces[-1][1]:
                 row.append(self.tokenizer.eos_token_id)
                 mask.append(True)
@@ -300,36 +257,85 @@ class PromptReader(Reader):
         return ids, masks
 
     def _encode(self, table: pa.Table) -> pa.Table:
-        rows, masks = self._tokens([self._pieces(turns) for turns in self._conversations(table, answered=True)])
-        full = np.fromiter(map(len, rows), np.int32, len(rows))
-        full_learned = np.fromiter(map(sum, masks), np.int32, len(masks))
-        longest = -(-int(full.max(initial=1)) // 8) * 8
-        length = min(self.max_length or min(longest, MAX_TOKENS), self.context_tokens)
-        for at in np.flatnonzero(full > length).tolist():
-            rows[at], masks[at] = self._cut(rows[at], masks[at], length)
-        columns = {
-            "input_ids": pa.array(rows, pa.list_(pa.int32())),
-            "learned": pa.array([np.asarray(mask, np.int8) for mask in masks], pa.list_(pa.int8())),
-            "full_length": pa.array(full, pa.int32()),
-            "full_learned": pa.array(full_learned, pa.int32()),
-        }
-        return pa.table(columns).replace_schema_metadata({"max_length": str(length)})
+        blocks: list[pa.RecordBatch] = []
+        full, full_learned, answers = [], [], []
+        for start in range(0, len(table), _BLOCK_ROWS):
+            turns = self._conversations(table.slice(start, _BLOCK_ROWS), answered=True)
+            rows, masks = self._tokens([self._pieces(row) for row in turns])
+            blocks.append(token_block(rows, masks))
+            full += [len(ids) for ids in rows]
+            full_learned += [sum(mask) for mask in masks]
+            answers += [len(mask) - _last_start(mask) for mask in masks]
+        # Only now is it known where to cut, and rows that are long are few.
+        lengths = np.array(full, np.int64)
+        wanted = self.max_length or _choose_length(lengths - answers, np.array(answers, np.int64))
+        length = min(wanted, self.context_tokens)
+        num_learned = full_learned.copy()
+        for at, block in enumerate(blocks):
+            start = at * _BLOCK_ROWS
+            too_long = np.flatnonzero(lengths[start : start + _BLOCK_ROWS] > length)
+            if len(too_long):
+                turns = self._conversations(table.slice(start, _BLOCK_ROWS).take(pa.array(too_long)), answered=True)
+                rows, masks = (block.column(name).to_pylist() for name in ("input_ids", "learned"))
+                for row, talk in zip(too_long.tolist(), turns, strict=True):
+                    rows[row], masks[row] = self._cut(talk, rows[row], masks[row], length)
+                    num_learned[start + row] = sum(masks[row])
+                blocks[at] = token_block(rows, masks)
+        made = pa.Table.from_batches(blocks, token_block([], []).schema).combine_chunks()
+        counts = {"num_learned": num_learned, "full_length": full, "full_learned": full_learned}
+        for name, values in counts.items():
+            made = made.append_column(name, pa.array(values, pa.int32()))
+        return made.replace_schema_metadata({"max_length": str(length)})
 
-    def _cut(self, ids: list[int], mask: list[bool], length: int) -> tuple[list[int], list[bool]]:
-        """Cuts from the left as far as the last answer, and only then from its end."""
-        head = int(ids[0] == self.tokenizer.bos_token_id)
-        last = next((at for at in range(len(ids) - 1, 0, -1) if mask[at] and not mask[at - 1]), len(ids))
-        # One token stays before the answer: its first token is learned from it.
-        left = head + max(0, min(len(ids) - length, last - 1))
-        return (ids[:head] + ids[left:])[:length], (mask[:head] + mask[left:])[:length]
+    def _cut(self, turns: list[Turn], ids: list[int], mask: list[bool], length: int) -> tuple[list[int], list[bool]]:
+        """Cuts what stands before a row's last answer, half of the length at the most, and then that answer's end."""
+        start = _last_start(mask)
+        asked = turns[: _answers(turns)[-1]] if start < len(mask) else self._asked(turns)
+        room = max(1, length - (len(ids) - start), length // 2)
+        before, learned = self._shortened(asked, ids[:start], mask[:start], room)
+        return (before + ids[start:])[:length], (learned + mask[start:])[:length]
 
-    def _kept(self, ids: list[int], max_new_tokens: int) -> list[int]:
-        """Cuts a prompt from the left; one that has no token at all becomes an end, after which models begin anew."""
-        room = max(1, self.context_tokens - max_new_tokens)
-        if len(ids) > room:
-            head = int(room > 1 and ids[0] == self.tokenizer.bos_token_id)
-            ids = ids[:head] + ids[len(ids) - room + head :]
-        return ids or [self.tokenizer.eos_token_id]
+    def _room(self, max_new_tokens: int) -> int:
+        """Returns the tokens that a prompt may have, by the same rule as in `_cut`, and within the context."""
+        length = min(self.max_length or self.context_tokens, self.context_tokens)
+        return max(1, min(max(length - max_new_tokens, length // 2), self.context_tokens - max_new_tokens))
+
+    def _shortened(
+        self, turns: list[Turn], ids: list[int], mask: list[bool], room: int
+    ) -> tuple[list[int], list[bool]]:
+        """Cuts the tokens before an answer: the oldest exchanges go whole, then the beginning of the question.
+
+        What a template writes before the question stays, and so does the system message, unless it is itself so long
+        that it takes more than half of the room.
+
+        Args:
+            turns: Those before the answer.
+            ids: Their tokens.
+            mask: Which of these are learned.
+            room: How many may stay.
+        """
+        if len(ids) <= room:
+            return ids, mask
+        head = self._head(turns)
+        recent = _recent(turns, mask, room - len(head))
+        if len(recent) < len(turns):
+            (ids,), (mask,) = self._tokens([self._pieces(recent, ask=True)], open_end=True)
+            if len(ids) <= room:
+                return ids, mask
+            head = self._head(recent)
+        head = head[: room // 2]
+        rest = len(ids) - (room - len(head))
+        return head + ids[rest:], [False] * len(head) + mask[rest:]
+
+    def _head(self, turns: list[Turn]) -> list[int]:
+        """Returns the tokens before a user's first words: the beginning, the system message and the turn's header."""
+        if not self._templated:
+            return list(self._begins)
+        text = self._pieces(turns, ask=True)[0][0]
+        said = next((turn["content"].strip() for turn in turns if turn["role"] == "user"), "")
+        at = text.rfind(said) if said else -1
+        begin = self.tokenizer.bos_token or ""
+        return self._ids([text[:at] if at >= 0 else begin if text.startswith(begin) else ""])[0]
 
 
 class MessagesReader(PromptReader):
@@ -337,51 +343,45 @@ class MessagesReader(PromptReader):
 
     needs_template: ClassVar[bool] = True
 
-    def _conversations(self, table: pa.Table, *, answered: bool) -> list[list[Turn]]:
+    def _rows(self, table: pa.Table, *, answered: bool) -> list[list[Turn]]:
         rows: list[list[Turn]] = table.column("messages").to_pylist()
         return rows
 
 
+def _choose_length(prompts: NDArray[np.int64], answers: NDArray[np.int64]) -> int:
+    """Returns where to cut rows, by the tokens before each row's last answer and those of that answer.
+
+    A row needs room for its prompt and any answer, as it does in prediction, where the answer is not known.
+    """
+    many = len(prompts) and (prompts + longest_answer(answers) > MAX_TOKENS).mean() > _MANY_CUT
+    return MORE_TOKENS if many else MAX_TOKENS
+
+
+def _answers(turns: list[Turn]) -> list[int]:
+    """Returns which turns are the assistant's."""
+    return [at for at, turn in enumerate(turns) if turn["role"] == "assistant"]
+
+
+def _stretches(mask: list[bool]) -> list[tuple[int, int]]:
+    """Returns where each learned stretch begins and ends."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(mask, np.int8), [0]]))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _last_start(mask: list[bool]) -> int:
+    """Returns where the last learned stretch begins; the row's end where there is none."""
+    stretches = _stretches(mask)
+    return stretches[-1][0] if stretches else len(mask)
+
+
+def _recent(turns: list[Turn], mask: list[bool], room: int) -> list[Turn]:
+    """Returns the system message and as many of the last exchanges as there is room for, but at least the question."""
+    system = turns[:1] if turns[0]["role"] == "system" else []
+    for at, (_, end) in zip(_answers(turns), _stretches(mask), strict=False):
+        if (at + 1 < len(turns) and len(mask) - end <= room) or at == _answers(turns)[-1]:
+            return system + turns[at + 1 :]
+    return turns
+
+
 def _learned(pieces: list[Piece]) -> str:
     return next(text for text, learned in pieces if learned)
-
-
-def _stable_template(tokenizer: Any) -> str:
-    """Returns the tokenizer's chat template, or TRL's version of it where it writes earlier turns anew.
-
-    Qwen3's, for one, leaves an answer's thinking out once another turn follows, so a model would learn to answer after
-    a text that it never sees.
-    """
-    own = str(tokenizer.chat_template)
-    if _is_stable(tokenizer, own):
-        return own
-    try:
-        from trl.chat_template_utils import get_training_chat_template
-
-        patched = get_training_chat_template(tokenizer)
-    except (ImportError, ValueError):
-        patched = None
-    if patched is None or not _is_stable(tokenizer, patched):
-        raise TrialFailed(_unstable())
-    return str(patched)
-
-
-def _is_stable(tokenizer: Any, template: str) -> bool:
-    written = ""
-    for at in range(1, len(_PROBE) + 1):
-        ask = at % 2 == 1
-        text = tokenizer.apply_chat_template(
-            _PROBE[:at], tokenize=False, add_generation_prompt=ask, chat_template=template
-        )
-        if not text.startswith(written):
-            return False
-        written = text
-    return True
-
-
-def _unstable() -> str:
-    return explain(
-        wrong="the base model's chat template writes earlier turns otherwise once another one follows",
-        expected="a template to which each turn only adds, so that what is learned is what will be asked for",
-        fix="name another base model with models=",
-    )

@@ -16,9 +16,10 @@ import pyarrow as pa
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from autosft.arrays import one_array
+from autosft.arrays import from_matrix, one_array, to_matrix
 from autosft.data.data import Rows
 from autosft.inputs.base import Examples, Reader
+from autosft.inputs.overlap import overlaps
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,9 @@ READER_FILE = "autosft_reader.json"
 #: Rows are cut here unless the user says otherwise, also where a model's context is longer: attention grows with the
 #: square of the length, and labels of a text are mostly decided early.
 MAX_TOKENS = 512
+
+#: Rows that are tokenised at once: more are no quicker, and of long texts take hundreds of megabytes.
+_AT_ONCE = 256
 
 
 class Tokens(Examples):
@@ -117,44 +121,60 @@ class TextReader(Reader):
 
         return Tokens(cached_table(path, encode), pad_token_id(self.tokenizer))
 
+    @property
+    def _most_tokens(self) -> int:
+        """Where rows are cut if any is long enough: rows that are no longer than this stay whole at any length chosen.
+
+        So a row is cut as soon as it is read, though the length goes by all of them.
+        """
+        return min(self.max_length or MAX_TOKENS, self.context_tokens)
+
+    def _length(self, full_lengths: NDArray[np.integer[Any]]) -> int:
+        return min(self.max_length or choose_length(full_lengths, self.context_tokens), self.context_tokens)
+
     def _encode(self, table: pa.Table) -> pa.Table:
+        made = in_blocks(table, lambda start, rows: self._block(rows))
+        ids = one_array(made.column("input_ids")).values.to_numpy(zero_copy_only=True)
+        share = float((ids == self.tokenizer.unk_token_id).mean()) if len(ids) else 0.0
+        length = self._length(made.column("full_length").to_numpy())
+        return made.replace_schema_metadata({"max_length": str(length), "share_unknown": str(share)})
+
+    def _block(self, table: pa.Table) -> pa.Table:
+        """Tokenises some rows, and cuts those that are too long."""
         texts = [table.column(name).to_pylist() for name in ("text", "text_pair") if name in table.column_names]
         typed = len(texts) == 2 and "token_type_ids" in self.tokenizer.model_input_names
         names = ("input_ids", "token_type_ids") if typed else ("input_ids",)
-        whole = _encode(self.tokenizer, texts, names, None)
+        whole = _tokenised(self.tokenizer, texts, names, None)
         full = np.fromiter(map(len, whole["input_ids"]), np.int32, len(texts[0]))
-        length = min(self.max_length or choose_length(full, self.context_tokens), self.context_tokens)
-        too_long = np.flatnonzero(full > length).tolist()
+        too_long = np.flatnonzero(full > self._most_tokens).tolist()
         # Of a pair the longer text is cut, so that the shorter one, often the question, stays whole.
-        cut = _encode(self.tokenizer, [[column[row] for row in too_long] for column in texts], names, length)
+        long = [[column[row] for row in too_long] for column in texts]
+        cut = _tokenised(self.tokenizer, long, names, self._most_tokens)
         for name in names:
             for row, ids in zip(too_long, cut[name], strict=True):
                 whole[name][row] = ids
-        columns = {name: pa.array(whole[name], pa.list_(pa.int32())) for name in names}
-        made = pa.table({**columns, "full_length": pa.array(full, pa.int32())})
-        return made.replace_schema_metadata({"max_length": str(length), "share_unknown": str(self._unknown(whole))})
-
-    def _unknown(self, whole: Mapping[str, list[list[int]]]) -> float:
-        """Returns the share of tokens that stand for what the vocabulary lacks."""
-        unknown = self.tokenizer.unk_token_id
-        total = sum(map(len, whole["input_ids"]))
-        return sum(ids.count(unknown) for ids in whole["input_ids"]) / total if total and unknown is not None else 0.0
+        lists = {name: pa.array(whole[name], pa.list_(pa.int32())) for name in names}
+        return pa.table({**lists, "full_length": pa.array(full, pa.int32())})
 
 
 class TokenPairs(Examples):
-    """Token ids of two texts a row, apart from each other."""
+    """Token ids of two texts a row, apart from each other, and how much of their letters they have in common."""
 
-    def __init__(self, first: Tokens, second: Tokens) -> None:
+    def __init__(self, first: Tokens, second: Tokens, overlap: NDArray[np.float32]) -> None:
         self._sides = {"first": first, "second": second}
+        self._overlap = overlap
         self.lengths = first.lengths + second.lengths
         self.max_length = max(first.max_length, second.max_length)
         self.share_cut = max(first.share_cut, second.share_cut)
         self.share_unknown = max(first.share_unknown, second.share_unknown)
 
     def collate(self, examples: NDArray[np.int64]) -> dict[str, torch.Tensor]:
-        """Returns what `Tokens` does of each text, the names after "first_" and "second_"."""
+        """Returns what `Tokens` does of each text, the names after "first_" and "second_", and "overlap"."""
+        import torch
+
         batches = {side: tokens.collate(examples) for side, tokens in self._sides.items()}
-        return {f"{side}_{name}": values for side, batch in batches.items() for name, values in batch.items()}
+        tensors = {f"{side}_{name}": values for side, batch in batches.items() for name, values in batch.items()}
+        return tensors | {"overlap": torch.from_numpy(self._overlap[examples])}
 
 
 class ApartReader(Reader):
@@ -182,12 +202,22 @@ class ApartReader(Reader):
         return type(self)(self._reader.cut_at(max_length))
 
     def examples(self, table: pa.Table) -> TokenPairs:
-        return TokenPairs(*(self._reader.examples(_only(table, name)) for name in ("text", "text_pair")))
+        first, second = (self._reader.examples(_only(table, name)) for name in ("text", "text_pair"))
+        return TokenPairs(first, second, _overlaps(table))
 
     def cached(self, rows: Rows, key: str, cache: Path) -> TokenPairs:
         first = self._reader.cached(rows, f"{key}|text", cache, only="text")
         second = self._reader.cached(rows, f"{key}|text_pair", cache, only="text_pair")
-        return TokenPairs(first, second)
+        name = hashlib.sha256(key.encode()).hexdigest()[:24]
+        table = cached_table(
+            cache / "tokens" / f"{name}-overlap.arrow",
+            lambda: pa.table({"overlap": from_matrix(_overlaps(rows.table()))}),
+        )
+        return TokenPairs(first, second, to_matrix(table.column("overlap")).astype(np.float32))
+
+
+def _overlaps(table: pa.Table) -> NDArray[np.float32]:
+    return overlaps(*(table.column(name).to_pylist() for name in ("text", "text_pair")))
 
 
 def _only(table: pa.Table, name: str) -> pa.Table:
@@ -220,16 +250,26 @@ def cached_table(path: Path, make: Callable[[], pa.Table]) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _encode(
+def in_blocks(table: pa.Table, make: Callable[[int, pa.Table], pa.Table]) -> pa.Table:
+    """Returns what is made of a table block by block, in one piece.
+
+    As Python's numbers the tokens of many rows take ten times the memory that they take in Arrow.
+
+    Args:
+        make: Called with the position of a block's first row, and the block.
+    """
+    starts = range(0, max(1, table.num_rows), _AT_ONCE)
+    return pa.concat_tables([make(start, table.slice(start, _AT_ONCE)) for start in starts]).combine_chunks()
+
+
+def _tokenised(
     tokenizer: Any, texts: list[list[str]], names: tuple[str, ...], max_length: int | None
-) -> dict[str, list[list[int]]]:
+) -> Mapping[str, list[list[int]]]:
     """Tokenises texts or pairs of them; with a length, cut there with their closing special token kept."""
-    found: dict[str, list[list[int]]] = {name: [] for name in names}
+    if not texts[0]:
+        return {name: [] for name in names}
     cut: dict[str, Any] = {"truncation": True, "max_length": max_length} if max_length else {"truncation": False}
-    for start in range(0, len(texts[0]), 1000):
-        batch = tokenizer(*(column[start : start + 1000] for column in texts), verbose=False, **cut)
-        for name in names:
-            found[name].extend(batch[name])
+    found: Mapping[str, list[list[int]]] = tokenizer(*texts, return_attention_mask=False, verbose=False, **cut)
     return found
 
 

@@ -17,7 +17,7 @@ from autosft.arrays import one_array
 from autosft.data.data import Rows
 from autosft.errors import BaseModelError, explain
 from autosft.inputs.base import Examples
-from autosft.inputs.text import TextReader, cached_table, choose_length, pad_token_id
+from autosft.inputs.text import TextReader, cached_table, in_blocks, pad_token_id
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +27,15 @@ Numbers = NDArray[np.int64]
 #: Share of a window that the next one repeats, so that words near its borders have context on both sides in one of the
 #: two. A quarter costs a third more windows, for long rows only.
 _OVERLAP = 0.25
-#: Rows that are tokenised at once.
-_AT_ONCE = 1000
+
+#: What a window is kept as.
+_TYPES = {
+    "input_ids": pa.list_(pa.int32()),
+    "row": pa.int32(),
+    "words": pa.list_(pa.int32()),
+    "places": pa.list_(pa.int32()),
+    "num_words": pa.int32(),
+}
 
 
 class WordWindows(Examples):
@@ -106,32 +113,41 @@ class WordReader(TextReader):
         return WordWindows(cached_table(path, lambda: self._encode(rows.table())), pad_token_id(self.tokenizer))
 
     def _encode(self, table: pa.Table) -> pa.Table:
-        rows: list[list[str]] = table.column("tokens").to_pylist()
+        full: list[Numbers] = []
+        unknown: list[int] = []
+
+        def block(start: int, some: pa.Table) -> pa.Table:
+            rows: list[list[str]] = some.column("tokens").to_pylist()
+            ids, firsts = _tokenised(self.tokenizer, rows)
+            full.append(np.fromiter(map(len, ids), np.int64, len(ids)))
+            unknown.append(sum(each.count(self.tokenizer.unk_token_id) for each in ids))
+            return self._windows(start, rows, ids, firsts)
+
+        made = in_blocks(table, block)
+        lengths = np.concatenate(full)
+        share = sum(unknown) / max(1, int(lengths.sum()))
+        length = self._length(lengths + sum(map(len, _special_tokens(self.tokenizer))))
+        return made.replace_schema_metadata({"max_length": str(length), "share_unknown": str(share)})
+
+    def _windows(self, start: int, rows: list[list[str]], ids: list[list[int]], firsts: list[Numbers]) -> pa.Table:
+        """Returns the windows of some rows, the first of which is `start`."""
         before, after = _special_tokens(self.tokenizer)
-        num_special = len(before) + len(after)
-        ids, firsts = _tokenised(self.tokenizer, rows)
-        full = np.fromiter(map(len, ids), np.int64, len(ids)) + num_special
-        length = min(self.max_length or choose_length(full, self.context_tokens), self.context_tokens)
-        room = max(1, length - num_special)
-        made: dict[str, list[Any]] = {name: [] for name in ("input_ids", "row", "words", "places", "num_words")}
+        room = max(1, self._most_tokens - len(before) - len(after))
+        made: dict[str, list[Any]] = {name: [] for name in _TYPES}
         for row, (tokens, first) in enumerate(zip(ids, firsts, strict=True)):
             starts = _window_starts(len(tokens), room)
             words = np.flatnonzero(first >= 0)
             owner = _owners(first[words], starts, room, len(tokens))
-            for at, start in enumerate(starts.tolist()):
+            for at, begin in enumerate(starts.tolist()):
                 mine = words[owner == at]
                 if not len(mine) and len(starts) > 1 and (at or len(words)):
                     continue  # The middle of one endless word: nothing is read off here.
-                made["input_ids"].append([*before, *tokens[start : start + room], *after])
-                made["row"].append(row)
+                made["input_ids"].append([*before, *tokens[begin : begin + room], *after])
+                made["row"].append(start + row)
                 made["words"].append(mine)
-                made["places"].append(first[mine] - start + len(before))
+                made["places"].append(first[mine] - begin + len(before))
                 made["num_words"].append(len(rows[row]))
-        lists = pa.list_(pa.int32())
-        types = {"input_ids": lists, "row": pa.int32(), "words": lists, "places": lists, "num_words": pa.int32()}
-        found = pa.table({name: pa.array(values, types[name]) for name, values in made.items()})
-        unknown = self._unknown({"input_ids": ids})
-        return found.replace_schema_metadata({"max_length": str(length), "share_unknown": str(unknown)})
+        return pa.table({name: pa.array(values, _TYPES[name]) for name, values in made.items()})
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -153,15 +169,14 @@ def _tokenised(tokenizer: Any, rows: list[list[str]]) -> tuple[list[list[int]], 
                 fix="choose another base model with models=",
             )
         )
-    ids: list[list[int]] = []
-    firsts: list[Numbers] = []
-    for start in range(0, len(rows), _AT_ONCE):
-        some = rows[start : start + _AT_ONCE]
-        texts = [" ".join(words) for words in some]
-        batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)
-        ids.extend(batch["input_ids"])
-        firsts.extend(map(_first_tokens, some, batch["offset_mapping"]))
-    return ids, firsts
+    if not rows:
+        return [], []
+    texts = [" ".join(words) for words in rows]
+    batch = tokenizer(
+        texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, truncation=False,
+        verbose=False,
+    )  # fmt: skip
+    return batch["input_ids"], list(map(_first_tokens, rows, batch["offset_mapping"]))
 
 
 def _first_tokens(words: list[str], spans: list[tuple[int, int]]) -> Numbers:

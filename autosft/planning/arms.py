@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from autosft.base_models import BaseModel, at_hand, candidates, describe, locate
-from autosft.errors import BaseModelError, PlanError, explain
+from autosft.errors import BaseModelError, MissingExtraError, PlanError, explain
 from autosft.planning.plan import Arm
 from autosft.search.settings import Machine
 from autosft.search.space import FunctionSpace, SearchSpace, Space
@@ -15,9 +16,15 @@ from autosft.search.space_file import find_space, read_space
 from autosft.task import Input, Output
 from autosft.trainers import trainer_class, trainer_names
 
+if TYPE_CHECKING:
+    from autosft.trainers.base import Trainer
+
 #: Base models that race by default where the user names none. Transferability scores are too noisy to choose among
 #: them (arXiv 2510.06448), and each costs a pass over the data.
 _NUM_BASE_MODELS = 2
+
+#: What is named to those who have no decoder: the smallest of the table.
+_SMALL_DECODER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def draft_arms(
@@ -36,6 +43,7 @@ def draft_arms(
     Raises:
         PlanError: No trainer can train this pair of input and output, or a name is unknown.
         BaseModelError: No base model is left.
+        MissingExtraError: A trainer that was named, or the last one, lacks a package; it names the extra.
     """
     names = list(trainers) if trainers else trainer_names()
     classes = {name: trainer_class(name) for name in names}
@@ -45,7 +53,9 @@ def draft_arms(
         raise PlanError(
             explain(wrong=wrong, expected="a trainer for this task", fix="leave trainer= out to see all of them")
         )
+    able, lacking = _equipped(able, named=bool(trainers))
     bases, reasons = _base_models(input, output, models, machine, language)
+    reasons = (*lacking, *reasons)
     arms = []
     shorts = [_short(base.id) for base, _ in bases]
     for name, found in able.items():
@@ -57,10 +67,16 @@ def draft_arms(
         for base, folder in bases:
             if base.only_trainer not in (None, name):
                 continue
-            default = asdict(found.default_config(base, num_rows, input, output))
             # Folders are often called alike; a name must tell one arm from another.
             short = _short(base.id) if shorts.count(_short(base.id)) == 1 else base.id
-            arms.append(Arm(f"{name}/{short}", name, base, folder, default, chosen, max_length=None))
+            default = asdict(found.default_config(base, num_rows, input, output))
+            memory = machine.training_memory_bytes
+            forced = found.fitting(base, memory) if memory else {}
+            if forced:
+                listed = ", ".join(f"{field} is {value}" for field, value in forced.items())
+                reasons = (*reasons, f"{name}/{short}: {listed}, all that {memory / 1e9:.0f} GB of memory hold")
+            space_here = chosen.pinned(forced) if isinstance(chosen, SearchSpace) else chosen
+            arms.append(Arm(f"{name}/{short}", name, base, folder, {**default, **forced}, space_here, max_length=None))
     if not arms:
         made = {base.id: base.only_trainer for base, _ in bases}
         listed = ", ".join(f"{model} for {trainer}" for model, trainer in made.items())
@@ -68,6 +84,20 @@ def draft_arms(
         fix = "leave trainer= or models= out, or name another one"
         raise PlanError(explain(wrong=wrong, expected="a trainer that a model is made for", fix=fix))
     return tuple(arms), reasons
+
+
+def _equipped(able: dict[str, type[Trainer]], *, named: bool) -> tuple[dict[str, type[Trainer]], tuple[str, ...]]:
+    """Leaves out trainers whose packages are not here, with the reason, as long as another one is left."""
+    found, errors = {}, {}
+    for name, trainer in able.items():
+        try:
+            trainer.require()
+            found[name] = trainer
+        except MissingExtraError as error:
+            errors[name] = error
+    if errors and (named or not found):
+        raise next(iter(errors.values()))
+    return found, tuple(f"{name} is left out: {str(error).splitlines()[0]}" for name, error in errors.items())
 
 
 def _base_models(
@@ -82,8 +112,9 @@ def _base_models(
         rows = candidates(input, output, language=language, device_memory_bytes=memory)
         if not rows:
             rows = candidates(input, output, device_memory_bytes=memory)
-            names = f"the text looks like '{language}', and no base model for it is on this machine"
-            reasons.append(f"{names}: the ones at hand read English")
+            if language not in (None, "und"):
+                names = f"the text looks like '{language}', and no base model for it is on this machine"
+                reasons.append(f"{names}: the ones at hand read English")
         wanted = [row.id for row in rows if row.pretrained][: 2 * _NUM_BASE_MODELS]
         # Where none of these can be had, what is made on this machine is better than nothing.
         wanted += [row.id for row in rows if not row.pretrained]
@@ -97,6 +128,8 @@ def _base_models(
             base = describe(name)
             if output is Output.TEXT and not base.generates:
                 raise BaseModelError(_writes_nothing(name))
+            if input not in base.inputs:
+                raise BaseModelError(_reads_other(name, base, input))
             if folder not in [place for _, place in found]:
                 found.append((base, folder))
         except BaseModelError as error:
@@ -107,8 +140,16 @@ def _base_models(
             raise errors[0]
         wrong = "no base model is on this machine, and the hub cannot be asked"
         here = ", ".join(at_hand()) or "none"
+        expected = f"a model for {input} (at hand: {here})"
         fix = "install autosft[demo] for a small one, pass models=['/path/to/a/model'], or unset HF_HUB_OFFLINE"
-        raise BaseModelError(explain(wrong=wrong, expected=f"a model for {input} (at hand: {here})", fix=fix))
+        if output is Output.TEXT:
+            wrong = "no base model that writes text is on this machine, and the hub cannot be asked"
+            expected = f"a causal language model, which no package brings (at hand: {here})"
+            fix = (
+                f"name its folder with models=['/path/to/a/model'], run `hf download {_SMALL_DECODER}` where there is "
+                f"a network, copy it here and name it, or unset HF_HUB_OFFLINE and pass models='{_SMALL_DECODER}'"
+            )
+        raise BaseModelError(explain(wrong=wrong, expected=expected, fix=fix))
     made = [base.id for base, _ in found if not base.pretrained]
     if made and not models:
         lack = "no pretrained model" if len(made) == len(found) else "only one pretrained model"
@@ -119,11 +160,19 @@ def _base_models(
     return found, tuple(reasons)
 
 
+def _reads_other(name: str, base: BaseModel, input: Input) -> str:
+    return explain(
+        wrong=f"the base model {name} reads {' and '.join(base.inputs)}, and the rows here are {input}",
+        expected=f"a model that reads {input}",
+        fix="name one with models=, or leave models= out",
+    )
+
+
 def _writes_nothing(name: str) -> str:
     return explain(
         wrong=f"the base model {name} writes no text",
         expected="a decoder, whose config.json names an architecture that ends in ForCausalLM",
-        fix="name one with models=, such as HuggingFaceTB/SmolLM2-135M-Instruct, or leave models= out",
+        fix=f"name one with models=, such as {_SMALL_DECODER}, or leave models= out",
     )
 
 

@@ -97,14 +97,18 @@ def fit_lengths(
                 kept.append(arm)
             elif fidelity >= _MIN_FIDELITY:
                 kept.append(replace(arm, fidelity=fidelity))
-            else:
-                reasons.append(f"{arm.name} is left out: a full run takes {format_seconds(arm.trial_seconds)}")
+        if not kept:
+            # Nothing fits: the cheapest run, cut to what there is, is better than no model at all.
+            cheapest = min(arms, key=lambda arm: arm.trial_seconds)
+            kept = [replace(cheapest, fidelity=max(fidelity, _SHORTEST_RUN))]
+        names = [arm.name for arm in kept]
+        reasons += [
+            f"{arm.name} is left out: a full run takes {format_seconds(arm.trial_seconds)}"
+            for arm in arms
+            if arm.name not in names
+        ]
     else:
         kept = list(arms)
-    if not kept:
-        # Nothing fits: the cheapest run, cut to what there is, is better than no model at all.
-        cheapest = min(arms, key=lambda arm: arm.trial_seconds)
-        kept = [replace(cheapest, fidelity=max(fidelity, _SHORTEST_RUN))]
     mean = float(np.mean([arm.trial_seconds for arm in kept])) or 1.0
     num_trials = min(max(len(kept), int(available * max_concurrent / mean)), MAX_TRIALS_PER_ARM * len(kept))
     if budget.num_trials is not None:

@@ -27,7 +27,18 @@ def machine_here() -> Machine:
     except (OSError, ValueError):
         pass
     free = _free_gpus()
-    return Machine(cpus, len(free), min(free.values(), default=0), tuple(free))
+    return Machine(cpus, len(free), min(free.values(), default=0), tuple(free), _memory_bytes())
+
+
+def _memory_bytes() -> int:
+    import psutil
+
+    total = int(psutil.virtual_memory().total)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return total
+    return min(total, int(limit)) if limit.isdigit() else total
 
 
 def resources_on(machine: Machine, *, gpus_per_trial: float | None, max_concurrent: int | None) -> Resources:

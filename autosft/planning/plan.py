@@ -275,11 +275,11 @@ def _lines(plan: Plan) -> list[str]:
         f"decided by {task.metric.name}",
         f"Data      {plan.origin.data or 'held in memory'}: {rows} rows",
     ]
-    lines += [
-        f"          {_MARKS[finding.severity]} "
-        + "; ".join(filter(None, (finding.message.rstrip("."), finding.action)))
-        for finding in plan.findings
-    ]
+    for finding in plan.findings:
+        told = "; ".join(filter(None, (finding.message.rstrip("."), finding.action)))
+        lines.append(f"          {_MARKS[finding.severity]} {told}")
+        if finding.severity is not Severity.INFO:
+            lines += [f"            {example}" for example in finding.examples]
     lines += [f"Arm       {_describe(arm)}" for arm in plan.arms]
     lines.append(
         f"Search    {plan.sampler}, {plan.scheduler}; {plan.resources.max_concurrent} trial(s) at once on "
@@ -301,6 +301,14 @@ def _lines(plan: Plan) -> list[str]:
 _MARKS = {Severity.INFO: "-", Severity.WARNING: "!", Severity.ERROR: "x"}
 
 
+def _in_memory(cost: Cost, batch_size: int | None) -> str:
+    """Says what was chosen so that a training fits into memory."""
+    text = ""
+    if batch_size is not None and cost.micro_batch_size is not None and cost.micro_batch_size < batch_size:
+        text += f", {batch_size} rows an update gathered {cost.micro_batch_size} at a time, which fit in memory"
+    return text + (", with gradient checkpointing" if cost.checkpointing else "")
+
+
 def _describe(arm: Arm) -> str:
     model = arm.base_model
     size = f"{model.num_parameters / 1e6:.{1 if model.num_parameters < 1e6 else 0}f}M parameters"
@@ -309,6 +317,7 @@ def _describe(arm: Arm) -> str:
         images = model.inputs == (Input.IMAGE,)
         text += f", images of {arm.max_length} pixels a side" if images else f", rows cut at {arm.max_length} tokens"
     if arm.cost:
+        text += _in_memory(arm.cost, arm.default.get("batch_size"))
         share = "" if arm.fidelity >= 1 else f"; there is time for about {arm.fidelity:.0%} of it"
         text += f"; a full run takes {format_seconds(arm.cost.run_seconds)}{share}"
     return text

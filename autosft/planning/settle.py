@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from autosft.budget import Budget
 from autosft.data.data import Rows
@@ -23,6 +25,9 @@ from autosft.trainers.base import Cost
 _MANY_UNKNOWN = 0.01
 #: Rows whose characters are counted where nothing is timed.
 _SAMPLE_ROWS = 1000
+
+#: Seconds to read a row, by which a model without parameters is quoted.
+_READING_SECONDS = 1e-3
 
 #: What an encoder puts around a text, and the first code point of Chinese, Japanese and Korean.
 _SPECIAL_TOKENS, _FIRST_WIDE = 2, 0x2E80
@@ -120,7 +125,8 @@ def _cut_off(arms: Sequence[Arm], num_rows: int) -> list[Finding]:
                 f"{arm.cost.share_cut:.1%} of the rows are longer than {arm.max_length} tokens of {arm.base_model.id}"
             )
             severity = Severity.WARNING if arm.cost.share_cut > 0.05 else Severity.INFO
-            found[arm.base_model.id] = Finding("cut-off", severity, message, count, (), "their ends are cut off", True)
+            action = "what does not fit is cut off"
+            found[arm.base_model.id] = Finding("cut-off", severity, message, count, (), action, True)
     return list(found.values())
 
 
@@ -145,10 +151,31 @@ def _rough_cost(arm: Arm, train: Rows, *, num_validation: int, machine: Machine)
     rate = 4e13 * machine.gpus if machine.gpus else 4e10 * min(machine.cpus, MAX_THREADS)
     longest = min(arm.base_model.context_tokens, MAX_TOKENS)
     tokens = _rough_tokens(train, longest)
-    forward = 2 * arm.base_model.num_parameters * tokens / rate
+    # What has no parameters still has to read its rows.
+    forward = 2 * arm.base_model.num_parameters * tokens / rate or _READING_SECONDS
     epochs = arm.default.get("num_train_epochs", 0)
     run = len(train) * (3 * epochs + 1) * forward + num_validation * forward
     return Cost(1.0, run, 1 / forward, None, longest, 0.0)
+
+
+def _texts(rows: pa.Table) -> list[str] | None:
+    """Returns all that is read of each row, and what is to be written after it; None where rows hold no text."""
+    types = dict(zip(rows.schema.names, rows.schema.types, strict=True))
+    # Tokens of a text stand beside it, and what is to be written stands in a conversation already.
+    names = [name for name in ("text", "text_pair") if name in types]
+    names = names or [name for name in ("tokens", "messages") if name in types][:1]
+    if not names:
+        return None
+    if "messages" not in names and pa.types.is_string(types.get("target", pa.null())):
+        names.append("target")
+    columns = [rows.column(name).to_pylist() for name in names]
+    return ["\n".join(map(_text, row)) for row in zip(*columns, strict=True)]
+
+
+def _text(value: str | list[Any] | None) -> str:
+    if isinstance(value, list):
+        return " ".join(part["content"] if isinstance(part, dict) else str(part) for part in value)
+    return value or ""
 
 
 def _rough_tokens(rows: Rows, longest: int) -> float:
@@ -160,10 +187,11 @@ def _rough_tokens(rows: Rows, longest: int) -> float:
     """
     some = np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE_ROWS), dtype=np.int64)
     sample = Rows(rows.path, some if rows.indices is None else rows.indices[some]).table()
-    if "text" not in sample.column_names:
+    texts = _texts(sample)
+    if texts is None:
         return float(longest)
     lengths = []
-    for text in sample.column("text").to_pylist():
+    for text in texts:
         points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         wide = int((points >= _FIRST_WIDE).sum())
         lengths.append(min(longest, _SPECIAL_TOKENS + wide + (len(points) - wide) / 4))

@@ -259,7 +259,7 @@ class Runner:
         for key, value in _ENVIRONMENT.items():
             os.environ.setdefault(key, value)
         if ray.is_initialized():
-            self._found = _offered()
+            self._found = self._offered()
             return False
         options: dict[str, Any] = {"log_to_driver": self._verbose}
         if self._address in (None, "local"):
@@ -277,8 +277,15 @@ class Runner:
             ray.init(**options)
         else:
             _connect(options)
-        self._found = self._machine if self._machine is not None and "num_cpus" in options else _offered()
+        self._found = self._machine if self._machine is not None and "num_cpus" in options else self._offered()
         return True
+
+    def _offered(self) -> Machine:
+        """Returns the CPUs and GPUs that the running Ray has in all, and its memory where it is this machine's."""
+        resources = ray.cluster_resources()
+        is_here = self._address in (None, "local") and len(ray.nodes()) == 1
+        memory = self._machine.memory_bytes if self._machine is not None and is_here else 0
+        return Machine(max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0)), memory_bytes=memory)
 
     def _tune(self) -> None:
         tuner = tune.Tuner(
@@ -300,12 +307,6 @@ class Runner:
             ),
         )
         tuner.fit()
-
-
-def _offered() -> Machine:
-    """Returns the CPUs and GPUs that the running Ray has in all."""
-    resources = ray.cluster_resources()
-    return Machine(max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0)))
 
 
 def _connect(options: Mapping[str, Any]) -> None:

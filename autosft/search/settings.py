@@ -18,12 +18,19 @@ class Machine:
         gpus: GPUs that nobody else uses.
         gpu_memory_bytes: Free memory of the smallest of them, or 0.
         gpu_ids: Their numbers, as CUDA_VISIBLE_DEVICES takes them.
+        memory_bytes: The machine's memory, as far as a cgroup's limit allows; 0 where it is not known.
     """
 
     cpus: int
     gpus: int = 0
     gpu_memory_bytes: int = 0
     gpu_ids: tuple[str, ...] = ()
+    memory_bytes: int = 0
+
+    @property
+    def training_memory_bytes(self) -> int:
+        """Memory that one training has at most: a GPU's, or the machine's; 0 where it is not known."""
+        return self.gpu_memory_bytes if self.gpus else self.memory_bytes
 
 
 def check_scheduler(name: str) -> str:

@@ -145,6 +145,16 @@ class SearchSpace:
                 kept[parameter.name] = dataclasses.replace(parameter, only_if=None)
         return dataclasses.replace(self, parameters=tuple(kept.values()))
 
+    def pinned(self, values: Mapping[str, object]) -> SearchSpace:
+        """Returns the space where these parameters have one value: they are gone, with all that this closes."""
+        kept: dict[str, Parameter] = {}
+        for parameter in self.parameters:
+            others = {parent: allowed for parent, allowed in parameter.when.items() if parent not in values}
+            is_open = all(values[parent] in parameter.when[parent] for parent in parameter.when if parent in values)
+            if parameter.name not in values and is_open and all(parent in kept for parent in others):
+                kept[parameter.name] = dataclasses.replace(parameter, when=others)
+        return dataclasses.replace(self, parameters=tuple(kept.values()))
+
     def check(self, config_class: type[Any]) -> None:
         """Compares the parameters with the fields of a trainer's Config dataclass.
 

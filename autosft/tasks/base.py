@@ -52,6 +52,14 @@ class TaskKind(ABC):
             DataError: An input column of the task is missing, or cannot be read as this input.
         """
 
+    def unreadable_inputs(self, task: Task, table: pa.Table) -> dict[int, str]:
+        """Returns the rows that no prediction can be made for, with the reason: files that are damaged or not there.
+
+        Raises:
+            DataError: As in `encode_inputs`.
+        """
+        return {}
+
     @abstractmethod
     def encode_targets(self, task: Task, table: pa.Table, *, strict: bool = True) -> pa.Array:
         """Returns the targets of `self.output`, one a row.
@@ -89,6 +97,15 @@ class TaskKind(ABC):
     @abstractmethod
     def loss(self, task: Task, targets: pa.Array, outputs: pa.Array) -> float:
         """Returns the loss that compares two models beyond the metric (for labels: mean negative log-likelihood)."""
+
+    def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array | None:
+        """Returns outputs of what says the same of every row: a score near its own comes of knowing nothing.
+
+        Args:
+            train: Training targets, which decide what is said.
+            like: Targets of the rows that it is said of; only their number and shape are looked at.
+        """
+        return None
 
     def wording(self, task: Task) -> str:
         """Returns what is predicted, in words: "one of 77 labels"."""

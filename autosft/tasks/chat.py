@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 
-from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, plural
-from autosft.data.finding import Severity
+from autosft.data.checks.subject import Check, Outcome, Subject, left_out
 from autosft.data.texts import shortened, squeeze
 from autosft.errors import DataError, explain
 from autosft.task import Input, Task
@@ -47,23 +45,12 @@ def broken_conversations(subject: Subject) -> Outcome | None:
         name: {row: remark for row, turns in enumerate(read_turns(table, column)) if (remark := _trouble(turns))}
         for name, table in subject.source.splits.items()
     }
-    counts = {name: len(found) for name, found in remarks.items() if found}
-    if not counts:
-        return None
-    keep = {name: np.ones(len(subject.labels[name]), bool) for name in counts if name != "test"}
-    for name, mask in keep.items():
-        mask[list(remarks[name])] = False
-    dropped = sum(counts[name] for name in keep)
-    test = "such test rows are mended and scored" if "test" in counts else ""
-    shown = [f"row {row}: {remark}" for name in counts for row, remark in remarks[name].items()]
-    return Outcome(
-        Severity.WARNING,
-        f"Conversations that are not in order: {', '.join(f'{count:,} in {name}' for name, count in counts.items())}.",
-        sum(counts.values()),
-        examples=tuple(map(shortened, shown[:NUM_EXAMPLES])),
-        fix="; ".join(part for part in (f"dropped {plural(dropped, 'row')}" if dropped else "", test) if part),
-        advice="let the user and the assistant take turns, after at most one system message" if dropped else test,
-        keep=keep,
+    return left_out(
+        subject,
+        "Conversations that are not in order",
+        remarks,
+        test="such test rows are mended and scored",
+        advice="let the user and the assistant take turns, after at most one system message",
     )
 
 

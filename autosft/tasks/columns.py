@@ -5,11 +5,16 @@ How targets are read lives with the outputs (`one_label` and its neighbours).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject
+from autosft.data.finding import Severity
+from autosft.data.texts import shortened
 from autosft.errors import DataError, did_you_mean, explain
 from autosft.task import Task
 from autosft.tasks.label_values import plain
@@ -18,10 +23,15 @@ from autosft.tasks.label_values import plain
 def one_text(task: Task, table: pa.Table) -> pa.Table:
     """Returns the column "text": the input columns joined by a line break, missing values as "".
 
+    Of a list of texts in a row (words, sentences, paragraphs) its texts are joined by a space, which all of these bear:
+    the sentences of a text stand on one line, and encoders read a line break as a space anyway. Missing and blank
+    texts of a list are left out. The task's target is no such list, even where it is asked for as text: several
+    references are not one text to learn.
+
     Raises:
-        DataError: An input column is missing, or holds lists or other values without a text form.
+        DataError: An input column is missing, or holds values without a text form.
     """
-    return pa.table({"text": _joined(table, task.input_columns)})
+    return pa.table({"text": _joined(task, table, task.input_columns)})
 
 
 def two_texts(task: Task, table: pa.Table) -> pa.Table:
@@ -31,11 +41,38 @@ def two_texts(task: Task, table: pa.Table) -> pa.Table:
         DataError: As in `one_text`.
     """
     first, *others = task.input_columns
-    return pa.table({"text": _joined(table, [first]), "text_pair": _joined(table, others)})
+    return pa.table({"text": _joined(task, table, [first]), "text_pair": _joined(task, table, others)})
 
 
-def _joined(table: pa.Table, names: Sequence[str]) -> pa.ChunkedArray:
-    columns = [_as_text(name, user_column(table, name)) for name in names]
+def missing_sides(subject: Subject) -> Outcome | None:
+    """Finds pairs with one side missing. Reported only: the missing side is read as an empty text."""
+    remarks: list[str] = []
+    for name, table in subject.source.splits.items():
+        pairs = two_texts(subject.task, table)
+        blank = [
+            pc.equal(pc.utf8_trim_whitespace(pairs[side]), "").to_numpy(zero_copy_only=False)
+            for side in pairs.schema.names
+        ]
+        for row in np.flatnonzero(blank[0] ^ blank[1]).tolist():
+            side = subject.task.input_columns[0] if blank[0][row] else ", ".join(subject.task.input_columns[1:])
+            remarks.append(f"{subject.place(name, row)}: no {side} ({subject.texts[name][row].as_py()})")
+    if not remarks:
+        return None
+    return Outcome(
+        Severity.WARNING,
+        f"Pairs with one side missing: {len(remarks):,}.",
+        len(remarks),
+        examples=tuple(map(shortened, remarks[:NUM_EXAMPLES])),
+        advice="it is read as an empty text; fill it in, or leave those rows out",
+    )
+
+
+#: What the kinds that read pairs look for.
+PAIR_CHECKS: Mapping[str, Check] = MappingProxyType({"missing-sides": missing_sides})
+
+
+def _joined(task: Task, table: pa.Table, names: Sequence[str]) -> pa.ChunkedArray:
+    columns = [_as_text(name, user_column(table, name), lists=name != task.target_column) for name in names]
     return pc.binary_join_element_wise(*columns, "\n", null_handling="replace", null_replacement="")
 
 
@@ -52,14 +89,29 @@ def user_column(table: pa.Table, name: str) -> pa.ChunkedArray:
     return table.column(name)
 
 
-def _as_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _as_text(name: str, column: pa.ChunkedArray, *, lists: bool) -> pa.ChunkedArray:
+    if lists and _holds_texts(column.type):
+        rows = ([text for text in row or () if text and not text.isspace()] for row in column.to_pylist())
+        return pa.chunked_array([pa.array([" ".join(row) for row in rows], pa.string())])
     try:
         return plain(column).cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(
             explain(
                 wrong=f"column '{name}' of type {column.type} cannot be read as text ({error})",
-                expected="text or single values in every input column",
+                expected="text, lists of texts or single values in every input column",
                 fix="turn the column into text, or leave it out with inputs=",
             )
         ) from error
+
+
+def _holds_texts(column_type: pa.DataType) -> bool:
+    types = pa.types
+    if not (types.is_list(column_type) or types.is_large_list(column_type) or types.is_fixed_size_list(column_type)):
+        return False
+    inner = column_type.value_type
+    inner = inner.value_type if types.is_dictionary(inner) else inner
+    # Lists that are empty in every row have no type of their own.
+    return bool(
+        types.is_string(inner) or types.is_large_string(inner) or types.is_string_view(inner) or types.is_null(inner)
+    )

@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-import numpy as np
-
-from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, plural
+from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, left_out, plural
 from autosft.data.finding import Severity
 from autosft.data.texts import shortened
 from autosft.tasks.columns import user_column
@@ -23,6 +21,7 @@ from autosft.tasks.entity_columns import (
     openings,
     read_targets,
     read_words,
+    unclosed,
 )
 
 _NOT_SCORED = "such test rows are not scored"
@@ -79,7 +78,7 @@ def tag_scheme(subject: Subject) -> Outcome | None:
     count = len(found.inside)
     if not found.num_begin:
         message = f"No entity opens with a B- tag of its own ({count:,} open with I-): the tags were read as IOB1."
-        return Outcome(Severity.INFO, message, count, advice="none needed: predictions are BIO tags")
+        return Outcome(Severity.INFO, message, count, advice="predictions are BIO tags")
     rows = list(dict.fromkeys(found.rows.tolist()))
     return Outcome(
         Severity.WARNING,
@@ -87,6 +86,24 @@ def tag_scheme(subject: Subject) -> Outcome | None:
         count,
         examples=_examples(subject, {"train": [(row, "an entity opens with I-") for row in rows]}),
         advice="each is read as the beginning of an entity; check that no B- tag got lost",
+    )
+
+
+def unclosed_entities(subject: Subject) -> Outcome | None:
+    """Finds entities without the "E-" or "L-" that closes every longer one in BIOES and BILOU."""
+    if not holds_words(user_column(subject.source.train, subject.task.input_columns[0]).type):
+        return None
+    rows = {name: unclosed(subject.task, table) for name, table in subject.source.splits.items()}
+    remarks = {name: [(row, "an entity is not closed") for row in found] for name, found in rows.items() if found}
+    if not remarks:
+        return None
+    where = ", ".join(f"{len(found):,} in {name}" for name, found in remarks.items())
+    return Outcome(
+        Severity.WARNING,
+        f"Rows with an entity that no E- or L- tag closes, where others are closed: {where}.",
+        sum(map(len, remarks.values())),
+        examples=_examples(subject, remarks),
+        advice="each is read as ending before the next entity or O; check that no tag got lost",
     )
 
 
@@ -114,6 +131,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "unknown-tags": unknown_tags,
         "unseen-entity-types": unseen_entity_types,
         "tag-scheme": tag_scheme,
+        "unclosed-entities": unclosed_entities,
         "spans-outside-text": spans_outside_text,
         "overlapping-spans": overlapping_spans,
         "spans-cutting-words": spans_cutting_words,
@@ -124,26 +142,9 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
 def _left_out(subject: Subject, trouble: Trouble, what: str, advice: str) -> Outcome | None:
     """Reports rows whose targets cannot be used; all but test rows are dropped."""
     remarks = {name: _remarks(subject, name, trouble) for name in subject.source.splits}
-    rows = {name: sorted({row for row, _ in found}) for name, found in remarks.items() if found}
-    if not rows:
-        return None
-    keep = {}
-    for name in rows.keys() - {"test"}:
-        keep[name] = np.ones(subject.source.splits[name].num_rows, np.bool_)
-        keep[name][rows[name]] = False
-    dropped = sum(len(rows[name]) for name in keep)
-    told = [f"dropped {plural(dropped, 'row')}"] if dropped else []
-    told += [_NOT_SCORED] if "test" in rows else []
-    where = ", ".join(f"{len(found):,} in {name}" for name, found in rows.items())
-    return Outcome(
-        Severity.WARNING,
-        f"Rows {what}: {where}.",
-        sum(map(len, rows.values())),
-        examples=_examples(subject, remarks),
-        fix="; ".join(told),
-        advice=advice if dropped else f"{_NOT_SCORED}; {advice}",
-        keep=keep,
-    )
+    by_row = {name: dict(found) for name, found in remarks.items()}
+    shown = _examples(subject, remarks)
+    return left_out(subject, f"Rows {what}", by_row, test=_NOT_SCORED, advice=advice, examples=shown)
 
 
 def _put_right(subject: Subject, trouble: Trouble, what: str, advice: str) -> Outcome | None:
@@ -172,9 +173,8 @@ def _examples(subject: Subject, remarks: Mapping[str, list[tuple[int, str]]]) ->
         few = found[: NUM_EXAMPLES - len(shown)]
         rows = subject.source.splits[split].take([row for row, _ in few]) if few else None
         words = read_words(subject.task, rows).tokens.to_pylist() if rows is not None else []
-        place = "row" if split == "train" else f"{split} row"
         shown += [
-            shortened(f"{place} {row}: {remark} ({' '.join(text[:12])})")
+            shortened(f"{subject.place(split, row)}: {remark} ({' '.join(text[:12])})")
             for (row, remark), text in zip(few, words, strict=True)
         ]
     return tuple(shown)

@@ -6,6 +6,7 @@ Which of the two it is, the input column tells: a list holds words, a string hol
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import unicodedata
@@ -30,7 +31,11 @@ from autosft.tasks.label_values import plain
 #: What a span's fields may be called.
 _STARTS = ("start", "begin", "start_offset")
 _ENDS = ("end", "stop", "end_offset")
-_LABELS = ("label", "entity", "type", "tag", "entity_type", "entity_group")
+_LABELS = ("label", "entity", "type", "tag", "entity_type", "entity_group", "labels")
+
+# How spans begin when they are written as text, and a row without any.
+_SPANS, _NONE = re.compile(r"\s*\[\s*[\[({]"), re.compile(r"\s*\[\s*\]\s*")
+_NEARLY_ALL = 0.9
 
 # Scripts that put no spaces between words: Thai to Myanmar, Khmer, kana, Han. There each character is a word.
 _UNSPACED = (
@@ -121,6 +126,16 @@ def holds_spans(column_type: pa.DataType) -> bool:
         return False
     names = {field.name for field in column_type.value_type}
     return all(names & set(known) for known in (_STARTS, _ENDS, _LABELS))
+
+
+def are_spans(values: Sequence[str]) -> bool:
+    """Tells whether texts are spans, nearly all of them, and some of them of an entity."""
+    # Parsing is dear, and what is no list of lists or objects is no span.
+    listed = [value for value in values if _SPANS.match(value) or _NONE.fullmatch(value)]
+    if len(listed) < _NEARLY_ALL * len(values):
+        return False
+    found = [spans_of(value) for value in listed]
+    return any(found) and sum(spans is not None for spans in found) >= _NEARLY_ALL * len(values)
 
 
 def words_of_text(text: str) -> Iterator[tuple[int, int]]:
@@ -217,19 +232,30 @@ def entity_types(task: Task, table: pa.Table) -> tuple[str, ...]:
 
 
 def spans_of(value: Any) -> list[Span] | None:
-    """Reads a row's spans: structs, [start, end, label], or JSON of either; None where that cannot be done.
+    """Reads a row's spans: structs, [start, end, label], or text of either; None where that cannot be done.
 
-    "entity", "type" and "tag" stand for "label" too, and so do other usual names for the rest.
+    "entity", "type" and "tag" stand for "label" too, and so do other usual names for the rest; a list of one label, as
+    Label Studio writes it, is that label. The text is JSON, or
+    what Python prints, as pandas writes lists to csv: that is also how [start, end, label] gets into a column, since
+    Arrow has no list of numbers and texts.
     """
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
+        value = _parsed(value)
     if not isinstance(value, list):
         return None
     found = [_span(item) for item in value]
     return None if None in found else [span for span in found if span is not None]
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def _span(item: Any) -> Span | None:
@@ -241,12 +267,14 @@ def _span(item: Any) -> Span | None:
             next((item[name] for name in names if item.get(name) is not None), None)
             for names in (_STARTS, _ENDS, _LABELS)
         )
-    elif isinstance(item, list) and len(item) == 3:
+    elif isinstance(item, list | tuple) and len(item) == 3:
         start, end, label = item
     else:
         return None
     if not all(isinstance(number, int | float) and float(number).is_integer() for number in (start, end)):
         return None
+    if isinstance(label, list) and len(label) == 1:
+        label = label[0]
     return Span(int(start), int(end), label.strip()) if isinstance(label, str) and label.strip() else None
 
 
@@ -319,6 +347,22 @@ def openings(task: Task, table: pa.Table) -> Openings:
     row = np.repeat(np.arange(len(lengths)), lengths)
     found = np.flatnonzero(begins & inside)
     return Openings(found, row[found], int((begins & ~inside & alone).sum()))
+
+
+def unclosed(task: Task, table: pa.Table) -> list[int]:
+    """Returns the rows with an entity that is not closed; none where the tags' scheme closes none, as IOB1 and BIO.
+
+    In BIOES and BILOU an entity of several words ends with an "E-" or "L-", and one of a single word is "S-" or "U-".
+    """
+    lengths, values, _ = _flat(_tag_lists(task, plain(user_column(table, task.target_column))))
+    marks, kinds = _marks_and_kinds(values, types_of(task.labels))
+    if not np.isin(marks, (Mark.END, Mark.SINGLE)).any():
+        return []
+    first = row_starts(lengths)
+    _, begins = canonical(marks, kinds, first)
+    goes_on = np.append((marks[1:] != Mark.OUTSIDE) & ~begins[1:] & ~first[1:], False)[: len(marks)]
+    lost = np.isin(marks, (Mark.BEGIN, Mark.INSIDE)) & ~goes_on
+    return np.unique(np.repeat(np.arange(len(lengths)), lengths)[lost]).tolist()  # type: ignore[no-any-return]
 
 
 _UNSEEN, _UNREADABLE = -2, -3

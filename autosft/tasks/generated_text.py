@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autosft.arrays import one_array, to_numbers
-from autosft.data.checks.subject import Check, Outcome, Subject, examples_of, plural
+from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, plural
 from autosft.data.finding import Severity
-from autosft.data.texts import codes
+from autosft.data.texts import codes, shortened
 from autosft.errors import DataError, TaskError, explain
 from autosft.task import Output, Task
 from autosft.tasks.base import Scorer, TaskKind
@@ -39,14 +39,22 @@ def several_answers(subject: Subject) -> Outcome | None:
     if not several.any():
         return None
     num_prompts = int((answers_per_prompt > 1).sum())
-    _, first = np.unique(prompts[several], return_index=True)
+    rows = np.flatnonzero(several)
+    _, first = np.unique(prompts[rows], return_index=True)
     return Outcome(
         Severity.INFO,
         f"Prompts with several different answers: {num_prompts:,} (in {plural(int(several.sum()), 'row')}).",
         num_prompts,
-        examples=examples_of(subject.shown("train"), np.flatnonzero(several)[np.sort(first)]),
+        examples=tuple(
+            _with_its_rows(subject, rows[prompts[rows] == prompts[row]]) for row in rows[np.sort(first)[:NUM_EXAMPLES]]
+        ),
         advice="leave them where each answer is right; no model can be sure of the one that a test row has",
     )
+
+
+def _with_its_rows(subject: Subject, rows: NDArray[np.int64]) -> str:
+    prompt = subject.shown("train")[int(rows[0])].as_py()
+    return shortened(f"{subject.places('train', rows)}: {prompt}")
 
 
 class GeneratedText(TaskKind):

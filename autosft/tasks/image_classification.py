@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 
-from autosft.data.checks.subject import NUM_EXAMPLES, Outcome, Subject, plural
+from autosft.data.checks.subject import NUM_EXAMPLES, Outcome, Subject, left_out
 from autosft.data.finding import Severity
-from autosft.data.pixels import UnreadableImage, content_hash, content_of, rgb_of, size_of
+from autosft.data.pixels import NO_IMAGE, UnreadableImage, content_hash, content_of, rgb_of, size_of
 from autosft.data.texts import shortened
 from autosft.errors import DataError, explain
 from autosft.task import Input, Task
@@ -31,59 +30,41 @@ TINY_SIDE = 8
 
 def unreadable_images(subject: Subject) -> Outcome | None:
     """Finds files that hold no image. Training rows are dropped; a test row is given to the model as a grey image."""
-    keep: dict[str, np.ndarray[Any, Any]] = {}
-    examples: list[str] = []
+    remarks: dict[str, dict[int, str]] = {}
     for name, table in subject.source.splits.items():
-        images = _images(subject.task, table)
-        keep[name] = np.ones(table.num_rows, bool)
-        for row in range(table.num_rows):
-            path, data = _parts(images[row])
-            if not path and data is None:
-                continue  # The business of `missing-inputs`.
-            try:
-                rgb_of(content_of(path, data))
-            except UnreadableImage as error:
-                keep[name][row] = False
-                if len(examples) < NUM_EXAMPLES:
-                    examples.append(f"{name} row {row}, {_end(path)}: {error}")
-    counts = {name: int((~mask).sum()) for name, mask in keep.items()}
-    if not sum(counts.values()):
-        return None
-    dropped = {name: keep[name] for name in counts if name != "test" and counts[name]}
-    num_dropped = sum(counts[name] for name in dropped)
-    test = "test rows stay: the model is given a grey image for them" if counts.get("test") else ""
-    return Outcome(
-        Severity.WARNING,
-        f"Images that cannot be read: {', '.join(f'{count:,} in {name}' for name, count in counts.items() if count)}.",
-        sum(counts.values()),
-        examples=tuple(examples),
-        fix="; ".join(part for part in (f"dropped {plural(num_dropped, 'row')}" if dropped else "", test) if part),
-        advice=test if not dropped else "put these files right; left in, the model is given grey images for them",
-        keep=dropped,
+        # A row without any image is the business of `missing-inputs`.
+        remarks[name] = {row: what for row, what in _unreadable(_images(subject.task, table)) if what != NO_IMAGE}
+    return left_out(
+        subject,
+        "Images that cannot be read",
+        remarks,
+        test="test rows stay and are scored: the model is given a grey image for them",
+        advice="put these files right; left in, the model is given grey images for them",
     )
 
 
 def tiny_images(subject: Subject) -> Outcome | None:
-    """Finds training images with a side of fewer than eight pixels. Reported only."""
-    images = _images(subject.task, subject.source.train)
-    found: list[str] = []
-    count = 0
-    for row in range(len(images)):
-        path, data = _parts(images[row])
-        try:
-            width, height = size_of(content_of(path, data))
-        except UnreadableImage:
-            continue
-        if min(width, height) < TINY_SIDE:
-            count += 1
-            found += [f"row {row}, {_end(path)}: {width} x {height}"] if len(found) < NUM_EXAMPLES else []
-    if not count:
+    """Finds images with a side of fewer than eight pixels. Reported only."""
+    found: dict[str, list[str]] = {}
+    for name, table in subject.source.splits.items():
+        images = _images(subject.task, table)
+        for row in range(len(images)):
+            path, data = _parts(images[row])
+            try:
+                width, height = size_of(content_of(path, data))
+            except UnreadableImage:
+                continue
+            if min(width, height) < TINY_SIDE:
+                remark = f"{subject.place(name, row)}: {_end(path)}: {width} x {height}"
+                found.setdefault(name, []).append(remark)
+    if not found:
         return None
+    where = ", ".join(f"{len(rows):,} in {name}" for name, rows in found.items())
     return Outcome(
         Severity.WARNING,
-        f"Training images with a side below {TINY_SIDE} pixels: {count:,}.",
-        count,
-        examples=tuple(found),
+        f"Images with a side below {TINY_SIDE} pixels: {where}.",
+        sum(map(len, found.values())),
+        examples=tuple(remark for rows in found.values() for remark in rows)[:NUM_EXAMPLES],
         advice="check the export that made them; there is next to nothing to see in them",
     )
 
@@ -94,6 +75,9 @@ class ImageClassification(OneLabel):
     name = "image-classification"
     input = Input.IMAGE
     checks: ClassVar[Mapping[str, Check]] = {"unreadable-images": unreadable_images, "tiny-images": tiny_images}
+
+    def unreadable_inputs(self, task: Task, table: pa.Table) -> dict[int, str]:
+        return dict(_unreadable(_images(task, table)))
 
     def encode_inputs(self, task: Task, table: pa.Table) -> pa.Table:
         """Returns "image" with an absolute path or bytes, and "content", the sha256 of the file."""
@@ -130,6 +114,16 @@ def _images(task: Task, table: pa.Table) -> pa.StructArray:
     if pa.types.is_null(whole.type):
         return _struct(*empty)
     return _refuse(f"column '{name}' of type {whole.type}")
+
+
+def _unreadable(images: pa.StructArray) -> Iterator[tuple[int, str]]:
+    """Yields the rows whose image cannot be read, and why."""
+    for row in range(len(images)):
+        path, data = _parts(images[row])
+        try:
+            rgb_of(content_of(path, data))
+        except UnreadableImage as error:
+            yield row, str(error) if str(error) == NO_IMAGE else f"{_end(path)}: {error}"
 
 
 def _struct(paths: pa.Array, content: pa.Array) -> pa.StructArray:

@@ -5,6 +5,7 @@ How they are scored lives in `autosft.tasks.label_set_metrics`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 
@@ -14,7 +15,6 @@ import pyarrow.compute as pc
 
 from autosft.arrays import one_array, to_numbers
 from autosft.data.texts import label_texts
-from autosft.errors import DataError, explain
 from autosft.task import Task
 from autosft.tasks.columns import user_column
 from autosft.tasks.label_values import label_type, plain, sorted_labels
@@ -22,7 +22,10 @@ from autosft.tasks.label_values import label_type, plain, sorted_labels
 #: What stands between the labels of one text.
 SEPARATORS = (",", ";", "|")
 
-_LIST = re.compile(r"\[(.*)\]", re.DOTALL)
+# A list, or a set as Python and PostgreSQL write it; what has a colon is a dict.
+_LIST = re.compile(r"\[(?P<list>.*)\]|\{(?P<set>[^{}:]*)\}", re.DOTALL)
+_BRACKETED = re.compile(r"\s*(?:<[^<>\s][^<>]*>\s*)+")
+_IN_BRACKETS = re.compile(r"<([^<>]+)>")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _YES, _NO = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
 
@@ -31,14 +34,14 @@ def read_labels(task: Task, table: pa.Table) -> pa.Array:
     """Returns the labels of each row as list<large_string>; an empty list has none, null says nothing about them.
 
     * A list column: null is null, an empty list has no labels.
-    * A text such as "joy; fear" or "['joy', 'fear']": blank says nothing, since most tables leave blank what they do
-      not know; "[]" has no labels. It is cut at the separator whose parts are labels of the task, so that a label may
-      hold a comma itself.
-    * A column a label with 0 and 1, true and false: a row where all are missing says nothing; beside a value, a missing
-      one is a 0.
+    * A text such as "joy; fear", "['joy', 'fear']" or "<joy><fear>": blank says nothing, since most tables leave blank
+      what they do not know; "[]" has no labels. It is cut at the separator whose parts are labels of the task, so that
+      a label may hold a comma itself.
+    * A column a label with 0 and 1, true and false: a row where all are missing says nothing, nor does one with another
+      value (see `odd_cells`); beside a value, a missing one is a 0.
 
     Raises:
-        DataError: A column is missing, or holds something else.
+        DataError: A column is missing.
     """
     if task.target_columns:
         return _from_columns(table, task.target_columns)
@@ -61,10 +64,20 @@ def labels_in(tables: Iterable[pa.Table], column: str) -> tuple[tuple[str, ...],
 
 def best_separator(texts: Collection[str]) -> str | None:
     """Returns the separator that leaves the fewest distinct labels; None where no text holds one."""
-    plain_texts = [text for text in texts if not _LIST.fullmatch(text)]
+    plain_texts = [text for text in texts if not is_written_list(text)]
     present = [separator for separator in SEPARATORS if any(separator in text for text in plain_texts)]
     distinct = {sign: len({part for text in plain_texts for part in _parts(text, sign)}) for sign in present}
     return min(present, key=lambda sign: distinct[sign], default=None)
+
+
+def odd_cells(task: Task, table: pa.Table) -> dict[int, str]:
+    """Returns the rows in which a column a label says neither 0 nor 1, and what the first such column says instead."""
+    found: dict[int, str] = {}
+    for name in reversed(task.target_columns):
+        texts, odd = _odd(user_column(table, name))
+        for row in np.flatnonzero(odd.to_numpy(zero_copy_only=False)).tolist():
+            found[row] = f"{name} is {texts[row].as_py()!r}"
+    return found
 
 
 def is_list(column_type: pa.DataType) -> bool:
@@ -73,10 +86,20 @@ def is_list(column_type: pa.DataType) -> bool:
     return bool(types.is_list(column_type) or types.is_large_list(column_type) or types.is_fixed_size_list(column_type))
 
 
+def is_written_list(text: str) -> bool:
+    """Tells whether a text is a list: "['joy', 'fear']", "{joy,fear}", or "<joy><fear>" as Stack Exchange has it."""
+    return _LIST.fullmatch(text) is not None or _BRACKETED.fullmatch(text) is not None
+
+
 def is_yes_or_no(values: Collection[str]) -> bool:
-    """Tells whether a column with these values, as text, says of each row whether a label holds."""
+    """Tells whether all of these values, as text, say whether a label holds."""
     folded = {value.casefold() for value in values}
     return bool(folded) and folded <= _YES | _NO
+
+
+def num_odd_cells(column: pa.ChunkedArray) -> int:
+    """Returns in how many rows a column says something, and neither yes nor no."""
+    return int(pc.sum(_odd(column)[1]).as_py() or 0)
 
 
 def _from_lists(column: pa.ChunkedArray) -> pa.Array:
@@ -106,32 +129,48 @@ def _best_parts(text: str, known: frozenset[str]) -> list[str]:
 def _parts(text: str, separator: str | None) -> list[str]:
     listed = _LIST.fullmatch(text)
     if listed:
-        inner = listed[1]
-        if "'" in inner or '"' in inner:
+        inner = listed["list"] if listed["set"] is None else listed["set"]
+        if (written := _json(text)) is not None:
+            parts = written
+        elif "'" in inner or '"' in inner:
             parts = [one or other for one, other in _QUOTED.findall(inner)]
         else:  # NumPy writes its lists without commas.
-            parts = inner.split(",") if "," in inner else inner.split()
+            parts = inner.split(",") if "," in inner or listed["set"] else inner.split()
+    elif _BRACKETED.fullmatch(text):
+        parts = _IN_BRACKETS.findall(text)
     else:
         parts = text.split(separator) if separator else [text]
     return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
+def _json(text: str) -> list[str] | None:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return None
+    return values if all(isinstance(value, str) for value in values) else None
+
+
 def _from_columns(table: pa.Table, names: Sequence[str]) -> pa.Array:
-    columns = [_yes_or_no(name, label_texts(user_column(table, name))) for name in names]
-    missing = pa.array(np.all([pc.is_null(column).to_numpy(zero_copy_only=False) for column in columns], axis=0))
+    columns = [_yes_or_no(user_column(table, name)) for name in names]
+    odd = np.any([_odd(user_column(table, name))[1].to_numpy(zero_copy_only=False) for name in names], axis=0)
+    missing = np.all([pc.is_null(column).to_numpy(zero_copy_only=False) for column in columns], axis=0) | odd
     holds = np.stack([pc.fill_null(column, False).to_numpy(zero_copy_only=False) for column in columns], axis=1)
+    holds[missing] = False
     labels = pa.array(names, pa.large_string()).take(pa.array(np.nonzero(holds)[1]))
-    return _lists(holds.sum(axis=1), labels, missing)
+    return _lists(holds.sum(axis=1), labels, pa.array(missing))
 
 
-def _yes_or_no(name: str, texts: pa.Array) -> pa.Array:
-    folded = pc.utf8_lower(texts)
-    known = pc.is_in(folded, pa.array([*_YES, *_NO], folded.type))
-    odd = texts.filter(pc.and_(pc.invert(known), pc.is_valid(texts)))
-    if len(odd):
-        wrong = f"column '{name}' holds '{odd[0].as_py()}', and should say of each row whether the label holds"
-        raise DataError(explain(wrong=wrong, expected="0 and 1, or true and false", fix="clean the column"))
+def _yes_or_no(column: pa.ChunkedArray) -> pa.Array:
+    folded = pc.utf8_lower(label_texts(column))
     return pc.if_else(pc.is_null(folded), None, pc.is_in(folded, pa.array([*_YES], folded.type)))
+
+
+def _odd(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
+    """Returns a column's values as text, and which of them say neither yes nor no."""
+    texts = label_texts(column)
+    known = pc.is_in(pc.utf8_lower(texts), pa.array([*_YES, *_NO], texts.type))
+    return texts, pc.and_(pc.invert(known), pc.is_valid(texts))
 
 
 def _lists(counts: np.ndarray, labels: pa.Array, missing: pa.Array) -> pa.Array:

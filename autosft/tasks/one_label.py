@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from autosft.arrays import one_array, to_matrix, to_numbers
+from autosft.arrays import from_matrix, one_array, to_matrix, to_numbers
 from autosft.data.texts import codes, label_texts
 from autosft.errors import DataError, explain, nearest
 from autosft.task import Output, Task
@@ -74,6 +74,11 @@ class OneLabel(TaskKind):
     def loss(self, task: Task, targets: pa.Array, outputs: pa.Array) -> float:
         """Returns the mean negative log-likelihood in nats."""
         return float(label_metrics.negative_log_likelihood(_all_rows(targets, outputs))[0])
+
+    def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array:
+        """Returns the shares of the labels."""
+        counts = np.bincount(to_numbers(train.drop_null()), minlength=len(task.labels))
+        return from_matrix(np.tile((counts / max(counts.sum(), 1)).astype(np.float32), (len(like), 1)))
 
     def strata(self, task: Task, table: pa.Table) -> NDArray[np.int64]:
         numbers = codes(label_texts(table.column(task.target_column)))

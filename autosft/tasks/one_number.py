@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autosft.arrays import one_array, to_numbers
-from autosft.data.texts import label_texts
+from autosft.data.checks.subject import Check, Outcome, Subject, left_out
+from autosft.data.texts import label_texts, shortened
 from autosft.errors import DataError, explain
 from autosft.task import Output, Task
 from autosft.tasks.base import Scorer, TaskKind
@@ -24,8 +26,23 @@ METRICS: Mapping[str, bool] = MappingProxyType(
     {"spearman": True, "pearson": True, "r2": True, "rmse": False, "mae": False}
 )
 
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+
 #: Splits give every part the same share of each tenth of the numbers.
 _NUM_STRATA = 10
+
+
+def unreadable_numbers(subject: Subject) -> Outcome | None:
+    """Finds targets that are there and are no finite number: infinity, or a word."""
+    remarks = {}
+    for name, table in subject.source.splits.items():
+        written = label_texts(user_column(table, subject.task.target_column))
+        odd = pc.and_(pc.is_valid(written), pc.is_null(_numbers(subject.task, table)))
+        rows = np.flatnonzero(odd.to_numpy(zero_copy_only=False)).tolist()
+        remarks[name] = {row: repr(written[row].as_py()) for row in rows}
+    what = f"Rows whose '{subject.task.target_column}' is no finite number"
+    advice = "correct them, or leave those rows out"
+    return left_out(subject, what, remarks, test="such test rows are not scored", advice=advice)
 
 
 class OneNumber(TaskKind):
@@ -33,13 +50,15 @@ class OneNumber(TaskKind):
 
     output = Output.NUMBER
     metrics = METRICS
+    checks: ClassVar[Mapping[str, Check]] = MappingProxyType({"unreadable-numbers": unreadable_numbers})
 
     def encode_targets(self, task: Task, table: pa.Table, *, strict: bool = True) -> pa.Array:
         """Returns the numbers, double; what is not a finite number counts as missing."""
         numbers = _numbers(task, table)
         if numbers.null_count and strict:
             row = pc.index(pc.is_null(numbers), True).as_py()
-            wrong = f"row {row} of column '{task.target_column}' is no finite number"
+            value = shortened(repr(plain(user_column(table, task.target_column))[row].as_py()), limit=40)
+            wrong = f"row {row} of column '{task.target_column}' is no finite number: {value}"
             fix = "fill in the missing numbers or leave those rows out"
             raise DataError(explain(wrong=wrong, expected="a number in every row", fix=fix))
         return numbers
@@ -77,6 +96,11 @@ class OneNumber(TaskKind):
         true, predicted = to_numbers(targets).astype(np.float64), to_numbers(outputs).astype(np.float64)
         return float(np.mean((true - predicted) ** 2) / (true.var() or 1.0))
 
+    def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array:
+        """Returns the mean."""
+        mean = float(np.mean(to_numbers(train.drop_null()))) if len(train) > train.null_count else 0.0
+        return pa.array(np.full(len(like), mean), pa.float64())
+
     def strata(self, task: Task, table: pa.Table) -> NDArray[np.int64]:
         numbers = to_numbers(_numbers(task, table)).astype(np.float64)
         if not len(numbers):
@@ -86,9 +110,17 @@ class OneNumber(TaskKind):
 
 
 def _numbers(task: Task, table: pa.Table) -> pa.Array:
+    """Returns the target column as double, null where it holds no finite number.
+
+    Raises:
+        DataError: It holds none at all, but values of another type.
+    """
     column = plain(user_column(table, task.target_column))
+    if _is_text(column.type):
+        texts = label_texts(column)
+        column = pc.if_else(pc.match_substring_regex(texts, _NUMBER), texts, pa.scalar(None, texts.type))
     try:
-        numbers = one_array(label_texts(column) if _is_text(column.type) else column).cast(pa.float64())
+        numbers = one_array(column).cast(pa.float64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         wrong = f"column '{task.target_column}' cannot be read as numbers ({error})"
         raise DataError(explain(wrong=wrong, expected="a number in every row", fix="clean the column")) from error

@@ -6,25 +6,89 @@ The metrics and thresholds live in `autosft.tasks.label_set_metrics`, the readin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from autosft.arrays import one_array, to_matrix
+from autosft.arrays import from_matrix, one_array, to_matrix
+from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, left_out, plural
+from autosft.data.finding import Severity
+from autosft.data.texts import shortened
 from autosft.errors import DataError
 from autosft.task import Output, Task
 from autosft.tasks import label_set_metrics
 from autosft.tasks.base import SCARCE_ROWS_PER_CLASS, Scorer, TaskKind
 from autosft.tasks.label_metrics import row_weights
-from autosft.tasks.label_sets import read_labels
+from autosft.tasks.label_sets import odd_cells, read_labels
 from autosft.tasks.label_values import original_values
 from autosft.tasks.one_label import unknown_target
 
 #: Target text of a row that says it has no labels.
 NO_LABELS = "(none)"
+
+
+def unreadable_labels(subject: Subject) -> Outcome | None:
+    """Finds rows in which a column a label says neither that the label holds nor that it does not."""
+    remarks = {name: odd_cells(subject.task, table) for name, table in subject.source.splits.items()}
+    what = "Rows with a cell that says neither 0 nor 1 of a label"
+    advice = "write 0 and 1, or true and false"
+    return left_out(subject, what, remarks, test="such test rows are not scored", advice=advice)
+
+
+def unseen_labels(subject: Subject) -> Outcome | None:
+    """Finds labels of validation or test that training lacks.
+
+    The fix adds them to the task's labels, so that such rows are scored, those labels as missed. Without it those rows
+    are not scored, and rows to validate on are an error.
+    """
+    task = subject.task
+    if task.target_columns:
+        return None
+    labels = {name: read_labels(task, table) for name, table in subject.source.splits.items()}
+    known = set(pc.unique(labels.pop("train").flatten()).to_pylist())
+    remarks: list[tuple[str, int, str]] = []
+    unseen: set[str] = set()
+    for name, lists in labels.items():
+        flat, rows = lists.flatten(), pc.list_parent_indices(lists)
+        odd = pc.invert(pc.is_in(flat, pa.array(sorted(known), flat.type)))
+        found = dict(zip(rows.filter(odd).to_pylist(), flat.filter(odd).to_pylist(), strict=True))
+        unseen |= set(flat.filter(odd).to_pylist())
+        remarks += [(name, row, label) for row, label in found.items()]
+    if not remarks:
+        return None
+    added = [label for label in sorted(unseen) if label not in task.labels]
+    return Outcome(
+        Severity.WARNING,
+        f"Labels in validation or test that training lacks: {len(unseen):,} (in {plural(len(remarks), 'row')}).",
+        len(remarks),
+        examples=tuple(
+            shortened(f"{subject.place(name, row)}: {label}") for name, row, label in remarks[:NUM_EXAMPLES]
+        ),
+        fix="these rows are scored, and such labels count as missed",
+        advice="these rows are not scored; add training rows with these labels",
+        repaired=replace(subject, task=task.with_labels((*task.labels, *added), task.label_type)),
+    )
+
+
+def rows_without_any_label(subject: Subject) -> Outcome | None:
+    """Finds training rows that say that no label holds. Reported only: they are learned as that."""
+    none = pc.equal(subject.labels["train"], NO_LABELS)
+    rows = np.flatnonzero(pc.fill_null(none, False).to_numpy(zero_copy_only=False))
+    if not len(rows):
+        return None
+    return Outcome(
+        Severity.INFO,
+        f"Training rows with an empty set of labels: {len(rows):,} ({len(rows) / len(none):.0%}).",
+        len(rows),
+        examples=subject.examples("train", rows),
+        advice="they are learned as having none of the labels; where the labels are not known, leave the cell empty",
+    )
 
 
 class SeveralLabels(TaskKind):
@@ -37,6 +101,13 @@ class SeveralLabels(TaskKind):
 
     output = Output.LABELS
     metrics = label_set_metrics.METRICS
+    checks: ClassVar[Mapping[str, Check]] = MappingProxyType(
+        {
+            "unreadable-labels": unreadable_labels,
+            "unseen-labels": unseen_labels,
+            "rows-without-any-label": rows_without_any_label,
+        }
+    )
 
     def encode_targets(self, task: Task, table: pa.Table, *, strict: bool = True) -> pa.Array:
         """Returns 0 or 1 for each of `task.labels`, fixed_size_list<int8>; zeros are a row without labels."""
@@ -109,6 +180,11 @@ class SeveralLabels(TaskKind):
         holds = to_matrix(targets).astype(bool)
         chosen = label_set_metrics.thresholds(holds, to_matrix(outputs), task.metric.name)
         return replace(task, thresholds=tuple(map(float, chosen)))
+
+    def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array:
+        """Returns the share of the rows that each label holds of."""
+        shares = to_matrix(train.drop_null()).mean(axis=0, dtype=np.float64)
+        return from_matrix(np.tile(shares.astype(np.float32), (len(like), 1)))
 
     def strata(self, task: Task, table: pa.Table) -> NDArray[np.int64]:
         """Returns the rarest label of each row, so that every part has some of it; the last number is of no label."""

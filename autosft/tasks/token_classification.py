@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from autosft.arrays import one_array, to_matrix
+from autosft.arrays import from_matrix, one_array, to_matrix, to_numbers
 from autosft.data.texts import as_text, input_texts, label_texts, shortened, squeeze
 from autosft.errors import DataError, explain
 from autosft.task import Input, Output, Task
@@ -103,6 +103,13 @@ class TokenClassification(TaskKind):
         _, true, probabilities = _aligned(targets, outputs)
         chosen = probabilities[np.arange(len(true)), true].astype(np.float64)
         return float(-np.log(np.clip(chosen, SMALLEST_PROBABILITY, 1.0)).mean()) if len(true) else 0.0
+
+    def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array:
+        """Returns the shares of the tags for every word."""
+        counts = np.bincount(to_numbers(one_array(train).flatten()), minlength=len(task.labels))
+        lengths = to_numbers(pc.fill_null(pc.list_value_length(one_array(like)), 0))
+        shares = np.tile((counts / max(counts.sum(), 1)).astype(np.float32), (int(lengths.sum()), 1))
+        return pa.ListArray.from_arrays(_offsets(lengths), from_matrix(shares))
 
     def identities(self, task: Task, table: pa.Table) -> pa.Array:
         """Returns words joined by a space, and texts as they are."""

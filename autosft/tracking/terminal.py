@@ -21,12 +21,16 @@ _PHASES = {
 }
 
 
+#: After so long without a line, one tells how far a trial has come.
+_QUIET_SECONDS = 10.0
+
+
 class PlainProgress(Tracker):
-    """A line a phase and a line an ended trial."""
+    """A line a phase and a line an ended trial; of a long trial also one at its rungs."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._started = time.monotonic()
+        self._started = self._printed = time.monotonic()
 
     def phase(self, name: str) -> None:
         self._print(_PHASES.get(name, name))
@@ -38,10 +42,15 @@ class PlainProgress(Tracker):
         for line in str(plan).splitlines():
             print(f"          {line}", file=self._stream, flush=True)
 
+    def reported(self, trial: Trial, fidelity: float, score: float) -> None:
+        if fidelity < 1 and time.monotonic() - self._printed > _QUIET_SECONDS:
+            self._print(f"trial {trial.number} has done {fidelity:.0%} of its training: {score:.4f}, {trial.arm}")
+
     def ended(self, trial: Trial, best: Trial | None, seconds_left: float | None) -> None:
         self._print(_trial_line(trial, best, seconds_left))
 
     def _print(self, message: str) -> None:
+        self._printed = time.monotonic()
         print(f"[{time.monotonic() - self._started:6.1f}s] {message}", file=self._stream, flush=True)
 
 

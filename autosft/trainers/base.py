@@ -80,6 +80,7 @@ class Cost:
         max_length: Tokens that rows are cut at.
         share_cut: Share of the rows that are cut there.
         share_unknown: Share of their tokens that the model has no word for.
+        checkpointing: Whether activations have to be computed twice, so that a batch fits in memory.
     """
 
     setup_seconds: float
@@ -89,6 +90,7 @@ class Cost:
     max_length: int
     share_cut: float
     share_unknown: float = 0.0
+    checkpointing: bool = False
 
 
 class Report(Protocol):
@@ -141,9 +143,23 @@ class Trainer(ABC):
         self.base_model_folder = base_model_folder
 
     @classmethod
+    def require(cls) -> None:
+        """Makes sure that the packages it trains with are here, without importing them.
+
+        Raises:
+            MissingExtraError: One is not; the message names the extra that brings it.
+        """
+        return None
+
+    @classmethod
     @abstractmethod
     def default_config(cls, base_model: BaseModel, num_rows: int, input: Input, output: Output) -> Any:
         """Returns the untuned default for this base model, number of training rows, and pair of input and output."""
+
+    @classmethod
+    def fitting(cls, base_model: BaseModel, memory_bytes: int) -> Mapping[str, Any]:
+        """Returns the fields that so much memory leaves no choice in, with the value that fits; mostly none."""
+        return {}
 
     @abstractmethod
     def fit(

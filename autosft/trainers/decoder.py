@@ -19,17 +19,20 @@ from torch import nn
 
 from autosft.accounting import phase
 from autosft.arrays import one_array
-from autosft.inputs.batches import batches_by_length
-from autosft.inputs.prompts import NOT_LEARNED, MessagesReader, PromptReader, PromptTokens
+from autosft.inputs.prompt_tokens import NOT_LEARNED, PromptTokens
+from autosft.inputs.prompts import MessagesReader, PromptReader
 from autosft.inputs.text import pad_token_id
 from autosft.task import Input, Task
 from autosft.trainers.base import FittedModel
+from autosft.trainers.memory import in_batches_that_fit
 from autosft.trainers.networks import device, quiet_transformers
 
 #: Logits of one pass in prediction may take this much, on a CPU and on a GPU.
 _LOGIT_BYTES, _GPU_LOGIT_BYTES = 2**28, 2**31
-#: Rows generated at once.
-_GENERATED_AT_ONCE = 32
+#: Rows in a pass, and generated at once, where memory is enough.
+_ROWS_AT_ONCE, _GENERATED_AT_ONCE = 64, 32
+#: Tokens generated after at once, room for the answers included: each keeps its keys and values of every layer.
+_PROMPT_TOKENS = 32_768
 
 #: What a folder says that the ecosystem's own files do not.
 _FILE = "autosft_generator.json"
@@ -103,24 +106,42 @@ class TextGenerator(FittedModel):
         return int(self.network.generation_config.max_new_tokens)
 
     def _generate(self, prompts: list[list[int]]) -> list[str]:
-        """Generates after each prompt, the longest first, padded on the left."""
-        texts = [""] * len(prompts)
+        """Generates after each prompt, the longest first, padded on the left.
+
+        Raises:
+            TrialFailed: Not even one prompt fits in memory.
+        """
+        found: dict[int, str] = {}
+        lengths = np.array([len(prompt) for prompt in prompts], np.int64) + self._max_new_tokens
+
+        def run(batch_size: int) -> None:
+            tokens = _PROMPT_TOKENS * batch_size // _GENERATED_AT_ONCE
+            # Generating is slow, so what was found before memory ran out is kept.
+            rows = np.array([row for row in range(len(prompts)) if row not in found], np.int64)
+            for batch in _batches_of_tokens(lengths[rows], tokens, batch_size):
+                chosen = rows[batch].tolist()
+                found.update(zip(chosen, self._generated([prompts[row] for row in chosen]), strict=True))
+
+        in_batches_that_fit(run, _GENERATED_AT_ONCE, max_length=int(lengths.max(initial=1)))
+        return [found[row] for row in range(len(prompts))]
+
+    def _generated(self, prompts: list[list[int]]) -> list[str]:
+        """Generates after the prompts of one batch."""
         pad, where = pad_token_id(self.reader.tokenizer), next(self.network.parameters()).device
-        lengths = np.array([len(prompt) for prompt in prompts], np.int64)
+        longest = max(map(len, prompts))
+        ids = torch.full((len(prompts), longest), pad, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for at, prompt in enumerate(prompts):
+            ids[at, longest - len(prompt) :] = torch.tensor(prompt)
+            mask[at, longest - len(prompt) :] = 1
+        with torch.inference_mode(), quiet_transformers():
+            made = self.network.generate(input_ids=ids.to(where), attention_mask=mask.to(where))
         stops = set(self.reader.stop_ids)
-        for batch in batches_by_length(lengths, _GENERATED_AT_ONCE):
-            longest = int(lengths[batch].max())
-            ids = torch.full((len(batch), longest), pad, dtype=torch.int64)
-            mask = torch.zeros_like(ids)
-            for at, row in enumerate(batch.tolist()):
-                ids[at, longest - lengths[row] :] = torch.tensor(prompts[row])
-                mask[at, longest - lengths[row] :] = 1
-            with torch.inference_mode(), quiet_transformers():
-                found = self.network.generate(input_ids=ids.to(where), attention_mask=mask.to(where))
-            for row, new in zip(batch.tolist(), found[:, longest:].tolist(), strict=True):
-                end = next((at for at, token in enumerate(new) if token in stops), len(new))
-                texts[row] = self.reader.text_of(new[:end])
-        return texts
+        ends = (
+            (new, next((at for at, token in enumerate(new) if token in stops), len(new)))
+            for new in made[:, longest:].tolist()
+        )
+        return [self.reader.text_of(new[:end]) for new, end in ends]
 
 
 def nats_of(network: Any, examples: PromptTokens, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -128,39 +149,53 @@ def nats_of(network: Any, examples: PromptTokens, rows: NDArray[np.int64]) -> ND
 
     Only their logits are computed, in float32: a vocabulary is many times as wide as a hidden state. Tokens that were
     cut off are counted at the mean of those that stayed.
+
+    Raises:
+        TrialFailed: Not even one row fits in memory.
     """
-    found = np.zeros(len(rows), np.float64)
     where = next(network.parameters()).device
     budget = _GPU_LOGIT_BYTES if where.type == "cuda" else _LOGIT_BYTES
     tokens_at_once = max(1, budget // (8 * network.config.get_text_config().vocab_size))
-    inner = network.get_base_model() if hasattr(network, "get_base_model") else network
-    keeps = "logits_to_keep" in inspect.signature(type(inner).forward).parameters
-    with torch.inference_mode():
-        for batch in _batches_of_tokens(examples.lengths[rows], tokens_at_once):
-            tensors = {name: value.to(where) for name, value in examples.collate(rows[batch]).items()}
-            wanted = tensors.pop("labels")[:, 1:]
-            # The logits at a position are about the next one.
-            kept = torch.nonzero((wanted != NOT_LEARNED).any(dim=0)).flatten()
-            if not len(kept):
-                continue
-            extra = {"logits_to_keep": kept} if keeps else {}
-            logits = network(**tensors, use_cache=False, **extra).logits
-            logits = (logits if keeps else logits[:, kept]).float()
-            losses = nn.functional.cross_entropy(
-                logits.flatten(0, 1), wanted[:, kept].flatten(), ignore_index=NOT_LEARNED, reduction="none"
-            )
-            found[batch] = losses.view(len(batch), -1).double().sum(dim=1).cpu().numpy()
+
+    def run(batch_size: int) -> NDArray[np.float64]:
+        found = np.zeros(len(rows), np.float64)
+        tokens = tokens_at_once * batch_size // _ROWS_AT_ONCE
+        for batch in _batches_of_tokens(examples.lengths[rows], tokens, batch_size):
+            found[batch] = _nats(network, examples.collate(rows[batch]), where)
+        return found
+
+    found, _ = in_batches_that_fit(run, _ROWS_AT_ONCE, max_length=int(examples.lengths[rows].max(initial=1)))
     kept_share = examples.num_learned[rows] / np.maximum(examples.full_learned[rows], 1)
     return found / np.where(kept_share > 0, kept_share, 1.0)
 
 
-def _batches_of_tokens(lengths: NDArray[np.integer[Any]], tokens: int) -> list[NDArray[np.int64]]:
-    """Returns row positions, longest first, in batches of at most so many tokens, or of one row."""
+@torch.inference_mode()
+def _nats(network: Any, batch: dict[str, torch.Tensor], where: torch.device) -> NDArray[np.float64]:
+    tensors = {name: value.to(where) for name, value in batch.items()}
+    wanted = tensors.pop("labels")[:, 1:]
+    # The logits at a position are about the next one.
+    kept = torch.nonzero((wanted != NOT_LEARNED).any(dim=0)).flatten()
+    if not len(kept):
+        return np.zeros(len(wanted), np.float64)
+    inner = network.get_base_model() if hasattr(network, "get_base_model") else network
+    keeps = "logits_to_keep" in inspect.signature(type(inner).forward).parameters
+    extra = {"logits_to_keep": kept} if keeps else {}
+    logits = network(**tensors, use_cache=False, **extra).logits
+    logits = (logits if keeps else logits[:, kept]).float()
+    losses = nn.functional.cross_entropy(
+        logits.flatten(0, 1), wanted[:, kept].flatten(), ignore_index=NOT_LEARNED, reduction="none"
+    )
+    summed: NDArray[np.float64] = losses.view(len(wanted), -1).double().sum(dim=1).cpu().numpy()
+    return summed
+
+
+def _batches_of_tokens(lengths: NDArray[np.integer[Any]], tokens: int, most_rows: int) -> list[NDArray[np.int64]]:
+    """Returns row positions, longest first, in batches of at most so many tokens and rows, or of one row."""
     order = np.argsort(-lengths, kind="stable")
     batches = []
     start = 0
     while start < len(order):
-        rows = int(np.clip(tokens // max(1, int(lengths[order[start]])), 1, 64))
+        rows = int(np.clip(tokens // max(1, int(lengths[order[start]])), 1, most_rows))
         batches.append(order[start : start + rows])
         start += rows
     return batches

@@ -131,7 +131,11 @@ class EncoderModel(FittedModel):
 
         self._save_encoder(folder, cast(Any, module.encoder))
         head = {key: value.detach().cpu().contiguous() for key, value in module.linear.state_dict().items()}
-        metadata = {"format": "pt", "pooling": module.pooling, "features": "u, v, |u - v|, u * v"}
+        metadata = {
+            "format": "pt",
+            "pooling": module.pooling,
+            "features": "u, v, |u - v|, u * v, overlap of 1-, 2- and 3-grams of characters, ratio of lengths",
+        }
         save_file(head, folder / _PAIR_HEAD_FILE, metadata=metadata)
 
     def _save_encoder(self, folder: Path, encoder: Any) -> None:

@@ -1,30 +1,29 @@
-"""Features of a frozen network, cached as Arrow and computed at most once per row.
+"""Features of a frozen network, kept in a file that is mapped into memory, and computed at most once per row.
 
 The cache holds no labels, so rows of every fold may share it.
 """
 
 from __future__ import annotations
 
-import gc
 import hashlib
+import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from autosft.errors import TrialFailed
 from autosft.inputs.base import Examples
 from autosft.inputs.batches import batches_by_length
 from autosft.trainers.base import Limits
+from autosft.trainers.memory import in_batches_that_fit
 from autosft.trainers.networks import PREDICT_BATCH_SIZE, device
 
-_BLOCK_ROWS = 1024
+#: Rows between two looks at the clock and the stop file: a few at first, then what takes so long, at most so many.
+_FIRST_BLOCK_ROWS, _BLOCK_SECONDS, _BLOCK_ROWS = 16, 2.0, 1024
 
 #: From a batch, as keyword arguments of a model, to features of shape (rows, size).
 Embed = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
@@ -33,8 +32,9 @@ Embed = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 class FeatureCache:
     """Features of rows by position.
 
-    Each call that computes missing rows adds one Arrow file with the columns "row" and "feature", written under a lock
-    and renamed into place, so that a killed process leaves either a whole file or none.
+    The file "values" holds them in the order in which they were computed, float32; the file "rows" says in int64 whose
+    each is. Both only ever grow, one process at a time, and "rows" after "values" is safely on disk: so a killed
+    process leaves whole rows that count, and at most an end that does not and that is written over.
 
     Args:
         key: What tells rows, base model and pooling from others.
@@ -49,9 +49,9 @@ class FeatureCache:
         self._examples = examples
         self._embed = embed
         self.size = size
-        self._values = np.zeros((len(examples), self.size), np.float32)
-        self._done = np.zeros(len(examples), bool)
-        self._read: set[str] = set()
+        self._values: NDArray[np.float32] = np.zeros((0, size), np.float32)
+        #: Where in `_values` each row's features are; -1 where they are nowhere.
+        self._places = np.full(len(examples), -1, np.int64)
         self._batch_size = PREDICT_BATCH_SIZE
         self._refresh()
 
@@ -73,28 +73,26 @@ class FeatureCache:
         """
         with FileLock(str(self._folder / "lock")):
             self._refresh()
-            missing = rows[~self._done[rows]]
+            missing = rows[self._places[rows] < 0]
             if deadline is not None:
                 missing = np.random.default_rng(seed).permutation(missing)
-            computed: list[NDArray[np.int64]] = []
-            try:
-                for start in range(0, len(missing), _BLOCK_ROWS):
-                    limits.raise_if_stopped()
-                    block = missing[start : start + _BLOCK_ROWS]
-                    self._values[block] = self._encode(block)
-                    self._done[block] = True
-                    computed.append(block)
-                    if deadline is not None and time.monotonic() >= deadline:
-                        break
-            finally:
-                if computed:
-                    self._write(np.concatenate(computed))
+            size = _FIRST_BLOCK_ROWS
+            while len(missing):
+                limits.raise_if_stopped()
+                block, missing = missing[:size], missing[size:]
+                started = time.monotonic()
+                self._write(block, self._encode(block))
+                seconds = max(time.monotonic() - started, 1e-6)
+                # Large blocks are better sorted by length, and slow rows are no reason to miss the clock.
+                size = int(np.clip(len(block) * _BLOCK_SECONDS / seconds, _FIRST_BLOCK_ROWS, _BLOCK_ROWS))
+                if deadline is not None and time.monotonic() >= deadline:
+                    break
         limits.raise_if_stopped()
-        return rows[self._done[rows]]
+        return rows[self._places[rows] >= 0]
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns features of computed rows, shape (rows, size)."""
-        return self._values[rows]
+        return self._values[self._places[rows]]
 
     def measure(self, rows: NDArray[np.int64]) -> float:
         """Returns the encoder's speed in rows per second on a sample of `rows`, sized to a second or two."""
@@ -106,55 +104,41 @@ class FeatureCache:
 
     def _encode(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns features, in batches of half the size, for good, where memory runs out."""
-        while True:
-            try:
-                return self._forward(rows)
-            except RuntimeError as error:
-                from autosft.trainers.loop import is_out_of_memory
+        values, self._batch_size = in_batches_that_fit(
+            lambda batch_size: self._forward(rows, batch_size), self._batch_size, max_length=self._examples.max_length
+        )
+        return values
 
-                if not is_out_of_memory(error):
-                    raise
-                if self._batch_size == 1:
-                    wrong = f"the encoder and one row of up to {self._examples.max_length} tokens do not fit in memory"
-                    raise TrialFailed(wrong) from error
-            # Out here, where the error no longer holds what was computed.
-            self._batch_size //= 2
-            free_memory()
-
-    def _forward(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _forward(self, rows: NDArray[np.int64], batch_size: int) -> NDArray[np.float32]:
         where = device()
         values = np.zeros((len(rows), self.size), np.float32)
         # In float32 on a GPU too: a head fitted on coarser features predicts otherwise elsewhere.
         with torch.inference_mode():
-            for batch in batches_by_length(self._examples.lengths[rows], self._batch_size):
+            for batch in batches_by_length(self._examples.lengths[rows], batch_size):
                 tensors = {name: value.to(where) for name, value in self._examples.collate(rows[batch]).items()}
                 values[batch] = self._embed(tensors).float().cpu().numpy()
         return values
 
     def _refresh(self) -> None:
-        for path in sorted(self._folder.glob("*.arrow")):
-            if path.name in self._read:
-                continue
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-            rows = table.column("row").to_numpy()
-            flat = table.column("feature").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            self._values[rows] = flat.reshape(len(rows), self.size)
-            self._done[rows] = True
-            self._read.add(path.name)
+        """Takes in what this or another process has written since."""
+        rows, values = self._folder / "rows", self._folder / "values"
+        if not rows.exists() or not values.exists():
+            return
+        known = len(self._values)
+        num_rows = min(rows.stat().st_size // 8, values.stat().st_size // (4 * self.size))
+        if num_rows > known:
+            self._places[np.fromfile(rows, np.int64, num_rows - known, offset=8 * known)] = np.arange(known, num_rows)
+            self._values = np.memmap(values, np.float32, "r", shape=(num_rows, self.size))
 
-    def _write(self, rows: NDArray[np.int64]) -> None:
-        flat = pa.array(self._values[rows].ravel(), pa.float32())
-        table = pa.table({"row": rows, "feature": pa.FixedSizeListArray.from_arrays(flat, self.size)})
-        path = self._folder / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.arrow"
-        unfinished = path.with_suffix(".unfinished")
-        with pa.ipc.new_file(str(unfinished), table.schema) as writer:
-            writer.write_table(table)
-        unfinished.replace(path)
-        self._read.add(path.name)
-
-
-def free_memory() -> None:
-    """Gives back what nothing refers to any more."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    def _write(self, rows: NDArray[np.int64], features: NDArray[np.float32]) -> None:
+        # Through files and not through the map, where a full disk would end the process.
+        for name, array in (("values", features), ("rows", rows)):
+            path = self._folder / name
+            path.touch()
+            with path.open("r+b") as file:
+                file.seek(len(self._values) * array[0].nbytes)
+                file.write(array.tobytes())
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+        self._refresh()

@@ -1,6 +1,6 @@
 """A frozen encoder under a regularized linear head from scikit-learn.
 
-Features are computed once per base model and cached as Arrow; every trial after the first fits only the head.
+Features are computed once per base model and cached; every trial after the first fits only the head.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from autosft.errors import TrialFailed
 from autosft.inputs.base import Examples
 from autosft.inputs.batches import shuffled_by_length
 from autosft.trainers.base import Limits, Report, TrainingData
-from autosft.trainers.networks import logits_of
+from autosft.trainers.networks import as_loaded, logits_of
 from autosft.trainers.objectives import NOT_COUNTED, Objective
 from autosft.trainers.optimization import Clockwork, linear_schedule, parameter_groups
 
@@ -125,7 +125,7 @@ def train(loop: Loop) -> float:
 
     Raises:
         TrialFailed: The loss is not a number, or the stop file appeared.
-        RuntimeError: Out of memory, see `is_out_of_memory`.
+        RuntimeError: Out of memory, see `memory.is_out_of_memory`.
     """
     settings = loop.settings
     limit = None if settings.deadline is None else settings.deadline - time.monotonic()
@@ -170,6 +170,7 @@ def train(loop: Loop) -> float:
     with phase("train"), _quiet():
         clockwork.start()
         trainer.train()
+    as_loaded(loop.network)
     loop.evaluate(1.0)
     return clockwork.step / settings.total_steps
 
@@ -191,13 +192,6 @@ def division(batch_size: int, fits: int, num_devices: int) -> tuple[int, int]:
     share = batch_size // devices
     rows = next(size for size in range(min(share, fits), 0, -1) if share % size == 0)
     return rows, share // rows
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or a CPU."""
-    said = str(error)
-    on_device = isinstance(error, torch.OutOfMemoryError) or "CUBLAS_STATUS_ALLOC_FAILED" in said
-    return on_device or "can't allocate memory" in said
 
 
 class _Trainer(HuggingFaceTrainer):

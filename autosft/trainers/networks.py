@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,8 +20,10 @@ from torch import nn
 from autosft.accounting import phase
 from autosft.inputs.base import Examples
 from autosft.inputs.batches import batches_by_length
+from autosft.inputs.overlap import NUM_OVERLAPS
 from autosft.inputs.text import load_tokenizer
 from autosft.task import Input, Output
+from autosft.trainers.memory import in_batches_that_fit
 
 #: Rows predicted at once. Larger gains nothing on a CPU and risks memory at long lengths.
 PREDICT_BATCH_SIZE = 64
@@ -40,6 +43,10 @@ _HEADS = {
 #: A batch smaller than this, mostly the last of an epoch, is normalised by running statistics: its own are noise, and
 #: of one row there may be none.
 _FEW_ROWS = 8
+
+#: Goes up with any change to what `autosft.inputs` or `autosft.data.pixels` make of the same rows, or to what is kept
+#: of it in a cache.
+_READING = 1
 
 
 class PooledClassifier(nn.Module):
@@ -113,16 +120,17 @@ class PairClassifier(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
-        self.linear = nn.Linear(4 * cast(Any, encoder).config.hidden_size, width)
+        self.linear = nn.Linear(4 * cast(Any, encoder).config.hidden_size + NUM_OVERLAPS, width)
 
     def features(self, **batch: torch.Tensor) -> torch.Tensor:
-        """Returns each text's vector u and v, |u - v| and u * v, shape (rows, 4 * hidden size).
+        """Returns each text's vector u and v, |u - v|, u * v and the overlap, shape (rows, 4 * hidden size + overlaps).
 
         Args:
-            batch: The tensors of either text, their names after "first_" and "second_".
+            batch: The tensors of either text, their names after "first_" and "second_", and "overlap": an encoder that
+                was not made for a language still sees which texts are nearly the same.
         """
         first, second = (self._vector(batch, side) for side in ("first_", "second_"))
-        return torch.cat([first, second, (first - second).abs(), first * second], dim=-1)
+        return torch.cat([first, second, (first - second).abs(), first * second, batch["overlap"]], dim=-1)
 
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         """Returns logits, shape (rows, width)."""
@@ -219,10 +227,31 @@ def load_with_head(folder: Path, input: Input, output: Output, *, width: int | N
 
 
 def weights_key(folder: Path) -> str:
-    """Returns what tells a model's files from others, and from what the same folder held before: sizes and times."""
+    """Returns what tells a model's files, and what reads rows for it, from others.
+
+    Of files these are sizes and times, which change where the same folder holds another model; of what reads them the
+    versions: a model that was trained on what an older one read would be given something else to predict.
+    """
     files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".txt", ".model"))
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(f"{folder.resolve()}{stats}".encode()).hexdigest()
+    readers = [_READING, *map(_version, ("transformers", "tokenizers", "pillow"))]
+    return hashlib.sha256(f"{folder.resolve()}{stats}{readers}".encode()).hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def as_loaded(network: nn.Module) -> None:
+    """Takes away the forward that Accelerate or TRL put on this one object: the class's own is what a loaded one has.
+
+    Theirs computes in bfloat16 on a GPU.
+    """
+    network.__dict__.pop("forward", None)
+    network.__dict__.pop("_original_forward", None)
 
 
 def logits_of(
@@ -231,17 +260,29 @@ def logits_of(
     """Runs a network over some rows' examples, the longest first; returns each example's logits, in their order.
 
     Logits of an example have the shape (width,), or (tokens, width) with the padding of its batch left on. They are
-    computed in float32 on a GPU too, so that a model predicts elsewhere what it was measured to.
+    computed in float32 on a GPU too, in the midst of a training as well, so that a model predicts elsewhere what it
+    was measured to.
+
+    Raises:
+        TrialFailed: Not even one row fits in memory.
     """
     positions = examples.of_rows(rows)
     where = next(network.parameters()).device
     was_training = network.training
     network.eval()
-    found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(positions)
-    with torch.inference_mode():
-        for batch in batches_by_length(examples.lengths[positions], batch_size):
-            tensors = {name: value.to(where) for name, value in examples.collate(positions[batch]).items()}
-            for at, logits in zip(batch, network(**tensors).float().cpu().numpy(), strict=True):
-                found[at] = logits
-    network.train(was_training)
-    return found
+
+    def run(batch_size: int) -> list[NDArray[np.float32]]:
+        found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(positions)
+        with torch.inference_mode():
+            for batch in batches_by_length(examples.lengths[positions], batch_size):
+                tensors = {name: value.to(where) for name, value in examples.collate(positions[batch]).items()}
+                # The class's own forward: see `as_loaded`.
+                logits = type(network).forward(network, **tensors)
+                for at, values in zip(batch, logits.float().cpu().numpy(), strict=True):
+                    found[at] = values
+        return found
+
+    try:
+        return in_batches_that_fit(run, batch_size, max_length=examples.max_length)[0]
+    finally:
+        network.train(was_training)

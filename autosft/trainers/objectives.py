@@ -87,10 +87,13 @@ class OneLabel(Objective):
         return labels[:, 0] if labels.is_floating_point() else labels
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        weights = None if self._weights is None else self._weights.to(logits.device)
-        return nn.functional.cross_entropy(
-            logits, labels, weight=weights, label_smoothing=self._smoothing, reduction="sum"
-        )
+        losses = nn.functional.cross_entropy(logits, labels, label_smoothing=self._smoothing, reduction="none")
+        if self._weights is not None:
+            # Each row weighs what its label does. PyTorch's own `weight` also weighs what smoothing spreads over the
+            # other labels, so that a rare one among them would outweigh the true one.
+            weights = self._weights.to(logits.device)
+            losses = losses * (labels @ weights if labels.is_floating_point() else weights[labels])
+        return losses.sum()
 
     def outputs(self, examples: Examples, rows: NDArray[np.int64], logits: Sequence[NDArray[np.float32]]) -> pa.Array:
         return from_matrix(softmax(_stacked(logits, self.width)))
@@ -115,8 +118,9 @@ class SeveralLabels(Objective):
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         smooth = labels * (1 - self._smoothing) + self._smoothing / 2
-        weights = None if self._weights is None else self._weights.to(logits.device)
-        return nn.functional.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights, reduction="sum")
+        # By the true label, not by the smoothed one: see `OneLabel.loss`.
+        weights = None if self._weights is None else 1 + labels * (self._weights.to(logits.device) - 1)
+        return nn.functional.binary_cross_entropy_with_logits(logits, smooth, weight=weights, reduction="sum")
 
     def outputs(self, examples: Examples, rows: NDArray[np.int64], logits: Sequence[NDArray[np.float32]]) -> pa.Array:
         return from_matrix(sigmoid(_stacked(logits, self.width)))
@@ -177,15 +181,14 @@ class TokenLabels(Objective):
         return torch.from_numpy(found)
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        weights = None if self._weights is None else self._weights.to(logits.device)
-        return nn.functional.cross_entropy(
-            logits.flatten(0, 1),
-            labels.flatten(),
-            weight=weights,
-            label_smoothing=self._smoothing,
-            ignore_index=NOT_COUNTED,
-            reduction="sum",
+        logits, labels = logits.flatten(0, 1), labels.flatten()
+        losses = nn.functional.cross_entropy(
+            logits, labels, label_smoothing=self._smoothing, ignore_index=NOT_COUNTED, reduction="none"
         )
+        if self._weights is not None:
+            # By the true label, not by the smoothed one: see `OneLabel.loss`.
+            losses = losses * self._weights.to(logits.device)[labels.clamp(min=0)]
+        return losses.sum()
 
     def outputs(self, examples: Examples, rows: NDArray[np.int64], logits: Sequence[NDArray[np.float32]]) -> pa.Array:
         """Returns probabilities of each word; one without any token surely has the first label, which says nothing."""

@@ -82,4 +82,5 @@ def parameter_groups(
 def _distance_from_head(name: str, depth: int) -> int:
     if found := _LAYER.search(name):
         return depth - int(found.group(1))
-    return depth + 1 if "embed" in name else 0
+    # MPNet and T5 keep the embeddings of distances beside their layers.
+    return depth + 1 if "embed" in name or "relative_attention_bias" in name else 0

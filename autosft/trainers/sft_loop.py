@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from autosft.accounting import phase
 from autosft.errors import MissingExtraError, TrialFailed, explain
-from autosft.inputs.prompts import PromptReader, PromptTokens
+from autosft.inputs.prompt_tokens import PromptTokens, longest_answer
+from autosft.inputs.prompts import PromptReader
 from autosft.inputs.text import pad_token_id
 from autosft.task import Task
 from autosft.trainers.base import Limits, Report, TrainingData
 from autosft.trainers.decoder import TextGenerator
-from autosft.trainers.networks import quiet_transformers
+from autosft.trainers.networks import as_loaded, quiet_transformers
 from autosft.trainers.optimization import Clockwork
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from autosft.trainers.with_trl import TrlConfig
 
-#: Answers are generated up to the length that this share of the training rows' have, and a few tokens more.
-_ANSWERS_COVERED, _SPARE_TOKENS = 0.995, 8
 #: Steps that a timing takes, and how many of them come before the clock starts; rows it generates for.
 TIMED_STEPS, UNTIMED_STEPS, _TIMED_ROWS = 6, 2, 4
 #: Where steps are slow, fewer will do.
@@ -82,7 +80,7 @@ class Run:
 
         Raises:
             TrialFailed: The loss is not a number, or the stop file appeared.
-            RuntimeError: Out of memory, see `is_out_of_memory`.
+            RuntimeError: Out of memory, see `memory.is_out_of_memory`.
         """
         limit = None if self.settings.deadline is None else self.settings.deadline - time.monotonic()
         clockwork = Clockwork(self.settings.total_steps, limit)
@@ -142,6 +140,8 @@ class Run:
 
     def _sft_trainer(self, clockwork: Clockwork) -> Any:
         trl = _imported("trl")
+        from datasets import Dataset
+
         with phase("load"), _quiet():
             torch.manual_seed(self.settings.seed)
             self.network = self.load()
@@ -149,7 +149,8 @@ class Run:
             made = _trainer_class(trl)(
                 model=self.network,
                 args=self._arguments(trl),
-                train_dataset=_dataset(self.examples, self.data.train),
+                # With "labels" TRL neither tokenises nor masks.
+                train_dataset=Dataset(self.examples.table(self.data.train)),
                 processing_class=self.reader.tokenizer,
                 peft_config=self._adapters(),
             )
@@ -157,6 +158,7 @@ class Run:
 
         made.remove_callback(PrinterCallback)
         made.clockwork, made.warmup_steps = clockwork, self._warmup_steps
+        made.lengths = self.examples.lengths[self.data.train].tolist()
         return made
 
     @property
@@ -212,13 +214,13 @@ class Run:
     def _set_generation(self) -> None:
         from transformers import GenerationConfig
 
-        lengths = self.examples.answer_lengths(self.data.train)
-        longest = int(np.ceil(np.quantile(lengths, _ANSWERS_COVERED))) if len(lengths) else 1
+        longest = longest_answer(self.examples.answer_lengths(self.data.train))
         tokenizer = self.reader.tokenizer
         # The base model's own would sample, and bound the length otherwise.
         self.network.generation_config = GenerationConfig(
             do_sample=False,
-            max_new_tokens=max(1, min(longest + _SPARE_TOKENS, self.reader.context_tokens - 1)),
+            # Half of the context is the prompt's, as it is in training.
+            max_new_tokens=max(1, min(longest, self.reader.context_tokens // 2)),
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=list(self.reader.stop_ids),
             pad_token_id=pad_token_id(tokenizer),
@@ -230,9 +232,7 @@ class Run:
         generation = self.network.generation_config
         if self.config.method == "lora":
             network = network.merge_and_unload()
-        # TRL and Accelerate replace the forward of this one object; the class's own is what a loaded model has.
-        network.__dict__.pop("forward", None)
-        network.__dict__.pop("_original_forward", None)
+        as_loaded(network)
         network.generation_config = generation
         network.config.use_cache = True
         if self.settings.checkpointing:
@@ -243,26 +243,19 @@ class Run:
         return TextGenerator(self.network, self.reader, self.data.input)
 
 
-def _dataset(examples: PromptTokens, rows: NDArray[np.int64]) -> Any:
-    """Returns rows as TRL wants them when they are tokenised: with "labels" it neither tokenises nor masks."""
-    from datasets import Dataset
-
-    chosen = rows.tolist()
-    table = pa.table(
-        {
-            "input_ids": pa.array([examples.ids(row) for row in chosen], pa.list_(pa.int32())),
-            "labels": pa.array([examples.labels(row) for row in chosen], pa.list_(pa.int64())),
-        }
-    )
-    return Dataset(table)
-
-
 def _trainer_class(trl: Any) -> type[Any]:
     """Returns SFTTrainer with a schedule that can end early, and without losses that are no numbers."""
+    from transformers.trainer_pt_utils import LengthGroupedSampler
 
     class AnnealedTrainer(trl.SFTTrainer):  # type: ignore[misc]
         clockwork: Clockwork
         warmup_steps: int
+        lengths: list[int]
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            # The same sampler as without this, which would turn every row into Python values to count its tokens.
+            batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+            return LengthGroupedSampler(batch_size, lengths=self.lengths)
 
         def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
             self.lr_scheduler = _schedule(optimizer or self.optimizer, self.clockwork, self.warmup_steps)
@@ -357,10 +350,10 @@ def _imported(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise MissingExtraError(
-            explain(
-                wrong=f"the trainer trl needs the package {package}, which cannot be imported ({error})",
-                expected="trl and peft",
-                fix="pip install 'autosft[llm]'",
-            )
-        ) from error
+        raise lacks(package, f"cannot be imported ({error})") from error
+
+
+def lacks(package: str, why: str) -> MissingExtraError:
+    """Returns the error for a package that is not there."""
+    wrong = f"the trainer trl needs the package {package}, which {why}"
+    return MissingExtraError(explain(wrong=wrong, expected="trl and peft", fix="pip install 'autosft[llm]'"))

@@ -27,8 +27,8 @@ from autosft.inputs.base import Examples, Reader
 from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
 from autosft.trainers.encoder import EncoderModel
-from autosft.trainers.features import free_memory
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig, fit_head
+from autosft.trainers.memory import free_memory, is_out_of_memory
 from autosft.trainers.networks import (
     ArchitectureClassifier,
     Network,
@@ -129,7 +129,7 @@ class TransformersTrainer(Trainer):
         rungs: tuple[float, ...] = (1.0,),
         limits: Limits,
     ) -> FittedModel:
-        from autosft.trainers.loop import Loop, division, is_out_of_memory, train
+        from autosft.trainers.loop import Loop, division, train
 
         started = time.monotonic()
         reader, examples = self._read(data, limits)
@@ -166,7 +166,7 @@ class TransformersTrainer(Trainer):
         return model
 
     def measure(self, config: TransformersConfig, task: Task, data: TrainingData, *, limits: Limits) -> Cost:
-        from autosft.trainers.loop import Loop, is_out_of_memory
+        from autosft.trainers.loop import Loop
 
         started = time.monotonic()
         _, examples = self._read(data, limits)

@@ -6,7 +6,9 @@ where they train, for prediction can do without. What comes out is a plain Trans
 
 from __future__ import annotations
 
+import importlib.util
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,13 +21,14 @@ import torch
 from autosft.accounting import phase
 from autosft.base_models import BaseModel
 from autosft.errors import TrialFailed
-from autosft.inputs.prompts import PromptReader, PromptTokens
+from autosft.inputs.prompt_tokens import PromptTokens
+from autosft.inputs.prompts import PromptReader
 from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
 from autosft.trainers.decoder import PROMPT_READERS, TextGenerator, generates, load_decoder
-from autosft.trainers.features import free_memory
+from autosft.trainers.memory import free_memory, is_out_of_memory
 from autosft.trainers.networks import weights_key
-from autosft.trainers.sft_loop import TIMED_STEPS, UNTIMED_STEPS, Run, Settings
+from autosft.trainers.sft_loop import TIMED_STEPS, UNTIMED_STEPS, Run, Settings, lacks
 
 #: LoRA wants about ten times the rate of full fine-tuning, whatever the model (Schulman et al., "LoRA Without Regret",
 #: 2025).
@@ -35,6 +38,8 @@ LORA_RATE_FACTOR = 10.0
 _FULL_BYTES, _LORA_BYTES = 16, 4
 #: Share of a GPU's memory from which on what is fixed leaves too little for activations to be kept.
 _CROWDED_SHARE = 0.5
+#: Share of the memory from which on what is fixed leaves too little for a training at all.
+_FULL_SHARE = 0.85
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,20 @@ class TrlTrainer(Trainer):
     reports_rungs: ClassVar[bool] = True
 
     @classmethod
+    def require(cls) -> None:
+        for package in ("trl", "peft"):
+            if importlib.util.find_spec(package) is None:
+                raise lacks(package, "is not installed")
+
+    @classmethod
     def default_config(cls, base_model: BaseModel, num_rows: int, input: Input, output: Output) -> TrlConfig:
         rate = base_model.learning_rate
         epochs = int(np.clip(round(20_000 / max(num_rows, 1)), 1, 3))
         return TrlConfig(learning_rate=rate, lora_learning_rate=LORA_RATE_FACTOR * rate, num_train_epochs=epochs)
+
+    @classmethod
+    def fitting(cls, base_model: BaseModel, memory_bytes: int) -> Mapping[str, Any]:
+        return {"method": "lora"} if _FULL_BYTES * base_model.num_parameters > _FULL_SHARE * memory_bytes else {}
 
     def fit(
         self,
@@ -99,7 +114,7 @@ class TrlTrainer(Trainer):
         rungs: tuple[float, ...] = (1.0,),
         limits: Limits,
     ) -> FittedModel:
-        from autosft.trainers.loop import division, is_out_of_memory
+        from autosft.trainers.loop import division
 
         started, load = time.monotonic(), partial(self.load_base, config)
         reader, examples = self._read(data, limits)
@@ -130,7 +145,8 @@ class TrlTrainer(Trainer):
                 if not is_out_of_memory(error):
                     raise
                 if micro_batch_size == 1 and checkpointing:
-                    raise TrialFailed(f"one row of length {examples.max_length} does not fit in memory") from error
+                    longest = int(examples.lengths.max(initial=1))
+                    raise TrialFailed(f"one row of length {longest} does not fit in memory") from error
             # The halved batch comes first: it costs next to nothing, recomputed activations a third more time.
             checkpointing = checkpointing or micro_batch_size == 1
             fits = max(1, micro_batch_size // 2)
@@ -139,7 +155,7 @@ class TrlTrainer(Trainer):
         return model
 
     def measure(self, config: TrlConfig, task: Task, data: TrainingData, *, limits: Limits) -> Cost:
-        from autosft.trainers.loop import division, is_out_of_memory
+        from autosft.trainers.loop import division
 
         started, load = time.monotonic(), partial(self.load_base, config)
         reader, examples = self._read(data, limits)
@@ -177,7 +193,15 @@ class TrlTrainer(Trainer):
             seconds_per_row += run.time_generation()
         run_seconds = total * seconds_per_step + len(data.validation) * seconds_per_row
         _free(run)
-        return Cost(setup + loading, run_seconds, 1 / seconds_per_row, micro, examples.max_length, examples.share_cut)
+        return Cost(
+            setup_seconds=setup + loading,
+            run_seconds=run_seconds,
+            predict_rows_per_second=1 / seconds_per_row,
+            micro_batch_size=micro,
+            max_length=examples.max_length,
+            share_cut=examples.share_cut,
+            checkpointing=checkpointing,
+        )
 
     @classmethod
     def load(cls, folder: Path) -> FittedModel:

@@ -84,6 +84,17 @@ def test_folder_splits_by_name_and_follows_train(tmp_path: Path) -> None:
     assert any("train_small.csv" in note for note in source.notes)
 
 
+@pytest.mark.parametrize("others", [(), ("validation.csv",)])
+def test_a_test_file_of_an_unknown_type_is_not_passed_over_in_silence(tmp_path: Path, others: tuple[str, ...]) -> None:
+    for name in ("train.csv", "news.test.annotated", "LICENSE", *others):
+        (tmp_path / name).write_text("text,label\nhello,a\nbye,b\n")
+    source = read(tmp_path)
+    assert "test" not in source.splits
+    assert [note for note in source.notes if "left aside" in note] == [
+        f"{tmp_path.name}: files left aside: news.test.annotated."
+    ]
+
+
 def test_shards_are_one_split_in_order(tmp_path: Path) -> None:
     for at in (1, 0):
         pa.parquet.write_table(pa.table({"text": [f"row {at}"]}), tmp_path / f"train-0000{at}-of-00002.parquet")

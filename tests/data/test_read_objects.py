@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from autosft.data.hub import tables_from_hub
-from autosft.data.read import read
+from autosft.data.read import read, read_table
 from autosft.errors import DataError
 
 COLUMNS = {"text": ["a", "b", "None"], "label": [1, 0, None]}
@@ -225,3 +225,29 @@ def test_instances_in_a_list_are_rows_of_their_own():
         {"instruction": "none", "input": None, "output": None},
     ]
     assert "'instances' lists several examples a row" in source.notes[0]
+
+
+ROWS_OF_SPLITS = {"text": list("abcdef"), "split": ["train", "train", "dev", "test", "train", "test"]}
+
+
+def test_a_column_that_names_splits_splits_the_rows_and_is_no_input() -> None:
+    source = read(ROWS_OF_SPLITS)
+    assert {name: table.to_pydict() for name, table in source.splits.items()} == {
+        "train": {"text": ["a", "b", "e"]},
+        "validation": {"text": ["c"]},
+        "test": {"text": ["d", "f"]},
+    }
+    assert any("'split' says which split a row belongs to: 3 train, 1 dev, 2 test" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["train"] * 6, ["train", "dev", "other"] * 2, ["dev", "test"] * 3, ["train", "dev", None] * 2, [0, 1] * 3],
+)
+def test_a_column_that_names_anything_else_is_a_column(values: list[object]) -> None:
+    source = read({"text": list("abcdef"), "split": values})
+    assert list(source.splits) == ["train"] and source.train.column_names == ["text", "split"]
+
+
+def test_rows_to_predict_on_keep_the_column() -> None:
+    assert read_table(ROWS_OF_SPLITS).num_rows == 6

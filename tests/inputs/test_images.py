@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -116,6 +117,20 @@ def test_an_image_that_cannot_be_read_is_grey_and_still_a_row(tmp_path):
     broken = [image["path"].endswith("broken.png") for image in table["image"].to_pylist()].index(True)
     assert len(examples) == 4
     assert examples.collate(np.array([broken]))["pixel_values"].unique().tolist() == pytest.approx([128 / 255])
+
+
+def test_images_to_predict_are_held_once(tmp_path):
+    write_tiny_images(tmp_path / "rows", 60)
+    table = table_of(tmp_path / "rows")
+    reader = reader_of(folder_with(tmp_path / "base", SETTINGS["vit"]))
+    reader.examples(table.slice(0, 1))
+    tracemalloc.start()
+    try:
+        held = len(reader.examples(table)) * 48 * 48 * 3
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * held
 
 
 def test_a_free_side_goes_by_the_images_and_is_kept(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from autosft.errors import TrialFailed
-from autosft.inputs.prompts import NOT_LEARNED, MessagesReader, PromptReader
+from autosft.inputs.prompt_tokens import NOT_LEARNED
+from autosft.inputs.prompts import MessagesReader, PromptReader
 from autosft.testing.tiny_models import write_tiny_decoder
 
 CHATML = (
@@ -152,17 +154,167 @@ def test_long_prompts_are_cut_from_the_left_and_completions_stay(base):
     assert examples.max_length == 16
 
 
-def test_completions_longer_than_the_context_are_cut_at_the_end(base):
+def test_a_long_completion_leaves_its_prompt_half_of_the_length_and_loses_its_end(base):
     reader = read(PromptReader, base, context_tokens=8)
-    examples = reader.examples(prompts_table("abc", "0123456789"))
-    assert parts(reader, examples) == ("<s>0123456", ["0123456"])
-    assert (examples.num_learned[0], examples.full_learned[0]) == (7, 11)
+    table = pa.concat_tables([prompts_table("0123456", "abcdefghij"), prompts_table("0", "abcdefghij")])
+    examples = reader.examples(table)
+    assert parts(reader, examples) == ("<s>56\nabcd", ["abcd"])
+    assert (examples.num_learned[0], examples.full_learned[0]) == (4, 11)
+    # A prompt that is shorter than half stays whole, and leaves the rest to the completion.
+    assert parts(reader, examples, 1) == ("<s>0\nabcde", ["abcde"])
+
+
+LONG = "0123456789" * 6
+
+
+@pytest.mark.parametrize("system", [[], [{"role": "system", "content": "be kind"}]], ids=["alone", "system"])
+@pytest.mark.parametrize("template", [None, CHATML])
+def test_a_long_question_loses_its_beginning_but_not_the_system_message_or_its_header(base, tmp_path, template, system):
+    folder = base if template is None else with_template(base, tmp_path, template)
+    reader = read(MessagesReader, folder, max_length=80)
+    turns = [*system, {"role": "user", "content": LONG}, {"role": "assistant", "content": "a cat"}]
+    table = pa.table({"messages": [turns]})
+    ids = reader.examples(table).ids(0).tolist()
+    assert len(ids) == 80
+    whole = read(MessagesReader, folder).examples(table)
+    header = reader.tokenizer.decode(whole.ids(0)).partition(LONG)[0]
+    text = reader.tokenizer.decode(ids)
+    assert text.startswith(header)
+    kept, _, answer = text.removeprefix(header).partition("9" + ("\n<" if template is None else "<"))
+    assert LONG.endswith(kept + "9") and 10 < len(kept) < 59
+    assert answer.endswith("assistant|>\na cat</s>" if template is None else "assistant\na cat<|im_end|>")
+    # What is generated after is cut as what was learned from: an answer of four tokens, its end among them.
+    expected = [ids[:-4]]
+    assert reader.prompts(table, max_new_tokens=4) == expected
+    assert reader.answer_prompts(table, max_new_tokens=4) == (expected, [0])
+
+
+@pytest.mark.parametrize("template", [None, CHATML])
+def test_a_long_conversation_loses_its_oldest_exchanges_whole(base, tmp_path, template):
+    folder = base if template is None else with_template(base, tmp_path, template)
+    talk = [TALK[0]]
+    for at in range(6):
+        talk += [{"role": "user", "content": f"question {at}"}, {"role": "assistant", "content": f"reply {at}"}]
+    table = pa.table({"messages": [talk]})
+    reader = read(MessagesReader, folder, max_length=150)
+    ids = reader.examples(table).ids(0).tolist()
+    text = reader.tokenizer.decode(ids)
+    first = int(text.partition("question ")[2][0])
+    assert 2 <= first <= 5
+    kept = pa.table({"messages": [[TALK[0], *talk[1 + 2 * first :]]]})
+    assert ids == reader.examples(kept).ids(0).tolist()
+    assert reader.examples(table).num_learned[0] == reader.examples(kept).num_learned[0]
+    assert reader.examples(table).full_learned[0] > reader.examples(kept).full_learned[0]
+    answers = reader.examples(table).answer_lengths(np.array([0]))
+    assert reader.prompts(table, max_new_tokens=int(answers[-1])) == [ids[: -answers[-1]]]
+
+
+def test_a_system_message_that_is_too_long_leaves_room_for_the_question(base):
+    reader = read(MessagesReader, base, max_length=60)
+    turns = [{"role": "system", "content": LONG * 2}, {"role": "user", "content": "what"}]
+    text = reader.tokenizer.decode(reader.prompts(pa.table({"messages": [turns]}), max_new_tokens=4)[0])
+    assert text.startswith("<s><|system|>\n0123") and text.endswith("<|user|>\nwhat\n<|assistant|>\n")
+
+
+def test_prompts_that_training_saw_whole_are_not_cut(base):
+    reader = read(PromptReader, base)
+    table = pa.concat_tables([prompts_table("0123456789", "a cat"), prompts_table("a", "0123456789" * 2)])
+    reader = reader.cut_at(reader.examples(table).max_length)
+    found = reader.prompts(table, max_new_tokens=28)
+    assert reader.tokenizer.decode(found[0]) == "<s>0123456789\n"
+
+
+@pytest.mark.parametrize(
+    ("num_long", "context_tokens", "expected"), [(0, 4096, 1024), (1, 4096, 1024), (10, 4096, 2048), (10, 1500, 1500)]
+)
+def test_rows_are_cut_later_where_many_are_long(base, num_long, context_tokens, expected):
+    rows = [prompts_table("x" * 1300)] * num_long + [prompts_table("x" * 30)] * (50 - num_long)
+    examples = read(PromptReader, base, context_tokens=context_tokens).examples(pa.concat_tables(rows))
+    assert examples.max_length == expected
+    assert examples.share_cut == (num_long / 50 if expected < 1300 else 0)
+
+
+def test_many_rows_are_read_in_blocks_and_keep_their_order(base):
+    import tracemalloc
+
+    rows = [(f"{at} " + "x" * (400 if at in (5, 1500, 9999) else 80), f"y{at}") for at in range(10_000)]
+    table = pa.table({"text": [text for text, _ in rows], "target": [target for _, target in rows]})
+    reader = read(PromptReader, base, max_length=128)
+    tracemalloc.start()
+    examples = reader.examples(table)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [parts(reader, examples, at)[1] for at in (0, 5, 1500, 9999)] == [
+        [f"y{at}</s>"] for at in (0, 5, 1500, 9999)
+    ]
+    assert examples.lengths[[5, 1500, 9999]].tolist() == [128] * 3 and examples.share_cut == 3 / 10_000
+    assert examples.full_learned[:3].tolist() == examples.num_learned[:3].tolist() == [3, 3, 3]
+    assert peak < 8 * examples.lengths.sum(), (
+        "a list of a row's tokens takes eight bytes a token, and there are several"
+    )
+
+
+def without_begin(base, folder):
+    """The same tokenizer without a token that begins a sequence, as Qwen's and GPT-2's are."""
+    from tokenizers import processors
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    row = json.loads(path.read_text())
+    row.pop("bos_token")
+    path.write_text(json.dumps(row))
+    return folder
+
+
+def test_an_answer_to_nothing_is_learned_and_asked_for_after_the_end_of_a_text(base, tmp_path):
+    reader = read(PromptReader, without_begin(base, tmp_path))
+    end = reader.tokenizer.eos_token_id
+    assert reader.tokenizer("what")["input_ids"] == reader.tokenizer.convert_tokens_to_ids(list("what"))
+    table = pa.concat_tables([prompts_table("", "a cat"), prompts_table("what", "a cat")])
+    examples = reader.examples(table)
+    assert reader.tokenizer.decode(examples.ids(0)) == "</s>a cat</s>"
+    assert examples.learned(0).tolist() == [False] + [True] * 4
+    assert reader.prompts(table, max_new_tokens=8)[0] == [end]
+    assert reader.answer_prompts(table, max_new_tokens=8)[0][0] == [end]
+    assert reader.tokenizer.decode(examples.ids(1)) == "what\na cat</s>"
+
+
+@pytest.mark.parametrize("template", [None, CHATML])
+@pytest.mark.parametrize("reader_class", [PromptReader, MessagesReader])
+def test_special_tokens_that_are_written_in_a_text_are_text(base, tmp_path, template, reader_class):
+    folder = with_template(base, tmp_path, template)
+    reader = read(reader_class, folder)
+    said, answer = "is </s> or <|im_end|> the end?", "use <|im_end|> to stop, not </s>"
+    turns = [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
+    plain = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    if reader_class is PromptReader:
+        table, others = prompts_table(said, answer), prompts_table("x", "y")
+    else:
+        table, others = pa.table({"messages": [turns]}), pa.table({"messages": [plain]})
+    special = set(reader.tokenizer.all_special_ids)
+    found, other = ([at for at in reader.examples(rows).ids(0) if at in special] for rows in (table, others))
+    assert found == other, "only those that the template writes"
+    examples = reader.examples(table)
+    learned = examples.ids(0)[examples.learned(0)].tolist()
+    assert learned[-1] in reader.stop_ids and not set(learned[:-1]) & set(reader.stop_ids)
+    assert reader.text_of(learned[:-1]) == answer
+    assert said in reader.tokenizer.decode(examples.ids(0))
+    prompt = reader.prompts(table, max_new_tokens=8)[0]
+    assert examples.ids(0).tolist()[: len(prompt)] == prompt
 
 
 def test_prompts_leave_room_for_what_is_generated(base):
     reader = read(PromptReader, base, context_tokens=16)
     found = reader.prompts(prompts_table("0123456789" * 3), max_new_tokens=10)
     assert reader.tokenizer.decode(found[0]) == "<s>6789\n"
+
+
+def test_no_rows_are_no_examples(base):
+    assert len(read(PromptReader, base).examples(prompts_table().slice(0, 0))) == 0
+    assert read(PromptReader, base).examples(prompts_table()).table(np.array([], np.int64)).num_rows == 0
 
 
 def test_a_row_without_an_answer_is_read_but_not_learned(base):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autosft.errors import PlanError
+from autosft.errors import BaseModelError, MissingExtraError, PlanError
 from autosft.planning.arms import draft_arms
 from autosft.planning.plan import Arm
 from autosft.search.sampler import ArmSpace, Sampler
@@ -14,7 +14,7 @@ from autosft.search.settings import Machine
 from autosft.search.space_file import load_space, space_from_json
 from autosft.task import Input, Output
 from autosft.testing.tiny_data import WORDS
-from autosft.testing.tiny_models import write_tiny_encoder
+from autosft.testing.tiny_models import write_tiny_decoder, write_tiny_encoder
 
 
 def names(*models: Path) -> list[str]:
@@ -35,6 +35,22 @@ def test_models_that_are_called_alike_are_different_arms_and_one_model_is_one_ar
     assert len(set(names(first, second))) == 2
     assert names(first) == ["frozen_head/model"]
     assert names(first, first) == ["frozen_head/model"]
+
+
+@pytest.mark.parametrize("gigabytes", [0, 0.001, 100])
+def test_all_weights_are_trained_only_where_they_fit(tmp_path: Path, gigabytes: float) -> None:
+    decoder = write_tiny_decoder(tmp_path / "decoder", words=[f"word{at}" for at in range(4000)])
+    machine = Machine(2, memory_bytes=int(gigabytes * 1e9))
+    [arm], reasons = draft_arms(
+        Input.TEXT, Output.TEXT, num_rows=100, models=[str(decoder)], trainers=None, space=None, machine=machine
+    )
+    methods = {config.get("method", arm.default["method"]) for config in proposals(arm)}
+    if gigabytes == 0.001:
+        assert methods == {"lora"} and arm.default["method"] == "lora"
+        assert any("method is lora, all that" in reason for reason in reasons)
+        assert "learning_rate" not in {parameter.name for parameter in arm.space.parameters}  # type: ignore[union-attr]
+    else:
+        assert methods == {"lora", "full"} and not any("method" in reason for reason in reasons)
 
 
 SPACE = "format: 1\nname: theirs\ntrainer: distant\ninput: text\noutput: label\nparameters:\n"
@@ -109,3 +125,53 @@ def test_a_plugin_without_a_search_space_gets_its_default_and_the_plan_says_so(p
 def test_a_plugins_search_space_is_checked_like_ours(plugin: Plugin) -> None:
     with pytest.raises(PlanError, match=r"text-label\.yaml, line 7.*'lambda'"):
         plugin("  lambda: {type: float, low: 0.5, high: 2.0}\n")
+
+
+@pytest.fixture
+def no_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def generators(models: list[str] | None = None, trainers: list[str] | None = None) -> None:
+    draft_arms(
+        Input.TEXT, Output.TEXT, num_rows=100, models=models, trainers=trainers, space=None, machine=Machine(2)
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_decoder")
+def test_offline_without_a_decoder_a_folder_or_a_download_is_named_and_no_encoder() -> None:
+    with pytest.raises(BaseModelError, match=r"(?s)writes text.*models=.*hf download \S+/\S+") as caught:
+        generators()
+    assert "autosft[demo]" not in str(caught.value)
+    with pytest.raises(BaseModelError, match=r"Qwen/Qwen3-0\.6B' is not on this machine") as caught:
+        generators(["Qwen/Qwen3-0.6B"])
+    assert "MiniLM" not in str(caught.value), "an encoder is no way out"
+
+
+@pytest.mark.usefixtures("no_decoder")
+@pytest.mark.parametrize("package", ["trl", "peft"])
+@pytest.mark.parametrize("trainers", [None, ["trl"]])
+def test_a_missing_package_of_the_only_trainer_is_named_with_its_extra(
+    package: str, trainers: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"needs the package {package}(.|\n)*autosft\[llm\]"):
+        generators(trainers=trainers)
+
+
+def test_a_trainer_without_its_packages_is_left_out_where_another_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autosft.trainers.frozen_head import FrozenHead
+
+    def require() -> None:
+        raise MissingExtraError("frozen_head needs the package heads.")
+
+    monkeypatch.setattr(FrozenHead, "require", require)
+    model = write_tiny_encoder(tmp_path / "model", words=WORDS)
+    options = {"num_rows": 100, "models": [str(model)], "space": None, "machine": Machine(2)}
+    arms, reasons = draft_arms(Input.TEXT, Output.LABEL, trainers=None, **options)
+    assert {arm.trainer for arm in arms} == {"transformers"}
+    assert "frozen_head is left out: frozen_head needs the package heads." in reasons
+    with pytest.raises(MissingExtraError):
+        draft_arms(Input.TEXT, Output.LABEL, trainers=["frozen_head", "transformers"], **options)

@@ -92,3 +92,9 @@ def test_without_a_time_limit_runs_are_full_and_the_quote_adds_them_up() -> None
     assert [kept.fidelity for kept in lengths.arms] == [1, 1]
     assert lengths.num_trials == 4
     assert lengths.wall_seconds == pytest.approx(10 + 4 * 55 + 1.25 * 55)
+
+
+def test_a_lone_run_that_does_not_fit_is_not_said_to_be_left_out() -> None:
+    lengths = divide(arm("transformers", 100_000, "a"), arm("transformers", 90_000, "b"), seconds=60)
+    assert [kept.name for kept in lengths.arms] == ["b"]
+    assert [reason.split(":")[0] for reason in lengths.reasons if "left out" in reason] == ["a is left out"]

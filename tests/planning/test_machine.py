@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import psutil
 import pytest
 
 from autosft.errors import PlanError
@@ -57,3 +58,10 @@ def test_this_machine_has_no_more_cores_than_this_process_may_use() -> None:
         assert machine_here().cpus == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_its_memory_is_known_and_a_training_has_that_of_its_device() -> None:
+    here = machine_here()
+    assert 2**28 < here.memory_bytes <= psutil.virtual_memory().total
+    assert Machine(2, memory_bytes=7).training_memory_bytes == 7
+    assert Machine(2, 1, 5, ("0",), memory_bytes=7).training_memory_bytes == 5

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autosft import api
+from autosft.data.finding import Finding, Severity
 from autosft.errors import PlanError
 from autosft.planning.plan import Plan, is_plan
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_texts
 from autosft.testing.tiny_models import write_tiny_encoder
 from autosft.tracking.base import Tracker
+from autosft.trainers.base import Cost
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,16 @@ def test_a_person_reads_what_is_done_with_what_why_and_for_how_much(plan: Plan) 
     assert all(len(line) < 400 for line in text.splitlines())
 
 
+def test_the_places_of_bad_rows_are_printed(plan: Plan) -> None:
+    bad = Finding(
+        "missing-labels", Severity.WARNING, "Rows without a label: 1.", 1, ("row 7: what is it",), "dropped 1 row"
+    )
+    known = Finding("exact-duplicates", Severity.INFO, "Rows twice: 1.", 1, ("row 9, as row 8: text",))
+    text = str(replace(plan, findings=(bad, known)))
+    assert "! Rows without a label: 1; dropped 1 row\n            row 7: what is it\n" in text
+    assert "row 9" not in text, "what needs no action needs no place"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -75,6 +88,15 @@ def test_what_is_no_plan_is_not_loaded(tmp_path: Path, content: str) -> None:
     (tmp_path / "plan.json").write_text(content)
     with pytest.raises(PlanError, match=r"plan\.json"):
         Plan.load(tmp_path / "plan.json")
+
+
+def test_what_was_chosen_so_that_it_fits_in_memory_is_said(plan: Plan) -> None:
+    cost = Cost(1.0, 2.0, 3.0, micro_batch_size=4, max_length=32, share_cut=0.0, checkpointing=True)
+    arm = replace(plan.arms[-1], default={"batch_size": 16}, cost=cost)
+    said = "16 rows an update gathered 4 at a time, which fit in memory, with gradient checkpointing"
+    assert said in str(replace(plan, arms=(arm,)))
+    roomy = replace(arm, cost=replace(cost, micro_batch_size=16, checkpointing=False))
+    assert "memory" not in str(replace(plan, arms=(roomy,), reasons=(), findings=()))
 
 
 def test_rows_that_the_cache_lost_are_read_again(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

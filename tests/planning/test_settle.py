@@ -12,11 +12,13 @@ import autosft
 from autosft.data.data import Rows
 from autosft.inputs.text import MAX_TOKENS
 from autosft.planning.plan import Arm
-from autosft.planning.settle import _rough_cost
+from autosft.planning.settle import _rough_cost, _unknown_tokens
 from autosft.search.settings import Machine
 from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.testing.tiny_images import write_tiny_images
 from autosft.testing.tiny_models import write_tiny_encoder
 from autosft.tracking.base import Tracker
+from autosft.trainers.base import Cost
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +85,31 @@ def test_the_quote_of_a_plan_follows_the_rows(model: Path) -> None:
         return arm.cost.run_seconds
 
     assert quoted(4) > 2 * quoted(1)
+
+
+def test_words_pairs_and_answers_count_as_text_does(arm: Arm, tmp_path: Path) -> None:
+    text = seconds(arm, tmp_path, text=["word " * 40] * 20)
+    assert seconds(arm, tmp_path, tokens=[["word"] * 40] * 20) == pytest.approx(text, rel=0.1)
+    assert seconds(arm, tmp_path, text=["word " * 20] * 20, text_pair=["word " * 20] * 20) == pytest.approx(
+        text, rel=0.1
+    )
+    assert seconds(arm, tmp_path, text=["word " * 20] * 20, target=["word " * 20] * 20) == pytest.approx(text, rel=0.1)
+    turns = [{"role": "user", "content": "word " * 20}, {"role": "assistant", "content": "word " * 20}]
+    assert seconds(arm, tmp_path, messages=[turns] * 20) == pytest.approx(text, rel=0.1)
+
+
+def test_images_are_planned_without_timing_and_without_a_pretrained_model(tmp_path: Path) -> None:
+    images = write_tiny_images(tmp_path / "images", 60)
+    made = autosft.plan("Which class is it?", images, timing=False, budget="20m", tracker=Tracker())
+    assert {arm.base_model.pretrained for arm in made.arms} == {False}
+    assert all(arm.cost is not None and arm.cost.run_seconds > 0 for arm in made.arms)
+
+
+def test_a_model_that_does_not_know_the_text_is_found_out(arm: Arm) -> None:
+    def told(share: float) -> list[str]:
+        cost = Cost(1.0, 1.0, 1.0, None, 128, 0.0, share)
+        return [finding.message for finding in _unknown_tokens([replace(arm, cost=cost)] * 2)]
+
+    assert told(0.005) == []
+    [message] = told(0.17)
+    assert "has no word for 17% of the rows' text" in message

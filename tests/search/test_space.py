@@ -120,6 +120,19 @@ def test_restricting_closes_what_depends_on_a_closed_parameter(tmp_path: Path) -
     assert space_from_json(restricted.to_json()) == restricted
 
 
+def test_a_pinned_parameter_is_gone_and_opens_and_closes_what_depends_on_it(tmp_path: Path) -> None:
+    tree = space(
+        tmp_path,
+        "head: {type: choice, values: [mean, architecture]}\n"
+        "kind: {type: choice, values: [x, y], when: {head: [mean]}}\n"
+        "rate: {type: float, low: 0, high: 1, when: {kind: [x]}}\n"
+        "depth: {type: int, low: 1, high: 9, when: {head: [architecture]}}",
+    )
+    assert {tuple(sorted(config)) for config in draws(tree.pinned({"head": "mean"}))} == {("kind", "rate"), ("kind",)}
+    assert {tuple(config) for config in draws(tree.pinned({"head": "architecture"}))} == {("depth",)}
+    assert tree.pinned({}) == tree
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -64,6 +64,13 @@ def found(findings, check):
     return next((finding for finding in findings if finding.check == check), None)
 
 
+def test_a_list_of_texts_is_read_and_not_written():
+    table = pa.table({"instruction": [["Add.", "Twice."]], "input": [[]], "output": [["one", "other"]]})
+    assert PROMPTS.encode_inputs(prompt_task(), table)["text"].to_pylist() == ["Add. Twice."]
+    with pytest.raises(DataError, match=r"'output' of type list.* cannot be read as text"):
+        PROMPTS.encode_targets(prompt_task(), table)
+
+
 def test_columns_that_are_not_blank_are_joined_by_a_blank_line():
     table = rows(["x"] * 4, ["add", "add", None, " "], ["1 2", None, "3", ""])
     assert PROMPTS.encode_inputs(prompt_task(), table)["text"].to_pylist() == ["add\n\n1 2", "add", "3", ""]
@@ -176,7 +183,7 @@ def test_empty_completions_are_dropped_and_several_answers_reported():
     assert cleaned.train["output"].to_pylist() == ["a", "b", "c", "d"]
     assert found(findings, "missing-labels").fixed
     several = found(findings, "several-answers")
-    assert (several.count, several.examples, several.fixed) == (1, ("x |",), False)
+    assert (several.count, several.examples, several.fixed) == (1, ("rows 0, 1: x |",), False)
 
 
 def test_prompts_of_the_test_are_dropped_from_training():

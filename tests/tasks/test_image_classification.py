@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 import sys
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -98,6 +100,34 @@ def test_photographs_stand_upright():
     assert rgb_of(encoded(image, "JPEG", exif=exif)).size == (10, 20)
 
 
+def chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+@pytest.mark.parametrize("exif", [b"", b"II*", b"II*\0\x08\0\0\0\x01\0\x12\x01", b"no exif at all"])
+def test_pixels_stay_where_only_the_exif_is_broken(exif):
+    whole = png()
+    end_of_header = 33
+    broken = whole[:end_of_header] + chunk(b"eXIf", exif) + whole[end_of_header:]
+    assert rgb_of(broken).tobytes() == rgb_of(whole).tobytes()
+
+
+@pytest.mark.parametrize("top", [255, 1023, 4095, 16_383, 65_535])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_grey_of_more_than_8_bits_is_scaled_by_the_range_in_use(top, dtype):
+    values = np.linspace(0, top, 256).reshape(16, 16).astype(dtype)
+    found = np.asarray(rgb_of(encoded(Image.fromarray(values), "TIFF")))[..., 0]
+    np.testing.assert_allclose(found, np.arange(256).reshape(16, 16), atol=1)
+    brightest = rgb_of(encoded(Image.fromarray(np.full((4, 4), 0.9 * top, dtype)), "TIFF")).getpixel((0, 0))[0]
+    assert brightest == pytest.approx(0.9 * 255, abs=1), "not stretched to white, where the range is not used up"
+
+
+def test_numbers_that_are_none_do_not_decide_the_range():
+    values = np.array([[0, 2048, 4095, np.nan, np.inf, -np.inf, -5]], np.float32)
+    found = np.asarray(rgb_of(encoded(Image.fromarray(values), "TIFF")))[0, :, 0]
+    assert found.tolist() == [0, 128, 255, 0, 0, 0, 0]
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", png()[:60], b"%!PS-Adobe-3.0 EPSF-3.0\n"], ids=str)
 def test_what_is_no_image_says_so(content):
     with pytest.raises(UnreadableImage):
@@ -111,6 +141,23 @@ def test_a_decompression_bomb_is_a_finding(monkeypatch):
     source, _, findings = audit(KIND, task(), Source({"train": pa.table(rows)}, "memory"))
     assert source.train.num_rows == 6
     assert "40 x 40 pixels are more than" in next(f for f in findings if f.check == "unreadable-images").examples[0]
+
+
+@pytest.mark.parametrize("size", [(10, 50_000), (50_000, 10), (1, 101)])
+def test_an_image_that_is_next_to_a_line_is_a_finding(size):
+    line = encoded(Image.new("L", size))
+    with pytest.raises(UnreadableImage, match=f"{size[0]} x {size[1]} pixels: one side is more than 100 times"):
+        rgb_of(line)
+    assert KIND.unreadable_inputs(task(), pa.table({"image": [png(), line]})).keys() == {1}
+    assert rgb_of(encoded(Image.new("L", (1, 100)))).size == (1, 100)
+
+
+def test_a_bomb_inside_an_icon_is_none_that_is_read(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    inner = encoded(Image.new("1", (40, 40)))
+    icon = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22) + inner
+    with pytest.raises(UnreadableImage, match="decompression bomb"):
+        rgb_of(icon)
 
 
 def test_pillows_own_limit_is_a_finding_too(monkeypatch):
@@ -137,7 +184,7 @@ def test_tiny_images_are_reported(tmp_path):
     rows = {"image": [*(png(seed) for seed in range(5)), png(9, side=7)], "label": list("ababab")}
     source, _, findings = audit(KIND, task(), Source({"train": pa.table(rows)}, "memory"))
     finding = next(f for f in findings if f.check == "tiny-images")
-    assert (finding.count, finding.examples) == (1, ("row 5, (bytes): 7 x 7",))
+    assert (finding.count, finding.examples) == (1, ("row 5: (bytes): 7 x 7",))
     assert source.train.num_rows == 6
 
 
@@ -149,7 +196,10 @@ def test_copies_are_found_by_content_and_shown_by_name(tmp_path):
     source, _, findings = audit(KIND, task(labels=("across", "down", "none")), read(tmp_path))
     by_name = {finding.check: finding for finding in findings}
     assert by_name["exact-duplicates"].count == 1
-    assert by_name["exact-duplicates"].examples[0].startswith("down/")
+    assert (
+        by_name["exact-duplicates"].examples[0].startswith("row ")
+        and "down/" in by_name["exact-duplicates"].examples[0]
+    )
     assert by_name["conflicting-labels"].count == 1
     assert "across / none" in by_name["conflicting-labels"].examples[0]
     assert source.train.num_rows == 10

@@ -74,6 +74,16 @@ def test_inputs_are_encoded_row_by_row_without_gaps(found, task):
     assert again.to_pylist() == encoded.slice(2).to_pylist()
 
 
+def test_what_knows_nothing_says_the_same_of_every_row_and_is_scored_below_what_is_right(found, task):
+    targets = found.encode_targets(task, TABLE)
+    constant = found.constant(task, targets, targets)
+    assert constant.type == right_outputs(targets).type
+    predicted = found.decode(task, found.encode_inputs(task, TABLE), constant)["prediction"].to_pylist()
+    assert len(predicted) == TABLE.num_rows and len(set(predicted)) == 1
+    sign = 1 if task.metric.greater_is_better else -1
+    assert sign * found.score(task, targets, constant) < sign * found.score(task, targets, right_outputs(targets))
+
+
 def test_right_outputs_decode_to_the_targets(found, task):
     outputs = right_outputs(found.encode_targets(task, TABLE))
     decoded = found.decode(task, found.encode_inputs(task, TABLE), outputs)

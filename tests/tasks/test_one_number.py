@@ -82,8 +82,12 @@ def test_numbers_are_read_from_any_column_and_what_is_none_is_missing(values):
 
 
 def test_text_that_is_no_number_is_a_data_error():
+    table = pa.table({"y": ["1", "many", "-2e1"]})
+    with pytest.raises(DataError, match="row 1 of column 'y' is no finite number: 'many'"):
+        KIND.encode_targets(make_task(), table)
+    assert KIND.encode_targets(make_task(), table, strict=False).to_pylist() == [1.0, None, -20.0]
     with pytest.raises(DataError, match="cannot be read as numbers"):
-        KIND.encode_targets(make_task(), pa.table({"y": ["1", "many"]}))
+        KIND.encode_targets(make_task(), pa.table({"y": [[1.0], [2.0]]}))
 
 
 def test_predictions_are_numbers_in_the_users_unit():

@@ -39,6 +39,7 @@ READ = [
     (["a, b", "[]", None, "c"], ["a; b", "(none)", None, "c"]),
     (["a;b ", "['a', 'b']", " ", "c"], ["a; b", "a; b", None, "c"]),
     (["b|a", "[a, b]", "a|a", "[a c]"], ["a; b", "a; b", "a", "a; c"]),
+    (["<b><a>", "<a> <c>", None, "<c>"], ["a; b", "a; c", None, "c"]),
 ]
 
 
@@ -80,9 +81,11 @@ def test_a_column_a_label_is_read(columns):
         KIND.encode_targets(task, table)
 
 
-def test_a_column_a_label_with_other_values_is_named():
-    with pytest.raises(DataError, match="column 'b' holds '2'"):
-        KIND.encode_targets(make_task(columns=("a", "b")), pa.table({"a": [1, 0], "b": [1, 2]}))
+def test_a_row_with_another_value_in_a_column_a_label_says_nothing():
+    task, table = make_task(labels=("a", "b"), columns=("a", "b")), pa.table({"a": [1, 1], "b": [1, 2]})
+    assert KIND.encode_targets(task, table, strict=False).to_pylist() == [[1, 1], None]
+    with pytest.raises(DataError, match=r"row 1 .* has no label"):
+        KIND.encode_targets(task, table)
 
 
 def test_a_bad_target_is_named_with_its_row_and_without_strictness_it_is_null():
@@ -235,3 +238,11 @@ def test_facts_count_the_rows_of_each_label():
     assert KIND.rows_per_class(make_task(), targets) == 60
     nothing = from_matrix(np.zeros((3, 3), np.int8))
     assert KIND.facts(make_task(), nothing) == {"imbalanced": False, "few_rows_per_class": False}
+
+
+def test_what_knows_nothing_says_the_same_labels_of_every_row():
+    targets, _ = outputs_for(400, SHARES)
+    constant = KIND.constant(make_task(), targets, targets)
+    assert len({tuple(row) for row in constant.to_pylist()}) == 1
+    # The frequent label alone, right in half of the rows, and missing the others.
+    assert 0.4 < KIND.score(make_task(), targets, constant) < 0.65

@@ -122,6 +122,20 @@ def test_several_input_columns_are_joined_and_missing_values_are_empty():
 
 
 @pytest.mark.parametrize(
+    "column_type",
+    [pa.list_(pa.string()), pa.large_list(pa.large_string()), pa.list_(pa.dictionary(pa.int8(), pa.string()))],
+)
+def test_lists_of_texts_are_joined_by_a_space(column_type):
+    values = [["One.", "Two."], ["", None, "Three."], [], None]
+    table = pa.table({"title": list("abcd"), "text": pa.array(values, pa.list_(pa.string())).cast(column_type)})
+    task = make_task(inputs=("title", "text"))
+    assert KIND.encode_inputs(task, table)["text"].to_pylist() == ["a\nOne. Two.", "b\nThree.", "c\n", "d\n"]
+    assert KIND.encode_inputs(task, table.slice(1))["text"].to_pylist() == ["b\nThree.", "c\n", "d\n"]
+    nothing = pa.table({"text": [[], [], None]})
+    assert KIND.encode_inputs(make_task(), nothing)["text"].to_pylist() == ["", "", ""]
+
+
+@pytest.mark.parametrize(
     ("values", "labels", "label_type"),
     [
         ([" ham", "spam ", "ham"], ("ham", "spam"), "string"),
@@ -169,7 +183,7 @@ def test_a_missing_or_unreadable_input_column_is_a_data_error():
     with pytest.raises(DataError, match="did you mean 'texts'"):
         KIND.encode_inputs(make_task(), pa.table({"texts": ["x"]}))
     with pytest.raises(DataError, match="cannot be read as text"):
-        KIND.encode_inputs(make_task(), pa.table({"text": [["x"]]}))
+        KIND.encode_inputs(make_task(), pa.table({"text": [[1]]}))
 
 
 def test_an_unknown_kind_gets_the_nearest_match():

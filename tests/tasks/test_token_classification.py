@@ -15,7 +15,7 @@ from autosft.errors import DataError
 from autosft.task import Metric, Task
 from autosft.tasks import kind
 from autosft.tasks.entities import bio_labels, types_of_tags
-from autosft.tasks.entity_columns import entity_types, holds_spans, holds_words, words_of_text
+from autosft.tasks.entity_columns import are_spans, entity_types, holds_spans, holds_words, spans_of, words_of_text
 
 KIND = kind("token-classification")
 LABELS = bio_labels(["PER", "LOC"])
@@ -217,13 +217,29 @@ def test_spans_are_read_by_other_names_and_from_json():
     renamed = [{"begin": one["start"], "stop": one["end"], "entity": one["label"]} for one in spans]
     triples = json.dumps([[one["start"], one["end"], one["label"]] for one in spans])
     expected = KIND.encode_targets(SPAN_TASK, texts_of(ROWS[:1])).to_pylist()
-    for given in (renamed, json.dumps(spans), triples, [{**one, "start": float(one["start"])} for one in spans]):
+    printed = (str(spans), str([tuple(one.values()) for one in spans]))
+    for given in (
+        renamed,
+        json.dumps(spans),
+        triples,
+        *printed,
+        [{**one, "start": float(one["start"])} for one in spans],
+    ):
         table = texts_of([(text, given)])
         assert KIND.encode_targets(SPAN_TASK, table).to_pylist() == expected
         assert entity_types(SPAN_TASK, table) == ("LOC", "PER")
     assert holds_spans(texts_of([(text, renamed)]).schema.field("spans").type)
     assert not holds_spans(table_of("O").schema.field("tags").type)
     assert holds_words(table_of("O").schema.field("tags").type)
+
+
+def test_text_that_holds_spans_is_told_from_other_lists():
+    some = json.dumps([span(0, 1, "PER")])
+    assert are_spans([some, "[]", " [ ] "]) and are_spans(["[(0, 1, 'PER')]"] * 9 + ["no spans"])
+    for other in (["[]"] * 3, ["['a', 'b']"], [some, "[1, 2]"], ["[[0, 1]]"], ["free text"], []):
+        assert not are_spans(other)
+    for broken in ("[[0, 1, 'PER'", "[{'start': 0}]", "[__import__('os')]", "7"):
+        assert spans_of(broken) is None
 
 
 def test_crooked_spans_are_put_right():
@@ -322,3 +338,13 @@ def test_the_audit_counts_crooked_spans():
 def test_a_clean_table_has_no_findings_of_its_own():
     _, _, found = findings_of(make_task(), train=table_of("B-PER O", "O B-LOC", "O O O"))
     assert not set(found) & set(KIND.checks)
+
+
+def test_what_knows_nothing_says_the_frequent_tag_of_every_word():
+    train = KIND.encode_targets(make_task(), table_of("O O B-PER", "O"))
+    like = KIND.encode_targets(make_task(), table_of("B-LOC", "O O", ""))
+    constant = KIND.constant(make_task(), train, like)
+    assert [len(row) for row in constant.to_pylist()] == [1, 2, 0]
+    inputs = KIND.encode_inputs(make_task(), table_of("O", "O O", ""))
+    assert KIND.decode(make_task(), inputs, constant)["prediction"].to_pylist() == [["O"], ["O", "O"], []]
+    assert KIND.score(make_task(), like, constant) == 0

@@ -114,3 +114,13 @@ def test_a_tracker_does_not_raise_whatever_it_hears() -> None:
     tracker.ended(DONE, None, None)
     tracker.closed()
     tracker.closed()
+
+
+def test_of_a_long_trial_a_line_says_how_far_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, now = io.StringIO(), [0.0]
+    monkeypatch.setattr("autosft.tracking.terminal.time.monotonic", lambda: now[0])
+    tracker = PlainProgress(stream)
+    for second, share in ((5.0, 1 / 9), (30.0, 1 / 3), (90.0, 1.0)):
+        now[0] = second
+        tracker.reported(TRIAL, share, 0.5)
+    assert stream.getvalue() == "[  30.0s] trial 0 has done 33% of its training: 0.5000, frozen_head/tiny\n"

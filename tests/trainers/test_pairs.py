@@ -11,6 +11,7 @@ from safetensors import safe_open
 from autosft.arrays import to_matrix, to_numbers
 from autosft.data.data import Rows, materialise
 from autosft.data.source import Source
+from autosft.inputs.overlap import overlaps
 from autosft.inputs.text import ApartReader, TextReader
 from autosft.task import Input, Metric, Output, Task
 from autosft.tasks import kind
@@ -109,7 +110,7 @@ def default(place, trainer, subject):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_the_head_is_given_both_vectors_their_difference_and_their_product(place, pooling):
+def test_the_head_is_given_both_vectors_their_difference_their_product_and_their_overlap(place, pooling):
     reader = ApartReader.of_base(place / "base", max_length=None, context_tokens=64)
     table = pa.table({"text": ["my card", "please help with the loan today"], "text_pair": ["send it abroad", "debt"]})
     encoder = load_encoder(place / "base").eval()
@@ -123,7 +124,8 @@ def test_the_head_is_given_both_vectors_their_difference_and_their_product(place
     with torch.inference_mode():
         u, v = alone(table["text"].to_pylist()), alone(table["text_pair"].to_pylist())
         found = network.features(**reader.examples(table).collate(np.arange(2)))
-    torch.testing.assert_close(found, torch.cat([u, v, (u - v).abs(), u * v], dim=1), atol=1e-5, rtol=1e-5)
+    overlap = torch.from_numpy(overlaps(table["text"].to_pylist(), table["text_pair"].to_pylist()))
+    torch.testing.assert_close(found, torch.cat([u, v, (u - v).abs(), u * v, overlap], dim=1), atol=1e-5, rtol=1e-5)
 
 
 def test_examples_of_a_pair_cost_both_texts_and_are_the_same_from_the_cache(place, labels):

@@ -14,13 +14,14 @@ from autosft.arrays import to_matrix, to_numbers
 from autosft.data.data import Rows
 from autosft.errors import TrialFailed
 from autosft.inputs.batches import shuffled_by_length
+from autosft.task import Output
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_training_data
 from autosft.testing.tiny_models import tiny_base_model, write_tiny_encoder
 from autosft.trainers import loop
 from autosft.trainers.base import Limits
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
 from autosft.trainers.networks import ArchitectureClassifier, PooledClassifier, load_encoder
-from autosft.trainers.objectives import softmax
+from autosft.trainers.objectives import OBJECTIVES, softmax
 from autosft.trainers.with_transformers import TransformersConfig, TransformersTrainer
 
 PLAIN = TransformersConfig(learning_rate=2e-3, num_train_epochs=2, batch_size=16, dropout=0.0, head="mean")
@@ -136,6 +137,57 @@ def test_class_weights_help_the_rare_label(place, subject):
         for weights in ("none", "balanced")
     )
     assert balanced > plain + 0.05
+
+
+@pytest.mark.parametrize("output", [Output.LABEL, Output.LABELS, Output.TOKEN_LABELS])
+def test_smoothing_and_weights_together_do_not_turn_an_answer_round(output):
+    """The best answer to a row of the frequent label is that label, however rare the other is."""
+    objective = OBJECTIVES[output](2)
+    objective._smoothing, objective._weights = 0.1, torch.tensor([0.505, 50.0])
+    logits = torch.zeros(1, 2) if output is not Output.TOKEN_LABELS else torch.zeros(1, 1, 2)
+    logits.requires_grad_()
+    labels = {Output.LABEL: torch.tensor([0]), Output.LABELS: torch.tensor([[1.0, 0.0]])}
+    optimizer = torch.optim.Adam([logits], lr=0.1)
+    for _ in range(300):
+        optimizer.zero_grad()
+        objective.loss(logits, labels.get(output, torch.tensor([[0]]))).backward()
+        optimizer.step()
+    frequent, rare = logits.detach().flatten().tolist()
+    assert frequent > rare + 1 and (output is not Output.LABELS or rare < 0)
+
+
+@pytest.mark.parametrize("head", ["mean", "architecture"])
+def test_where_a_gpu_trains_in_bf16_the_reported_outputs_are_those_of_the_saved_model(
+    place, subject, tmp_path, monkeypatch, head
+):
+    # What a GPU does, on a CPU: Accelerate puts a forward that computes in bfloat16 around the network.
+    arguments = loop.TrainingArguments
+    monkeypatch.setattr(loop, "TrainingArguments", lambda **options: arguments(**{**options, "bf16": True}))
+    model, reports = fit(place, subject, replace(PLAIN, head=head), rungs=(0.5, 1.0))
+    assert "forward" not in vars(model.network)
+    model.save(tmp_path)
+    read_back = to_matrix(TransformersTrainer.load(tmp_path).predict(rows_of(subject)))
+    np.testing.assert_allclose(reports[-1][1], read_back, atol=1e-6)
+    np.testing.assert_allclose(to_matrix(model.predict(rows_of(subject))), read_back, atol=1e-6)
+
+
+def rows_of(subject):
+    return Rows(subject[1].all.path, subject[1].validation).table()
+
+
+def test_validation_rows_are_predicted_in_batches_that_fit(place, subject, monkeypatch):
+    _, [(_, whole)] = fit(place, subject, PLAIN)
+    forward = PooledClassifier.forward
+
+    def limited(self, input_ids, **batch):
+        if not self.training and len(input_ids) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, input_ids=input_ids, **batch)
+
+    monkeypatch.setattr(PooledClassifier, "forward", limited)
+    model, [(_, pieces)] = fit(place, subject, PLAIN)
+    assert model.micro_batch_size is None, "the training itself fits"
+    np.testing.assert_allclose(pieces, whole, atol=1e-5)
 
 
 def test_label_smoothing_makes_the_model_less_sure(place, subject):

@@ -262,6 +262,90 @@ def test_out_of_memory_halves_the_micro_batch(base, setting, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_prediction_goes_on_with_fewer_rows_where_memory_runs_out(base, setting, tmp_path, monkeypatch):
+    task, data = setting
+    model, reports = fit(base, setting, tmp_path, FULL)
+    validation = data.all.table().take(pa.array(data.validation))
+    targets = data.all.targets().take(pa.array(data.validation))
+    generated, passed, wide = [], [], []
+    generate, forward = model.network.generate, type(model.network).forward
+
+    def limited(input_ids, **kwargs):
+        (generated if len(input_ids) <= 2 else wide).append(len(input_ids))
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return generate(input_ids=input_ids, **kwargs)
+
+    def limited_forward(self, input_ids, **kwargs):
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        passed.append(len(input_ids))
+        return forward(self, input_ids, **kwargs)
+
+    monkeypatch.setattr(model.network, "generate", limited)
+    monkeypatch.setattr(type(model.network), "forward", limited_forward)
+    found = model.judge(task, validation, targets)
+    assert found.field("text") == reports[-1][1].field("text")
+    np.testing.assert_allclose(found.field("nats").to_numpy(), reports[-1][1].field("nats").to_numpy(), rtol=1e-4)
+    assert generated == [2] * 4 and wide and set(passed) == {2}, "nothing that was generated is generated again"
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_long_prompts_are_generated_fewer_at_once(base, setting, tmp_path, monkeypatch):
+    _, data = setting
+    model, _ = fit(base, setting, tmp_path, {**FULL, "num_train_epochs": 1})
+    shapes, generate = [], model.network.generate
+    monkeypatch.setattr("autosft.trainers.decoder._PROMPT_TOKENS", 100)
+    monkeypatch.setattr(
+        model.network,
+        "generate",
+        lambda input_ids, **kwargs: shapes.append(input_ids.shape) or generate(input_ids=input_ids, **kwargs),
+    )
+    assert len(model.predict(data.all.table().slice(0, 20))) == 20
+    assert len(shapes) > 1 and all(rows * (length + model._max_new_tokens) <= 100 for rows, length in shapes)
+
+
+def test_long_answers_leave_half_of_the_context_to_the_prompt(base, tmp_path):
+    table = pa.table({"q": ["what is sky"] * 48, "a": ["x" * 120] * 48})
+    task = Task("causal-lm", "", ("q",), "a", Metric("bits_per_byte", False))
+    setting = task, training_data(kind("causal-lm"), task, table, tmp_path)
+    model, _ = fit(base, setting, tmp_path, {**FULL, "num_train_epochs": 1})
+    assert model.network.generation_config.max_new_tokens == 64
+
+
+@pytest.mark.parametrize("setting", ["chat"], indirect=True)
+def test_rows_reach_trl_as_arrow(base, setting):
+    from autosft.inputs.prompts import MessagesReader
+
+    _, data = setting
+    reader = MessagesReader.of_base(base, max_length=None, context_tokens=128)
+    examples = reader.examples(data.all.table())
+    rows = np.array([7, 3, 40])
+    table = examples.table(rows)
+    assert table.column_names == ["input_ids", "labels"]
+    assert {str(type) for type in table.schema.types} == {"list<item: int32>"}
+    for at, row in enumerate(rows.tolist()):
+        assert table["input_ids"][at].as_py() == examples.ids(row).tolist()
+        assert table["labels"][at].as_py() == examples.labels(row).tolist()
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_no_training_begins_with_a_walk_through_all_rows(base, setting, tmp_path, monkeypatch):
+    import datasets
+
+    walked, plain = [], datasets.Dataset.__iter__
+
+    def walk(self):
+        for row in plain(self):
+            walked.append(row)
+            yield row
+
+    monkeypatch.setattr(datasets.Dataset, "__iter__", walk)
+    fit(base, setting, tmp_path, {**FULL, "num_train_epochs": 1})
+    assert len(walked) <= 1, "TRL looks at the first row"
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
 def test_a_time_limit_is_kept(base, setting, tmp_path):
     started = time.monotonic()
     model, reports = fit(base, setting, tmp_path, {**FULL, "num_train_epochs": 100_000}, time_limit_seconds=4.0)

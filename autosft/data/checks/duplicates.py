@@ -5,6 +5,7 @@ How similar texts are found lives in `autosft.data.checks.similarity`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autosft.data.checks.similarity import similar_pairs
-from autosft.data.checks.subject import Outcome, Subject, examples_of, plural
+from autosft.data.checks.subject import NUM_EXAMPLES, Outcome, Subject, plural
 from autosft.data.finding import Severity
 from autosft.data.texts import codes, shortened
 
@@ -54,7 +55,7 @@ def exact_duplicates(subject: Subject) -> Outcome | None:
     """Finds training rows with the same input, white space apart, and the same label; the first is kept."""
     texts, labels = codes(subject.texts["train"]), codes(subject.labels["train"])
     key = texts * (int(labels.max(initial=0)) + 2) + labels + 1
-    _, first = np.unique(key, return_index=True)
+    _, first, same = np.unique(key, return_index=True, return_inverse=True)
     keep = _blank(subject)
     keep[first] = True
     count = int((~keep).sum())
@@ -62,9 +63,11 @@ def exact_duplicates(subject: Subject) -> Outcome | None:
         return None
     return Outcome(
         Severity.INFO,
-        f"Training rows that repeat an earlier one with the same label: {count:,}.",
+        f"Training rows that repeat an earlier one with the same target: {count:,}.",
         count,
-        examples=examples_of(subject.shown("train"), np.flatnonzero(~keep)),
+        examples=_repeats(
+            subject, "train", np.flatnonzero(~keep), lambda row: subject.place("train", first[same[row]])
+        ),
         fix=f"dropped {plural(count, 'row')}, keeping the first of each",
         advice="repeated rows weigh more in training; the split keeps them on one side",
         keep={"train": keep},
@@ -85,11 +88,17 @@ def duplicates_across_splits(subject: Subject) -> Outcome | None:
     count = sum(int((~mask).sum()) for mask in keep.values())
     where = ", ".join(f"{int((~mask).sum()):,} in {name}" for name, mask in keep.items())
     first = next(iter(keep))
+
+    def twin(row: int) -> str:
+        judges = [name for name in ("test", "validation") if name in subject.folded and name != first]
+        found = {name: pc.index(subject.folded[name], subject.folded[first][row]).as_py() for name in judges}
+        return next(subject.place(name, at) for name, at in found.items() if at >= 0)
+
     return Outcome(
         Severity.WARNING,
         f"Rows whose text also stands among the rows that judge the model: {where}.",
         count,
-        examples=examples_of(subject.shown(first), np.flatnonzero(~keep[first])),
+        examples=_repeats(subject, first, np.flatnonzero(~keep[first]), twin),
         fix=f"dropped {plural(count, 'row')}, none of them from test",
         advice="scores on these rows measure memory, not skill",
         keep=keep,
@@ -98,11 +107,11 @@ def duplicates_across_splits(subject: Subject) -> Outcome | None:
 
 def near_duplicates_across_splits(subject: Subject) -> Outcome | None:
     """Finds training rows that nearly repeat a validation or test text; the closest are dropped from training."""
-    judges = [subject.folded[name] for name in ("validation", "test") if name in subject.folded]
+    judges = [name for name in ("validation", "test") if name in subject.folded]
     if not judges or not subject.reads_text:
         return None
-    train, others = subject.folded["train"], pa.concat_arrays(judges)
-    texts = pa.concat_arrays([train, others])
+    train = subject.folded["train"]
+    texts = pa.concat_arrays([train, *(subject.folded[name] for name in judges)])
     pairs, similarity = similar_pairs(texts, split_at=len(train), threshold=REPORTED_SIMILARITY)
     # Equal texts are the business of `duplicates_across_splits`.
     near = similarity < 1
@@ -118,7 +127,7 @@ def near_duplicates_across_splits(subject: Subject) -> Outcome | None:
         f"Training rows that nearly repeat a validation or test text: {len(rows):,}, of them {dropped:,} with a "
         f"similarity of {DROPPED_SIMILARITY} or more.",
         len(rows),
-        examples=_pair_examples(texts, pairs, similarity),
+        examples=_pair_examples(subject, ("train", *judges), pairs, similarity),
         fix=f"dropped the closest {plural(dropped, 'row')} from training",
         advice="look at the examples: scores may be a little too good",
     )
@@ -140,7 +149,7 @@ def near_duplicates(subject: Subject) -> Outcome | None:
         Severity.WARNING if count > 0.1 * len(texts) else Severity.INFO,
         f"Training rows that nearly repeat another one: {count:,}.",
         count,
-        examples=_pair_examples(texts, pairs, similarity),
+        examples=_pair_examples(subject, ("train",), pairs, similarity),
         advice="if they come from one origin, name the column that tells it with group= so that a split keeps it whole",
     )
 
@@ -153,13 +162,36 @@ def _conflict_examples(subject: Subject, texts: NDArray[np.int64], rows: NDArray
     shown, names = [], subject.shown("train")
     for text in dict.fromkeys(texts[rows].tolist()):
         of_text = rows[texts[rows] == text]
-        labels = dict.fromkeys(subject.labels["train"].take(pa.array(of_text)).to_pylist())
-        shown.append(f"{shortened(names[int(of_text[0])].as_py(), limit=50)}: {' / '.join(labels)}")
-        if len(shown) == 3:
+        labels = " / ".join(dict.fromkeys(subject.labels["train"].take(pa.array(of_text)).to_pylist()))
+        name = shortened(names[int(of_text[0])].as_py(), limit=40)
+        shown.append(shortened(f"{subject.places('train', of_text)}: {name}: {labels}"))
+        if len(shown) == NUM_EXAMPLES:
             break
-    return tuple(shortened(example) for example in shown)
+    return tuple(shown)
 
 
-def _pair_examples(texts: pa.Array, pairs: NDArray[np.int64], similarity: NDArray[np.float64]) -> tuple[str, ...]:
-    best = np.argsort(-similarity, kind="stable")[:3]
-    return tuple(" ~ ".join(shortened(texts[int(row)].as_py(), limit=38) for row in pairs[at]) for at in best)
+def _repeats(subject: Subject, split: str, rows: NDArray[np.int64], earlier: Callable[[int], str]) -> tuple[str, ...]:
+    """Returns the first few of these rows with their places and that of the row which each repeats."""
+    few = rows[:NUM_EXAMPLES].tolist()
+    shown = subject.shown(split).take(pa.array(few)).to_pylist()
+    return tuple(
+        shortened(f"{subject.place(split, row)}, as {earlier(row)}: {text}")
+        for row, text in zip(few, shown, strict=True)
+    )
+
+
+def _pair_examples(
+    subject: Subject, splits: Sequence[str], pairs: NDArray[np.int64], similarity: NDArray[np.float64]
+) -> tuple[str, ...]:
+    """Returns the closest pairs: their places, and one of the texts. Positions count through all splits."""
+    starts = np.cumsum([0, *(len(subject.folded[name]) for name in splits)])
+
+    def place(position: int) -> str:
+        at = int(np.searchsorted(starts, position, side="right")) - 1
+        return subject.place(splits[at], position - int(starts[at]))
+
+    best = pairs[np.argsort(-similarity, kind="stable")[:NUM_EXAMPLES]].tolist()
+    shown = subject.shown(splits[0]).take(pa.array([one for one, _ in best])).to_pylist()
+    return tuple(
+        shortened(f"{place(one)} ~ {place(other)}: {text}") for (one, other), text in zip(best, shown, strict=True)
+    )

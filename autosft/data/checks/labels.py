@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pyarrow as pa
@@ -44,7 +45,10 @@ def label_spelling(subject: Subject) -> Outcome | None:
     mapping = {spelling: winners[key] for key, spellings in variants.items() for spelling in spellings}
     changed = {old: new for old, new in mapping.items() if old != new}
     num_rows = sum(int(pc.sum(pc.is_in(texts, pa.array(list(changed), texts.type))).as_py()) for texts in raw.values())
-    shown = [" / ".join(repr(s) for s in sorted(spellings)) for spellings in variants.values()][:NUM_EXAMPLES]
+    shown = []
+    for spellings in list(variants.values())[:NUM_EXAMPLES]:
+        odd = next(spelling for spelling in sorted(spellings) if spelling in changed)
+        shown.append(f"{_first_place(subject, raw, odd)}: {' / '.join(repr(one) for one in sorted(spellings))}")
     return Outcome(
         Severity.WARNING,
         f"Labels that differ only by case or white space: {len(variants):,} (in {plural(num_rows, 'row')}).",
@@ -67,7 +71,10 @@ def rare_classes(subject: Subject) -> Outcome | None:
         Severity.WARNING,
         f"Classes with fewer than {RARE_ROWS} training rows: {len(rare):,}{note}.",
         len(rare),
-        examples=tuple(shortened(f"{label}: {plural(count, 'row')}") for label, count in list(rare.items())[-3:]),
+        examples=tuple(
+            shortened(f"{label}: {plural(count, 'row')} ({_first_place(subject, subject.labels, label)})")
+            for label, count in list(rare.items())[-NUM_EXAMPLES:]
+        ),
         advice="collect more rows of these classes, or merge them into others",
     )
 
@@ -78,10 +85,10 @@ def unseen_test_labels(subject: Subject) -> Outcome | None:
     The fix adds them to the task's labels, so that such rows are scored, as errors: nothing was trained to predict
     them. Without it those rows are not scored.
     """
-    judges = [labels for name, labels in subject.labels.items() if name != "train"]
+    judges = {name: labels for name, labels in subject.labels.items() if name != "train"}
     if not subject.one_label or not judges:
         return None
-    counted = pc.value_counts(pa.concat_arrays(judges).drop_null())
+    counted = pc.value_counts(pa.concat_arrays(list(judges.values())).drop_null())
     unseen = {row["values"]: row["counts"] for row in counted.to_pylist() if row["values"] not in subject.label_counts}
     if not unseen:
         return None
@@ -93,7 +100,10 @@ def unseen_test_labels(subject: Subject) -> Outcome | None:
         f"Labels in validation or test that training lacks: {len(unseen):,} (in {plural(num_rows, 'row')})"
         + ("; no label is shared with training." if num_rows == num_judging else "."),
         num_rows,
-        examples=tuple(shortened(f"{label}: {plural(count, 'row')}") for label, count in sorted(unseen.items())[:3]),
+        examples=tuple(
+            shortened(f"{label}: {plural(count, 'row')} ({_first_place(subject, judges, label)})")
+            for label, count in sorted(unseen.items())[:NUM_EXAMPLES]
+        ),
         fix="these rows are scored, and count as errors",
         advice="these rows are not scored; add training rows with these labels",
         repaired=replace(subject, task=task),
@@ -132,6 +142,12 @@ def many_classes(subject: Subject) -> Outcome | None:
         len(counts),
         advice="few rows a class favour frozen encoders; more rows would help most",
     )
+
+
+def _first_place(subject: Subject, labels: Mapping[str, pa.Array], label: str) -> str:
+    """Returns where a label stands first."""
+    found = {name: pc.index(texts, pa.scalar(label, texts.type)).as_py() for name, texts in labels.items()}
+    return next(subject.place(name, at) for name, at in found.items() if at >= 0)
 
 
 def _respelled(subject: Subject, changed: dict[str, str]) -> Subject:

@@ -1,6 +1,7 @@
 """Columns that give the target away: a code beside the label, the label's name inside the text, or one telling word.
 
-Looks at a sample of the training rows; nothing is changed, because only the user knows what is there at prediction.
+Texts that answer what the label answers are found in `autosft.data.checks.answers`. Looks at a sample of the training
+rows; nothing is changed, because only the user knows what is there at prediction.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from autosft.data.checks.answers import answering_texts
 from autosft.data.checks.subject import NUM_EXAMPLES, Outcome, Subject
 from autosft.data.finding import Severity
 from autosft.data.texts import as_text, codes, shortened
@@ -41,6 +43,8 @@ def leaking_columns(subject: Subject) -> Outcome | None:
         reason = _leak(as_text(table.column(field.name)), labels, is_input=field.name in subject.task.input_columns)
         if reason:
             reasons[field.name] = reason
+    if subject.reads_text:
+        reasons = {**answering_texts(subject, table, labels), **reasons}
     if not reasons:
         return None
     inputs = [name for name in reasons if name in subject.task.input_columns]

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from autosft.data.checks.subject import Outcome, Subject, examples_of, plural
+from autosft.data.checks.subject import Outcome, Subject, plural
 from autosft.data.finding import Severity
 
 
@@ -46,7 +46,7 @@ def _missing(subject: Subject, *, what: str, missing: dict[str, NDArray[np.bool_
         f"Rows without {'a label' if what == 'label' else 'any input'}: {where}."
         + (" No test row can be scored." if no_score else ""),
         sum(counts.values()),
-        examples=examples_of(shown, np.flatnonzero(missing[first])),
+        examples=subject.examples(first, np.flatnonzero(missing[first]), shown),
         fix="; ".join(part for part in (f"dropped {plural(dropped, 'row')}" if dropped else "", test) if part),
         advice=test if not dropped else f"fill in the missing {what}s or leave those rows out",
         keep=keep,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,13 +68,31 @@ class Subject:
         """Returns a text a row of a split to show a person which row it is."""
         return self.texts[split] if self.reads_text else self.kind.shown(self.task, self.source.splits[split])
 
+    def place(self, split: str, row: int) -> str:
+        """Returns where a row stood as it was read: "row 7" of the training rows, "test row 7", counted from 0."""
+        return self.places(split, [row])
+
+    def places(self, split: str, rows: Iterable[int]) -> str:
+        """Returns where some rows stood, the first few of them: "row 7", "rows 3, 7", "rows 3, 7, 9, ..."."""
+        found = self.source.places(split)[list(rows)]
+        listed = ", ".join(map(str, found[:NUM_EXAMPLES])) + (", ..." if len(found) > NUM_EXAMPLES else "")
+        return ("" if split == "train" else f"{split} ") + ("row " if len(found) == 1 else "rows ") + listed
+
+    def examples(self, split: str, rows: Iterable[int], texts: pa.Array | None = None) -> tuple[str, ...]:
+        """Returns the first few of these rows: the place of each, and a text that shows which one it is."""
+        few = [int(row) for row, _ in zip(rows, range(NUM_EXAMPLES), strict=False)]
+        shown = (self.shown(split) if texts is None else texts).take(pa.array(few, pa.int64())).to_pylist()
+        return tuple(
+            shortened(f"{self.place(split, row)}: {'' if text is None else text}").rstrip(": ")
+            for row, text in zip(few, shown, strict=True)
+        )
+
     def keep(self, rows: Mapping[str, NDArray[np.bool_]]) -> Subject:
         """Returns the subject with only the rows of each named split that its mask keeps."""
         masks = {name: pa.array(mask) for name, mask in rows.items()}
-        tables = {name: self.source.splits[name].filter(mask) for name, mask in masks.items()}
         return replace(
             self,
-            source=replace(self.source, splits={**self.source.splits, **tables}),
+            source=self.source.filtered(rows),
             texts={**self.texts, **{name: self.texts[name].filter(mask) for name, mask in masks.items()}},
             labels={**self.labels, **{name: self.labels[name].filter(mask) for name, mask in masks.items()}},
         )
@@ -128,9 +147,44 @@ class Outcome:
 Check = Callable[[Subject], Outcome | None]
 
 
-def examples_of(texts: pa.Array, rows: Iterable[int]) -> tuple[str, ...]:
-    """Returns the first few of these rows, shortened."""
-    return tuple(shortened(texts[int(row)].as_py()) for row, _ in zip(rows, range(NUM_EXAMPLES), strict=False))
+def left_out(
+    subject: Subject,
+    what: str,
+    remarks: Mapping[str, Mapping[int, str]],
+    *,
+    test: str,
+    advice: str,
+    examples: tuple[str, ...] = (),
+) -> Outcome | None:
+    """Returns the outcome for rows that nothing can be learned from: all but test rows are dropped.
+
+    Args:
+        what: Which rows these are: "Rows with tags that cannot be read".
+        remarks: What is wrong with each row, by split.
+        test: What becomes of such test rows.
+        advice: What the user could do.
+        examples: Of the rows; left out, the remarks are shown.
+    """
+    rows = {name: sorted(found) for name, found in remarks.items() if found}
+    if not rows:
+        return None
+    keep = {name: np.ones(subject.source.splits[name].num_rows, np.bool_) for name in rows if name != "test"}
+    for name, mask in keep.items():
+        mask[rows[name]] = False
+    dropped = sum(len(rows[name]) for name in keep)
+    told = [f"dropped {plural(dropped, 'row')}"] if dropped else []
+    told += [test] if "test" in rows else []
+    shown = (f"{subject.place(name, row)}: {remarks[name][row]}" for name in rows for row in rows[name])
+    where = ", ".join(f"{len(found):,} in {name}" for name, found in rows.items())
+    return Outcome(
+        Severity.WARNING,
+        f"{what}: {where}.",
+        sum(map(len, rows.values())),
+        examples=examples or tuple(map(shortened, islice(shown, NUM_EXAMPLES))),
+        fix="; ".join(told),
+        advice=advice if dropped else f"{test}; {advice}",
+        keep=keep,
+    )
 
 
 def plural(count: int, noun: str) -> str:

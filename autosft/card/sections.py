@@ -1,0 +1,273 @@
+"""The card of a shipped model, its README.md: what it does, how good it is on which rows, and how it is loaded.
+
+Markdown that nothing from the user's data breaks out of lives in `markdown`, the hub's YAML in `metadata`,
+the examples in `loading`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autosft.budget import format_seconds
+from autosft.card.loading import Loading, loading, own_example
+from autosft.card.markdown import code, escaped, line, table
+from autosft.card.metadata import is_on_hub, licence_of, metadata
+from autosft.data.texts import shortened
+from autosft.intervals import Interval
+from autosft.planning.plan import Arm, Plan
+from autosft.proof import Proof
+from autosft.refit import Refit
+from autosft.search.trial import Trial
+from autosft.task import Input, Output, Task
+from autosft.tasks import kind as task_kind
+
+#: Labels that are named one by one.
+_NUM_LABELS = 20
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What a card is about.
+
+    Attributes:
+        plan: The run's.
+        task: What the model predicts, thresholds included.
+        trials: Every trial.
+        winner: The trial whose configuration is shipped.
+        default: The best untuned default.
+        refit: What came of the refit.
+        proof: What the model is worth.
+        folder: Where the model's files are.
+        versions: Of the packages that it was made with.
+        wall_seconds: Of the run.
+    """
+
+    plan: Plan
+    task: Task
+    trials: Sequence[Trial]
+    winner: Trial
+    default: Trial
+    refit: Refit
+    proof: Proof
+    folder: Path
+    versions: Mapping[str, str]
+    wall_seconds: float
+
+    @property
+    def arm(self) -> Arm:
+        """The winner's."""
+        return self.plan.arm(self.winner.arm)
+
+
+def model_card(shipped: Shipped) -> str:
+    """Returns the content of README.md, the hub's metadata first."""
+    task = shipped.task
+    title = shortened(line(task.description) or task.kind)
+    how = loading(shipped.folder, task)
+    parts = [
+        [f"# {escaped(title)}"],
+        _about(shipped, title),
+        ["## Inputs and outputs", "", *_inputs_and_outputs(task)],
+        ["## How to load it", "", *_how_to_load(shipped, how)],
+        ["## Scores", "", *_scores(shipped)],
+        ["## Data", "", *_data(shipped.plan)],
+        ["## Procedure", "", *_procedure(shipped)],
+        ["## Limits", "", *_limits(shipped)],
+    ]
+    yaml = metadata(shipped.plan, shipped.arm, shipped.proof, title=title, library=how.library)
+    return f"---\n{yaml}\n---\n\n" + "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _about(shipped: Shipped, title: str) -> list[str]:
+    asked = line(shipped.task.description)
+    made = f"A model for {escaped(shipped.task.kind)}, made from {_base(shipped.arm)} by autosft."
+    return [made] if asked in ("", title) else [f"What was asked for: {escaped(asked)}", "", made]
+
+
+def _inputs_and_outputs(task: Task) -> list[str]:
+    names = ", ".join(map(code, task.input_columns))
+    many = "columns" if len(task.input_columns) > 1 else "column"
+    lines = [
+        f"* Reads the {many} {names}.",
+        f"* Predicts {code(task.target_column)}: {escaped(task_kind(task.kind).wording(task))}.",
+    ]
+    if task.labels:
+        named = ", ".join(code(shortened(label)) for label in task.labels[:_NUM_LABELS])
+        hidden = len(task.labels) - _NUM_LABELS
+        more = f", and {hidden:,} more in autosft.json" if hidden > 0 else ""
+        lines.append(f"* Labels ({len(task.labels):,}): {named}{more}.")
+    return lines
+
+
+def _how_to_load(shipped: Shipped, how: Loading) -> list[str]:
+    columns = shipped.plan.data.training(None)[0].table().column_names
+    lines = ["With autosft:", "", *_fenced(own_example(shipped.task, words_are_texts="text" in columns))]
+    if how.code:
+        lines += ["", f"With {how.library}, which needs no autosft:", "", *_fenced(how.code)]
+    return [*lines, *(part for remark in how.remarks for part in ("", escaped(remark)))]
+
+
+def _scores(shipped: Shipped) -> list[str]:
+    proof, metric = shipped.proof, shipped.plan.task.metric
+    score, directions = proof.shipped, task_kind(shipped.task.kind).metrics
+    about = "" if metric.positive is None else f" of the label {code(shortened(metric.positive))}"
+    lines = [
+        f"**{escaped(metric.name)} {score.score:.4f}**{about}, {_interval(score.interval)}, on {_rows(proof)}. This "
+        f"metric decided between the models; {_better(metric.greater_is_better)} is better."
+    ]
+    if proof.constant is not None:
+        lines += ["", f"The same answer for every row, whatever it reads, scores {proof.constant:.4f} there."]
+    others = {name: value for name, value in proof.scores.items() if name != metric.name}
+    if others:
+        rows = ([escaped(name), f"{value:.4f}", _better(directions.get(name))] for name, value in others.items())
+        lines += ["", "By the other metrics, on the same rows:", "", *table(["metric", "score", "better"], rows)]
+    return [*lines, "", _gain(shipped)]
+
+
+def _better(greater: bool | None) -> str:
+    return {True: "greater", False: "smaller", None: ""}[greater]
+
+
+def _gain(shipped: Shipped) -> str:
+    proof, arm = shipped.proof, shipped.plan.arm(shipped.default.arm)
+    if shipped.winner.number == shipped.default.number:
+        return "Gain over the untuned default: none, as the default itself won."
+    verdict = "proven, as the interval is above 0" if proof.is_proven else "not proven, as the interval reaches 0"
+    return (
+        f"Gain over the best untuned default ({escaped(arm.trainer)} on {_base(arm)}), trained on the same rows: "
+        f"{proof.gain:+.4f}, {_interval(proof.gain_interval)}; {verdict}."
+    )
+
+
+def _rows(proof: Proof) -> str:
+    """Says which rows a score is of."""
+    num_rows = proof.shipped.num_rows
+    count = f"{num_rows:,} "
+    if num_rows < proof.num_rows_given:
+        count += f"(of {proof.num_rows_given:,}, drawn at random) "
+    if proof.selected_on:
+        return f"{count}validation rows: these rows also chose the model, so the score is optimistic"
+    kinds = {"test": "test rows", "proof": "rows set aside for proof before the search began"}
+    return count + kinds.get(proof.rows, f"{escaped(proof.rows)} rows")
+
+
+def _data(plan: Plan) -> list[str]:
+    train, validation = plan.data.training(0)
+    parts = {"training": len(train), "validation": len(validation) if validation is not None else 0}
+    parts |= {name: count for name, count in plan.data.parts.items() if name != "search"}
+    counts = ", ".join(f"{count:,} {name}" for name, count in parts.items())
+    lines = [f"* Rows: {counts}.", f"* Data fingerprint: {plan.data.fingerprint}."]
+    for finding in plan.findings:
+        # Without their examples, which are the user's rows.
+        told = "; ".join(filter(None, (finding.message.rstrip("."), finding.action.rstrip("."))))
+        lines.append(f"* {finding.severity}: {escaped(told)}.")
+    return lines
+
+
+def _procedure(shipped: Shipped) -> list[str]:
+    plan, arm, winner = shipped.plan, shipped.arm, shipped.winner
+    fates = [trial.fate for trial in shipped.trials]
+    licence = licence_of(arm)
+    start = f"weights under the licence {licence}" if licence else "weights whose licence is not known here"
+    start = start if arm.base_model.pretrained else "a network without pretrained weights"
+    searched = (
+        f"{_counted(len(fates), 'trial')} of {_counted(len(plan.arms), 'pair')} of trainer and base model "
+        f"({fates.count('stopped')} stopped early, {fates.count('failed')} failed), by {plan.sampler} and "
+        f"{plan.scheduler} with seed {plan.seed}, in {format_seconds(shipped.wall_seconds)}"
+    )
+    made_with = ", ".join(f"{name} {version}" for name, version in shipped.versions.items())
+    changed = {name for name, value in winner.config.items() if arm.default.get(name) != value}
+    rows = (
+        [code(name), code(_shown(value)), "tuned" if name in changed else "default"]
+        for name, value in winner.config.items()
+    )
+    return [
+        f"* Trainer: {escaped(arm.trainer)}.",
+        f"* Base model: {_base(arm)}; {escaped(start)}.",
+        f"* Search: {escaped(searched)}.",
+        f"* Model: {escaped(shipped.refit.reason)}.",
+        f"* Made with {escaped(made_with)}.",
+        "",
+        *table(["setting", "value", "from"], rows),
+    ]
+
+
+def _limits(shipped: Shipped) -> list[str]:
+    kind = task_kind(shipped.task.kind)
+    lines = [
+        "The intervals say how much the scores may vary between rows like those scored. They say nothing of other "
+        "data: other writers, other times, other languages, other cameras."
+    ]
+    if shipped.proof.selected_on:
+        lines.append("There were too few rows to set some aside. On new rows expect less than the score above.")
+    if shipped.winner.fidelity < 1:
+        share = f"{100 * shipped.winner.fidelity:.3g} %"
+        lines.append(f"It was trained for {share} of a full run: there was no time for more, which may have helped.")
+    lines += _cut(shipped.arm, kind.input)
+    lines += _CAUTIONS.get(kind.output, ())
+    return [f"* {text}" for text in lines]
+
+
+def _cut(arm: Arm, input: Input) -> list[str]:
+    # An arm that was not timed leaves it to its trainer, which does not say.
+    if arm.max_length is None:
+        return []
+    if input is Input.IMAGE:
+        return [f"Images are brought to {arm.max_length} pixels a side; what is smaller than that shows is not seen."]
+    if input is Input.TOKENS:
+        return [f"Rows of more than {arm.max_length} tokens are read in several windows."]
+    return [f"Rows are cut at {arm.max_length} tokens; what follows is not read."]
+
+
+#: What to expect of each output, however good the score.
+_CAUTIONS: Mapping[Output, tuple[str, ...]] = {
+    Output.LABEL: (
+        "It answers with one of its labels for every row, also where none fits. Its probabilities need not be the "
+        "shares of right answers.",
+    ),
+    Output.LABELS: (
+        "A label is predicted from its threshold on, and those were chosen on validation rows. No label at all is an "
+        "answer too; labels that the data lack are never one.",
+    ),
+    Output.NUMBER: (
+        "It knows the numbers of its training rows: beyond their range, expect it to stay near its edge. It does not "
+        "say how sure it is.",
+    ),
+    Output.TOKEN_LABELS: (
+        "It finds entities of these types alone, and of each best in such text as it was trained on; names that it "
+        "never met are missed more often.",
+    ),
+    Output.TEXT: (
+        "What it writes may be wrong, or harmful, and sound sure. It keeps what its base model and its training rows "
+        "hold, private matters included. It answers greedily, and up to a length that nearly all training answers had.",
+    ),
+}
+
+
+def _base(arm: Arm) -> str:
+    """Returns the base model as others may know it; of a folder the name alone, as its path is nobody's business."""
+    known = is_on_hub(arm) or not arm.base_model.pretrained
+    return code(arm.base_model.id) if known else f"the local model {code(Path(arm.base_model.id).name)}"
+
+
+def _interval(interval: Interval) -> str:
+    if math.isnan(interval.low) or math.isnan(interval.high):
+        return "without a 95 % interval"
+    return f"95 % interval {interval.low:.4f} to {interval.high:.4f}"
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
+def _fenced(example: str) -> list[str]:
+    return ["```python", example, "```"]
