@@ -62,6 +62,8 @@ def test_the_whole_line(asked: tuple[str, Question], ray_session: None, tmp_path
     assert type(predicted[0]) in _types_of_targets(given, task), predicted[0]
     # The default plan and every text about it can be printed.
     assert kind in str(result.plan)
+    convention = task_kind(kind).convention
+    assert bool(convention) == (task_kind(kind).output is Output.TEXT) and convention in str(result.plan)
     assert str(result)
 
 

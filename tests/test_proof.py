@@ -234,6 +234,7 @@ class HangingRunner(Runner):
         return super().submit("test_proof:hang" if function.endswith(self.hanging) else function, arguments, **job)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("ended_by", ["the user", "the clock"])
 @pytest.mark.usefixtures("ray_session")
 def test_a_fold_that_hangs_is_ended(plan: Plan, tmp_path: Path, ended_by: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,6 +254,7 @@ def test_a_fold_that_hangs_is_ended(plan: Plan, tmp_path: Path, ended_by: str, m
     assert 0 < found.shipped.num_rows < NUM_ROWS
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("ray_session")
 def test_a_pass_that_hangs_is_ended_and_resume_makes_it_again(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -47,22 +47,17 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("rows") / "train.csv", NAMES[:180], TEXTS[:180])
 
 
-@pytest.mark.parametrize("given", ["file", "rows"])
 def test_where_no_test_row_has_a_label_the_folds_stand_in_and_the_model_predicts(
-    train: Path, tiny_model: Path, tmp_path: Path, given: str
+    train: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    if given == "file":
-        data, test = train, write(tmp_path / "test.csv", [""] * 60, TEXTS[180:])
-    else:
-        data = [{"text": text, "label": name} for text, name in zip(TEXTS[:180], NAMES, strict=False)]
-        test = [{"text": text, "label": None} for text in TEXTS[180:]]
-    result = fit(tmp_path, tiny_model, data, test)
+    test = write(tmp_path / "test.csv", [""] * 60, TEXTS[180:])
+    result = fit(tmp_path, tiny_model, train, test)
     shown = result.summary["test"]
     assert (shown["rows"], shown["selected_on"]) == ("folds", True)
     assert shown["num_rows"] == shown["num_rows_given"] >= len(result.plan.data.training(0)[1])
     assert 0 <= shown["interval"][0] <= shown["score"] <= shown["interval"][1] <= 1
     assert "which the search also chose by" in str(result)
-    predicted = result.predict(test if given == "file" else TEXTS[180:])
+    predicted = result.predict(test)
     assert len(predicted) == 60 and set(predicted) <= set(LABELS)
     assert np.mean(np.array(predicted) == NAMES[180:]) > 0.4, "no better than chance, which is a third"
 

@@ -91,7 +91,7 @@ def settle(
         resources=resources,
         seed=seed,
         quote=_quote(lengths, resources, spent_seconds=spent_seconds, timed=timed),
-        reasons=(*prepared.reasons, *reasons, *lengths.reasons),
+        reasons=tuple(filter(None, (*prepared.reasons, kind.convention, *reasons, *lengths.reasons))),
     )
 
 

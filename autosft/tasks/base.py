@@ -36,6 +36,8 @@ class TaskKind(ABC):
         output: What its models give back.
         metrics: Names a user may choose from, mapped to whether greater is better; the first is the default.
         checks: Checks of the data that only this kind needs, by name; they run before those that every kind has.
+        convention: What a loss is of, where that could be otherwise. It is fixed, said in the plan, and never searched:
+            losses could not be compared.
     """
 
     name: ClassVar[str]
@@ -43,6 +45,7 @@ class TaskKind(ABC):
     output: ClassVar[Output]
     metrics: ClassVar[Mapping[str, bool]]
     checks: ClassVar[Mapping[str, Check]] = {}
+    convention: ClassVar[str] = ""
 
     @abstractmethod
     def encode_inputs(self, task: Task, table: pa.Table) -> pa.Table:

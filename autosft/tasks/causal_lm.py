@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,10 @@ class CausalLm(GeneratedText):
 
     name = "causal-lm"
     input = Input.TEXT
+    convention: ClassVar[str] = (
+        "the loss is of the completion and its end alone, a row is a sequence of its own, and the base model's own "
+        "template and tokenizer are used: this is the same for every trial"
+    )
 
     def encode_inputs(self, task: Task, table: pa.Table) -> pa.Table:
         """Returns the column "text": the input columns that are not blank, joined by a blank line."""

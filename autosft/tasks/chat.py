@@ -59,6 +59,10 @@ class Chat(GeneratedText):
 
     name = "chat"
     input = Input.MESSAGES
+    convention: ClassVar[str] = (
+        "the loss is of the assistant's turns alone, a conversation is a sequence of its own, and its template goes "
+        "with the model: this is the same for every trial"
+    )
     checks: ClassVar[Mapping[str, Check]] = MappingProxyType(
         {"broken-conversations": broken_conversations, "several-answers": several_answers}
     )

@@ -73,6 +73,7 @@ def test_a_poor_trial_is_stopped_by_the_scheduler_asked_for_and_a_default_never(
         assert runner.run(here(process), {}).value == pid, "stopping a trial must not cost its worker"
 
 
+@pytest.mark.faults
 def test_closing_while_a_job_runs_takes_seconds_and_leaves_no_worker_behind(tmp_path: Path) -> None:
     marker = tmp_path / "pid"
     with Runner(scratch=tmp_path / "ray") as runner:
