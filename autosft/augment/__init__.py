@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 AUGMENTATIONS = {
     "token-cutoff": "autosft.augment.token_cutoff:TokenCutoff",
+    "punctuation": "autosft.augment.punctuation:Punctuation",
     "flip-crop": "autosft.augment.flip_crop:FlipCrop",
     "trivial-augment": "autosft.augment.trivial_augment:TrivialAugment",
     "random-erasing": "autosft.augment.random_erasing:RandomErasing",

@@ -41,15 +41,21 @@ class Tokens(Examples):
     Args:
         table: Columns "input_ids", "full_length" and, for models that tell two texts apart by it, "token_type_ids";
             the schema's metadata hold "max_length" and "share_unknown".
+        tokenizer: That of the model.
+
+    Attributes:
         pad_token_id: What fills up short rows.
+        punctuation: Tokens that are a mark of punctuation each.
     """
 
-    def __init__(self, table: pa.Table, pad_token_id: int) -> None:
+    def __init__(self, table: pa.Table, tokenizer: Any) -> None:
+        self.pad_token_id = pad_token_id(tokenizer)
+        self.punctuation = _punctuation(tokenizer)
         columns = [name for name in ("input_ids", "token_type_ids") if name in table.column_names]
         lists = {name: one_array(table.column(name)) for name in columns}
         self._offsets = lists["input_ids"].offsets.to_numpy(zero_copy_only=True)
         self._values = {name: column.values.to_numpy(zero_copy_only=True) for name, column in lists.items()}
-        self._pad = {"input_ids": pad_token_id, "token_type_ids": 0}
+        self._pad = {"input_ids": self.pad_token_id, "token_type_ids": 0}
         self.max_length = int(table.schema.metadata[b"max_length"])
         self.share_unknown = float(table.schema.metadata.get(b"share_unknown", b"0"))
         self.lengths = np.diff(self._offsets)
@@ -105,7 +111,7 @@ class TextReader(Reader):
         return type(self)(self.tokenizer, max_length, self.context_tokens)
 
     def examples(self, table: pa.Table) -> Tokens:
-        return Tokens(self._encode(table), pad_token_id(self.tokenizer))
+        return Tokens(self._encode(table), self.tokenizer)
 
     def cached(self, rows: Rows, key: str, cache: Path, *, only: str | None = None) -> Tokens:
         """Does what every reader does.
@@ -119,7 +125,7 @@ class TextReader(Reader):
         def encode() -> pa.Table:
             return self._encode(rows.table() if only is None else _only(rows.table(), only))
 
-        return Tokens(cached_table(path, encode), pad_token_id(self.tokenizer))
+        return Tokens(cached_table(path, encode), self.tokenizer)
 
     @property
     def _most_tokens(self) -> int:
@@ -230,6 +236,11 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _punctuation(tokenizer: Any) -> tuple[int, ...]:
+    ids = tokenizer.convert_tokens_to_ids([".", ";", "?", ":", "!", ","])
+    return tuple(found for found in ids if found is not None and found != tokenizer.unk_token_id)
 
 
 def pad_token_id(tokenizer: Any) -> int:

@@ -86,6 +86,14 @@ def write_tiny_vit(folder: Path, *, side: int = 16, seed: int = 0) -> Path:
     return _write_image_model(folder, ViTForImageClassification, config, side, seed)
 
 
+def write_tiny_convnext(folder: Path, *, side: int = 16, seed: int = 0) -> Path:
+    """Writes a ConvNeXt of two stages with random weights, for images of `side` pixels; returns the folder."""
+    from transformers import ConvNextConfig, ConvNextForImageClassification
+
+    config = ConvNextConfig(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1], patch_size=4, initializer_range=0.2)
+    return _write_image_model(folder, ConvNextForImageClassification, config, side, seed)
+
+
 def _write_image_model(folder: Path, model: Any, config: Any, side: int, seed: int) -> Path:
     import torch
 

@@ -79,8 +79,25 @@ def parameter_groups(
     return list(groups.values())
 
 
+def freeze(module: nn.Module, share: float) -> None:
+    """Keeps the lowest `share` of a network's layers as they are, and above 0 its embeddings too.
+
+    Layers near the words change least in fine-tuning, and few rows can only spoil them (Lee et al., arXiv 1911.03090).
+    """
+    layers = {name: int(found.group(1)) for name, _ in module.named_parameters() if (found := _LAYER.search(name))}
+    num_frozen = round(share * (1 + max(layers.values(), default=-1)))
+    for name, parameter in module.named_parameters():
+        below = layers[name] < num_frozen if name in layers else share > 0 and _is_embedding(name)
+        if below:
+            parameter.requires_grad_(False)
+
+
 def _distance_from_head(name: str, depth: int) -> int:
     if found := _LAYER.search(name):
         return depth - int(found.group(1))
+    return depth + 1 if _is_embedding(name) else 0
+
+
+def _is_embedding(name: str) -> bool:
     # MPNet and T5 keep the embeddings of distances beside their layers.
-    return depth + 1 if "embed" in name or "relative_attention_bias" in name else 0
+    return "embed" in name or "relative_attention_bias" in name

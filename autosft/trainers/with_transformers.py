@@ -41,6 +41,7 @@ from autosft.trainers.networks import (
     weights_key,
 )
 from autosft.trainers.objectives import OBJECTIVES, Objective, width_of
+from autosft.trainers.optimization import freeze
 
 if TYPE_CHECKING:
     from autosft.trainers.loop import Settings
@@ -65,6 +66,7 @@ class TransformersConfig:
         warmup_share: Share of the run over which the rate rises.
         dropout: Inside the encoder and before a pooled head.
         layer_decay: Factor on the rate per layer below the head.
+        frozen_share: Share of the encoder's layers, from the embeddings up, that stay as they were pretrained.
         label_smoothing: Share of the target spread over the other labels.
         head: "mean-from-probe" starts a mean-pooled head at the logistic regression of `frozen_head` fitted on this
             run's training rows (linear probing then fine-tuning, arXiv 2202.10054); "mean" starts it at random, as
@@ -81,6 +83,7 @@ class TransformersConfig:
     warmup_share: float = 0.1
     dropout: float = 0.1
     layer_decay: float = 1.0
+    frozen_share: float = 0.0
     label_smoothing: float = 0.0
     head: str = "mean-from-probe"
     class_weights: str = "none"
@@ -241,13 +244,16 @@ class TransformersTrainer(Trainer):
         dropout = _dropout(folder, config.dropout)
         if config.head == "architecture" or data.input is Input.IMAGE:
             model = load_with_head(folder, data.input, data.output, width=width, **dropout)
-            return ArchitectureClassifier(model).to(device())
+            whole = ArchitectureClassifier(model)
+            freeze(whole, config.frozen_share)
+            return whole.to(device())
         probed = config.head == "mean-from-probe" and data.input is not Input.TEXT_PAIR
         probe = self._probe(task, data, seed, limits) if probed else None
         with phase("load"):
             network = PooledClassifier(load_encoder(folder, **dropout), width, dropout=config.dropout)
             if probe is not None:
                 set_linear(network.linear, *probe)
+        freeze(network, config.frozen_share)
         return network.to(device())
 
     def _probe(

@@ -24,7 +24,7 @@ from autosft.search.settings import Machine
 from autosft.search.space_file import load_space
 from autosft.task import Input, Output
 from autosft.testing.tiny_images import IMAGE_LABELS, tiny_image_data
-from autosft.testing.tiny_models import tiny_base_model, write_tiny_resnet, write_tiny_vit
+from autosft.testing.tiny_models import tiny_base_model, write_tiny_convnext, write_tiny_resnet, write_tiny_vit
 from autosft.trainers import loop
 from autosft.trainers.base import Limits
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
@@ -43,6 +43,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     write_tiny_resnet(folder / "resnet")
     write_tiny_vit(folder / "vit")
+    write_tiny_convnext(folder / "convnext")
     return folder
 
 
@@ -77,7 +78,7 @@ def accuracy(subject, probabilities):
     return (probabilities.argmax(axis=1) == validation(subject)[1]).mean()
 
 
-@pytest.mark.parametrize("base", ["resnet", "vit"])
+@pytest.mark.parametrize("base", ["resnet", "vit", "convnext"])
 def test_fine_tuning_learns_reports_and_saves_a_plain_folder(place, subject, tmp_path, base):
     config = replace(PLAIN, num_train_epochs=12)
     model, reports = fit(place, subject, config, base=base, rungs=(0.5, 1.0))
@@ -86,7 +87,7 @@ def test_fine_tuning_learns_reports_and_saves_a_plain_folder(place, subject, tmp
     _same_as_the_library(subject, model, tmp_path)
 
 
-@pytest.mark.parametrize("base", ["resnet", "vit", PIXELS])
+@pytest.mark.parametrize("base", ["resnet", "vit", "convnext", PIXELS])
 def test_a_frozen_head_learns_and_saves_a_plain_folder(place, subject, tmp_path, base):
     model, reports = fit(place, subject, FrozenHeadConfig(C=0.1), base=base, trainer=FrozenHead)
     assert accuracy(subject, reports[-1][1]) > (0.9 if base == PIXELS else 0.5)
@@ -112,7 +113,7 @@ def _same_as_the_library(subject, model, folder):
     np.testing.assert_allclose(to_matrix(outputs), wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("base", ["resnet", "vit"])
+@pytest.mark.parametrize("base", ["resnet", "vit", "convnext"])
 def test_losses_are_those_of_a_plain_trainer(place, subject, monkeypatch, base):
     """At one configuration and seed, every loss is what `transformers.Trainer` computes from the same batches."""
     task, data = subject

@@ -199,6 +199,18 @@ def test_label_smoothing_makes_the_model_less_sure(place, subject):
     assert less < sure - 0.05
 
 
+@pytest.mark.parametrize("head", ["mean", "architecture"])
+def test_frozen_layers_stay_as_they_were_and_the_others_do_not(place, subject, head):
+    before = dict(load_encoder(place / "base").named_parameters())
+    model, _ = fit(place, subject, replace(PLAIN, head=head, frozen_share=0.5))
+    inner = model.network.encoder if head == "mean" else model.network.model.base_model
+    moved = {name for name, value in inner.named_parameters() if not torch.equal(value, before[name])}
+    layers = {name for name in before if ".layer.0." in name}
+    frozen = {name for name in before if "embed" in name} | layers
+    assert not moved & frozen
+    assert moved >= {name for name in before if ".layer.1." in name and "key.bias" not in name}
+
+
 def test_layer_decay_slows_the_lower_layers(place, subject):
     base = dict(load_encoder(place / "base").named_parameters())
 
