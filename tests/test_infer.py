@@ -865,3 +865,10 @@ def test_a_label_with_too_many_wrong_cells_is_left_out_and_told():
 )
 def test_words_of_one_stem_are_told(first, second, same):
     assert same_stem(first, second) is same_stem(second, first) is same
+
+
+def test_a_word_a_row_is_told_how_to_become_a_sentence_a_row():
+    tags = ["B-geo", "O", "O", "B-per", "I-per", "O"] * 20
+    words = {"Sentence__#": [f"Sentence: {at // 6}" for at in range(120)], "Word": [f"w{at % 40}" for at in range(120)]}
+    with pytest.raises(TaskError, match=r"one tag of a word in each row.*(?s:.)*groupby"):
+        infer("Find the entities", source(**words, Tag=tags))

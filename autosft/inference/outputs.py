@@ -26,6 +26,7 @@ _MEASURE_NAMES = word_set(
 _MAX_CLASS_WORDS = 6.0
 MAX_CLASSES = 1000
 _NUM_NAMED = 3
+_TAG = re.compile(r"O|[BIESLU]-\S+")
 # "$12.50", "12 %", "1,234" and "3,5".
 _SIGNED = re.compile(r"(?=.*[$€£¥%,])[+-]?\s?[$€£¥]?\s?\d[\d.,]*\s?[%€£$¥]?")
 
@@ -37,6 +38,7 @@ def output_of(column: ColumnProfile, sentence: Sentence) -> tuple[Output, str]:
     if _are_spoilt_numbers(column):
         return Output.NUMBER, "most of its values are numbers"
     _refuse_signs(column)
+    _refuse_tags(column)
     if column.role is Role.TEXT:
         # Short texts in a column that is called a label are labels of which each has one row: a mistake to be told.
         classes = sentence.wants_classes() and column.mean_words <= _MAX_CLASS_WORDS
@@ -66,6 +68,19 @@ def _refuse_signs(column: ColumnProfile) -> None:
                 wrong=f"column '{column.name}' holds numbers that are written as text, such as '{signed[0]}'",
                 expected="plain numbers with a decimal point, or a few labels that repeat",
                 fix="take off signs and commas, or say kind='text-classification' where each is a class of its own",
+            )
+        )
+
+
+def _refuse_tags(column: ColumnProfile) -> None:
+    """Raises TaskError for tags of words that stand in rows of their own: a word is nothing without its sentence."""
+    if column.is_string and "O" in column.values and all(map(_TAG.fullmatch, column.values)) and len(column.values) > 1:
+        tag = next(value for value in column.values if value != "O")
+        raise TaskError(
+            explain(
+                wrong=f"column '{column.name}' holds one tag of a word in each row, 'O' and '{tag}'",
+                expected="a row a sentence, with a list of words and a list of their tags, or a CoNLL file",
+                fix="gather the words of a sentence, as by frame.groupby('sentence')[['word', 'tag']].agg(list)",
             )
         )
 
