@@ -263,7 +263,8 @@ def main() -> None:
         }
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            # A local base model is named by its path, which is nobody else's.
+            file.write(json.dumps(row).replace(str(root.parent), "ROOT/..") + "\n")
         print(result, file=sys.stderr)
         sign = 1 if task_kind(summary["kind"]).metrics.get(summary["metric"], True) else -1
         better = math.copysign(1, sign * (summary["test"]["score"] - baseline))
