@@ -125,19 +125,7 @@ class TrlTrainer(Trainer):
         while True:
             micro_batch_size = division(config.batch_size, fits, 1)[0]
             settings = Settings(steps, micro_batch_size, checkpointing, seed, deadline)
-            run = Run(
-                load,
-                config,
-                task,
-                data,
-                reader,
-                examples,
-                settings,
-                limits,
-                folder,
-                report,
-                rungs,
-            )
+            run = Run(load, config, task, data, reader, examples, settings, limits, folder, report, rungs)
             try:
                 model = run.train()
                 break
@@ -165,19 +153,7 @@ class TrlTrainer(Trainer):
         micro, checkpointing = config.batch_size, self._is_crowded(config)
         while True:
             settings = Settings(TIMED_STEPS + UNTIMED_STEPS, micro, checkpointing, 0, deadline)
-            run = Run(
-                load,
-                config,
-                task,
-                data,
-                reader,
-                examples,
-                settings,
-                limits,
-                limits.cache,
-                _ignore,
-                (1.0,),
-            )
+            run = Run(load, config, task, data, reader, examples, settings, limits, limits.cache, _ignore, (1.0,))
             try:
                 seconds_per_step, loading = run.time_steps()
                 break
