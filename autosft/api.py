@@ -27,6 +27,8 @@ from autosft.refit import refit as run_refit
 from autosft.result import Result
 from autosft.run_folder import RunFolder
 from autosft.search.choice import best_default, choose
+from autosft.search.finals import Finals
+from autosft.search.policies import policy_for
 from autosft.search.sampler import check_sampler
 from autosft.search.search import Search
 from autosft.search.settings import Machine, check_scheduler
@@ -57,7 +59,7 @@ class Options:
     trainer: str | Sequence[str] | None = None
     space: object | None = None
     sampler: str = "tpe"
-    scheduler: str = "asha"
+    scheduler: str = "race"
     max_concurrent: int | None = None
     gpus_per_trial: float | None = None
     cluster: str | None = None
@@ -83,7 +85,7 @@ def fit(
     answer: str | AnswerFunction | None = None,
     budget: str | float | Budget = DEFAULT_BUDGET,
     sampler: str = "tpe",
-    scheduler: str = "asha",
+    scheduler: str = "race",
     max_concurrent: int | None = None,
     gpus_per_trial: float | None = None,
     fixes_off: Collection[str] = (),
@@ -111,7 +113,7 @@ def fit(
         answer: Where text is generated: a regular expression, or a function of a text, that reads the answer out of it,
             so that the share of right ones is reported. `metric="exact_match"` lets them decide.
         budget: "20m", "3 trials", "2 gpu-hours", seconds, or a Budget.
-        sampler: "tpe" or "random". scheduler: "asha", "median" or "none".
+        sampler: "tpe" or "random". scheduler: "race", "asha", "median" or "none".
         max_concurrent: Trials at once. gpus_per_trial: GPUs of each, fractions allowed.
         fixes_off: Names of audit checks that only report, or "all".
         tracker: Listens to the run; None shows progress on standard error.
@@ -165,7 +167,7 @@ def plan(
     answer: str | AnswerFunction | None = None,
     budget: str | float | Budget = DEFAULT_BUDGET,
     sampler: str = "tpe",
-    scheduler: str = "asha",
+    scheduler: str = "race",
     max_concurrent: int | None = None,
     gpus_per_trial: float | None = None,
     fixes_off: Collection[str] = (),
@@ -435,23 +437,23 @@ def _search_and_prove(
     closing = closing_seconds(len(held_out[1]) if held_out else 0, rates, clock.left, num_models=num_models)
 
     listener.phase("search")
+    earlier = TrialLog(run.trials).trials()
     search = Search(
-        made,
-        runner,
-        folder=run.path,
-        cache=cache_folder(),
-        clock=clock,
-        tracker=listener,
-        closing_seconds=closing,
-        refit_factor=made.refit_factor,
-        interrupt=interrupt,
-        earlier=TrialLog(run.trials).trials(),
-    )
-    trials = search.run()
+        made, runner, folder=run.path, cache=cache_folder(), clock=clock, tracker=listener, interrupt=interrupt,
+        earlier=earlier,
+    )  # fmt: skip
+    policy = policy_for(made, journal=run.path / "study.log", earlier=earlier, closing_seconds=closing)
+    trials = search.run(policy)
     validation = made.data.training(0)[1]
     assert validation is not None, "fold 0 is the validation set"
     targets = validation.targets()
     winner = choose(made.task, trials, targets, search.outputs, seed=made.seed)
+    if made.finals_share:
+        listener.phase("finals")
+        kept = closing + made.refit_factor * winner.seconds.get("total", 0.0) * made.refit
+        finals = Finals(made, trials, search.outputs, kept_seconds=kept)
+        trials = search.run(finals)
+        winner = finals.verdict() or winner
     default = best_default(trials, made.task.metric.greater_is_better) or winner
     tasks = {trial.number: _tuned(made.task, targets, search.outputs(trial)) for trial in (winner, default)}
 

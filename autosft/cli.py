@@ -77,7 +77,7 @@ TrainerName = Annotated[
 ]
 Space = Annotated[str | None, typer.Option(help="A search space in YAML.", rich_help_panel=_SEARCH)]
 SamplerName = Annotated[str, typer.Option("--sampler", help="tpe or random.", rich_help_panel=_SEARCH)]
-SchedulerName = Annotated[str, typer.Option("--scheduler", help="asha, median or none.", rich_help_panel=_SEARCH)]
+SchedulerName = Annotated[str, typer.Option("--scheduler", help="race, asha, median or none.", rich_help_panel=_SEARCH)]
 Seed = Annotated[
     int, typer.Option(min=0, help="Decides splits, configurations and trainings.", rich_help_panel=_SEARCH)
 ]
@@ -119,7 +119,7 @@ def fit(
     budget: BudgetWords = "20m",
     refit: Refit = None,
     sampler: SamplerName = "tpe",
-    scheduler: SchedulerName = "asha",
+    scheduler: SchedulerName = "race",
     max_concurrent: Concurrent = None,
     gpus_per_trial: Gpus = None,
     fixes_off: Off = None,
@@ -188,7 +188,7 @@ def plan(
     positive: Positive = None,
     budget: BudgetWords = "20m",
     sampler: SamplerName = "tpe",
-    scheduler: SchedulerName = "asha",
+    scheduler: SchedulerName = "race",
     max_concurrent: Concurrent = None,
     gpus_per_trial: Gpus = None,
     fixes_off: Off = None,

@@ -17,6 +17,7 @@ from autosft.predictor import copy_model, describe_model
 from autosft.proof import Proof, Score
 from autosft.refit import Refit
 from autosft.run_folder import FORMAT, RunFolder, as_json
+from autosft.search.rung_ranks import rung_ranks
 from autosft.search.trial import Trial
 from autosft.task import Task
 
@@ -152,6 +153,7 @@ def _summary(
             "reload_difference": refit.reload_difference,
         },
         "num_trials": len(trials),
+        "rungs": rung_ranks(trials),
         "interrupted": interrupted,
         "seconds": dict(seconds),
         "seed": plan.seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from autosft.errors import RunFolderError, explain
 from autosft.planning.plan import Plan
 from autosft.predictor import Predictor
 from autosft.run_folder import RunFolder
+from autosft.search.choice import leaders
 from autosft.search.trial import Trial, TrialLog
 
 if TYPE_CHECKING:
@@ -64,14 +65,19 @@ class Result:
 
     @property
     def leaderboard(self) -> pd.DataFrame:
-        """Every trial, best first, with the 95 % interval of its score over the validation rows."""
+        """Every trial, best first, with the 95 % interval of its score over the validation rows.
+
+        Below those that could win stand shorter trainings, repetitions for the finals, and what was stopped or failed.
+        """
         import pandas as pd
 
+        places = {trial.number: at for at, trial in enumerate(self._ranked())}
         rows = [
             {
                 "trial": trial.number,
                 "arm": trial.arm,
                 "default": trial.is_default,
+                "stage": trial.stage,
                 "fate": trial.fate,
                 "score": trial.score,
                 "low": trial.interval[0] if trial.interval else None,
@@ -83,12 +89,20 @@ class Result:
             }
             for trial in self.trials
         ]
-        frame = pd.DataFrame(rows)
-        # Scores of stopped trials stand below complete ones: they were reached on shorter trainings.
-        frame["_complete"] = frame["fate"] == "complete"
-        ascending = not self.plan.task.metric.greater_is_better
-        frame = frame.sort_values(["_complete", "score"], ascending=[False, ascending], na_position="last")
-        return frame.drop(columns="_complete").reset_index(drop=True)
+        frame = pd.DataFrame(rows).sort_values("trial", key=lambda numbers: numbers.map(places))
+        return frame.reset_index(drop=True)
+
+    def _ranked(self) -> list[Trial]:
+        greater = self.plan.task.metric.greater_is_better
+        first = leaders(self.trials, greater)
+        sign = -1 if greater else 1
+
+        def place(trial: Trial) -> tuple[bool, bool, float, float]:
+            score = math.inf if trial.score is None or math.isnan(trial.score) else sign * trial.score
+            return trial.fate != "complete", trial.stage != "search", -trial.rung, score
+
+        numbers = {trial.number for trial in first}
+        return [*first, *sorted((trial for trial in self.trials if trial.number not in numbers), key=place)]
 
     def predict(self, rows: object) -> list[Any]:
         """Returns one prediction a row; see `Predictor.predict`."""
@@ -114,25 +128,23 @@ class Result:
 
 def _leaders(result: Result) -> list[str]:
     metric = result.plan.task.metric.name
-    shown = result.leaderboard.head(8)
-    lines = [f"{'trial':>5}  {metric:>9}  {'95 % interval':<18} {'seconds':>8}  arm"]
-    trials = {trial.number: trial for trial in result.trials}
-    for trial in (trials[number] for number in shown["trial"]):
+    shown = [trial for trial in result._ranked() if trial.stage == "search"][:8]
+    lines = [f"{'trial':>5}  {metric:>9}  {'95 % interval':<25} {'seconds':>8}  arm"]
+    for trial in shown:
         score = "" if trial.score is None else f"{trial.score:.4f}"
         interval = f"[{trial.interval[0]:.4f}, {trial.interval[1]:.4f}]" if trial.interval else trial.fate
+        if trial.rung < 1 and trial.fate == "complete":
+            interval += f" at {trial.rung:.0%}"
         name = trial.arm + (" (default)" if trial.is_default else "")
         mark = "  <- won" if trial.number == result.summary["best"]["trial"] else ""
         seconds = trial.seconds.get("total", 0.0)
-        lines.append(f"{trial.number:>5}  {score:>9}  {interval:<18} {seconds:>8.1f}  {name}{mark}")
+        lines.append(f"{trial.number:>5}  {score:>9}  {interval:<25} {seconds:>8.1f}  {name}{mark}")
     hidden = len(result.trials) - len(shown)
     return lines + ([f"       and {hidden} more: result.leaderboard"] if hidden > 0 else [])
 
 
 def _verdict(result: Result) -> list[str]:
     summary = result.summary
-    fates = [trial.fate for trial in result.trials]
-    trials = f"{len(fates)} trial{'s' if len(fates) != 1 else ''}"
-    tried = f"{trials} ({fates.count('stopped')} stopped early, {fates.count('failed')} failed)"
     test, gain, default = summary["test"], summary["gain_over_default"], summary["default"]
     sampled = f" (a random sample of {test['num_rows_given']:,}: there was no time for more)"
     sample = sampled if test["num_rows"] < test["num_rows_given"] else ""
@@ -146,7 +158,8 @@ def _verdict(result: Result) -> list[str]:
     low, high = map(_defined, gain["interval"])
     test_low, test_high = map(_defined, test["interval"])
     lines = [
-        f"Tried     {tried} in {format_seconds(summary['seconds']['wall'])}",
+        f"Tried     {_tried(result.trials)} in {format_seconds(summary['seconds']['wall'])}",
+        *_rung_lines(summary),
         f"Won       {best_row['trainer']} on {best_row['model']}: {changed}",
         f"Score     {summary['metric']} {_defined(test['score']):.4f} [{test_low:.4f}, {test_high:.4f}] on {where}",
     ]
@@ -165,6 +178,28 @@ def _verdict(result: Result) -> list[str]:
         )
     lines.append(f"Shipped   {result.folder / 'model'}: {summary['refit']['reason']}")
     return lines
+
+
+def _tried(trials: Sequence[Trial]) -> str:
+    fates = [trial.fate for trial in trials]
+    parts = [f"{fates.count('stopped')} stopped early", f"{fates.count('failed')} failed"]
+    searched = [trial for trial in trials if trial.stage == "search"]
+    num_configs = len({trial.identity for trial in searched})
+    if num_configs < len(searched):
+        parts.insert(0, f"of {num_configs} configurations")
+    if len(searched) < len(trials):
+        parts.insert(1, f"{len(trials) - len(searched)} in the finals")
+    return f"{len(trials)} trial{'s' if len(trials) != 1 else ''} ({', '.join(parts)})"
+
+
+def _rung_lines(summary: Mapping[str, Any]) -> list[str]:
+    found = [row for row in summary.get("rungs", ()) if row["rank_correlation"] is not None]
+    told = ", ".join(
+        f"{row['from']:.0%} and {row['to']:.0%} of the length {row['rank_correlation']:.2f} "
+        f"({row['num_configs']} configurations)"
+        for row in found
+    )
+    return [f"Rungs     rank correlation of scores at {told}"] if told else []
 
 
 def _defined(value: float | None) -> float:

@@ -1,7 +1,8 @@
-"""How the budget is divided: how long a trial of each arm is, and whether there is time for a refit."""
+"""How the budget is divided: what races at which lengths, how long a trial is otherwise, whether there is a refit."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from autosft.budget import Budget, format_seconds
 from autosft.planning.plan import Arm
+from autosft.search.race import ETA, RUNGS, Lane
 from autosft.tasks.base import SCARCE_ROWS_PER_CLASS
 from autosft.trainers import trainer_class
 
@@ -28,6 +30,19 @@ _SHORTEST_RUN = 1e-4
 #: gains noise only.
 MAX_TRIALS_PER_ARM = 30
 
+#: Trainings of fewer optimizer steps rank configurations hardly better than chance.
+_FEWEST_UPDATES = 12
+
+#: An arm races up to the length that takes at most this share of the time, so that its default and a candidate fit.
+_LARGEST_HEAT = 0.4
+
+#: With fewer trials there is nothing to promote.
+_FEWEST_RACING_TRIALS = 12
+
+#: Share of the time that finals may take, from so many full runs' worth of time up.
+FINALS_SHARE = 0.25
+_FINALS_RUNS = 8.0
+
 
 @dataclass(frozen=True)
 class Lengths:
@@ -38,6 +53,7 @@ class Lengths:
         refit: Whether the winner is retrained on all rows.
         reasons: Why.
         num_trials: Trials that are expected to fit.
+        finals_share: Share of the search's time that the finals get.
         wall_seconds: What the run is expected to take from here on.
     """
 
@@ -46,6 +62,17 @@ class Lengths:
     reasons: tuple[str, ...]
     num_trials: int
     wall_seconds: float
+    finals_share: float = 0.0
+
+
+def lane_of(arm: Arm) -> Lane:
+    """Returns an arm as the race sees it; where nothing was timed, every full run counts as one second."""
+    seconds = arm.cost.run_seconds if arm.cost else 1.0
+    return (
+        Lane(arm.name, arm.rungs, seconds, MAX_TRIALS_PER_ARM)
+        if len(arm.rungs) == 1
+        else Lane(arm.name, arm.rungs, seconds)
+    )
 
 
 def fit_lengths(
@@ -56,9 +83,11 @@ def fit_lengths(
     closing_seconds: float,
     refit_factor: float,
     rows_per_class: float,
+    num_rows: int,
     max_concurrent: int,
+    scheduler: str,
 ) -> Lengths:
-    """Decides how long a trial of each arm is, and whether there is time for a refit.
+    """Decides what races, how long a trial is otherwise, and whether there is time for a refit.
 
     Args:
         arms: With their measured cost.
@@ -66,10 +95,17 @@ def fit_lengths(
         closing_seconds: What scoring and writing the result will take.
         refit_factor: Rows of the refit over rows of a trial.
         rows_per_class: Training rows per class, the median.
+        num_rows: Training rows.
+        scheduler: "race", or another name where trials are whole.
     """
     wanted = budget.refit is not False
-    if seconds_left is None or any(arm.cost is None for arm in arms):
-        return _without_limit(arms, budget, wanted, closing_seconds, refit_factor, max_concurrent)
+    timed = all(arm.cost for arm in arms)
+    if seconds_left is None or not timed:
+        races = (
+            scheduler == "race" and seconds_left is None and (budget.num_trials or math.inf) >= _FEWEST_RACING_TRIALS
+        )
+        chosen = [replace(arm, rungs=_rungs(arm, num_rows, math.inf)) for arm in arms] if races else arms
+        return _without_limit(chosen, budget, wanted, closing_seconds, refit_factor, max_concurrent)
     fidelity = 1.0
     available = max(0.0, seconds_left - closing_seconds)
     kept, reasons = [], []
@@ -78,6 +114,15 @@ def fit_lengths(
     floor = sum(arm.trial_seconds for arm in cheap)
     refit = wanted
     one_each = sum(arm.trial_seconds for arm in costly)
+    if scheduler == "race" and costly and (budget.num_trials or math.inf) >= _FEWEST_RACING_TRIALS:
+        racing = [replace(arm, rungs=_rungs(arm, num_rows, _LARGEST_HEAT * (available - floor))) for arm in costly]
+        racing = [arm for arm in racing if arm.rungs]
+        whole = [arm.trial_seconds for arm in racing if arm.rungs[-1] == RUNGS[-1]]
+        typical = float(np.median(whole)) if whole else math.inf
+        if available - floor >= _SMALL_PLAN_RUNS * typical and any(len(arm.rungs) > 1 for arm in racing):
+            return _race(
+                cheap, racing, costly, wanted, available, floor, typical, closing_seconds, refit_factor, max_concurrent
+            )
     if costly and available - floor < _SMALL_PLAN_RUNS * one_each:
         usable = max(0.0, _FILL * (available - floor))
         longest = max(arm.trial_seconds for arm in costly)
@@ -115,6 +160,63 @@ def fit_lengths(
         num_trials = min(num_trials, budget.num_trials)
     wall = min(seconds_left, closing_seconds + num_trials * mean / max_concurrent + refit_factor * mean * refit)
     return Lengths(tuple(kept), refit, tuple(reasons), num_trials, wall)
+
+
+def _race(
+    cheap: Sequence[Arm],
+    racing: Sequence[Arm],
+    costly: Sequence[Arm],
+    refit: bool,
+    available: float,
+    floor: float,
+    typical: float,
+    closing_seconds: float,
+    refit_factor: float,
+    max_concurrent: int,
+) -> Lengths:
+    """Divides time that holds a race.
+
+    Args:
+        typical: Seconds of the median arm's full run.
+    """
+    runs = max_concurrent * (available - floor) / typical
+    finals_share = FINALS_SHARE if runs >= _FINALS_RUNS else 0.0
+    kept = [*cheap, *racing]
+    names = [arm.name for arm in kept]
+    lengths = ", ".join(f"{rung:.0%}" for rung in max((arm.rungs for arm in racing), key=len))
+    reasons = [
+        f"the time left holds {runs:.1f} full runs: configurations race at {lengths} of the full length, and of each "
+        f"length one in {ETA} goes on",
+        f"that is about {_num_configs(racing, runs)} configurations; a third of the time would try about "
+        f"{_num_configs(racing, runs / 3)}, three times as much about {_num_configs(racing, 3 * runs)}",
+    ]
+    if finals_share:
+        reasons.append(f"{finals_share:.0%} of it is kept to train the best again, on other rows, before one is chosen")
+    reasons += [
+        f"{arm.name} is left out: a full run takes {format_seconds(arm.trial_seconds)}"
+        for arm in costly
+        if arm.name not in names
+    ]
+    num_trials = round(1.5 * _num_configs(racing, runs)) + len(cheap)
+    return Lengths(tuple(kept), refit, tuple(reasons), num_trials, closing_seconds + available, finals_share)
+
+
+def _num_configs(racing: Sequence[Arm], runs: float) -> int:
+    """Estimates how many configurations a race of so many full runs starts, two of them kept for the end.
+
+    Every length takes as much time as the first: a third of the configurations, three times as long.
+    """
+    rungs = max((arm.rungs for arm in racing), key=len)
+    return max(len(racing), round(max(0.0, 0.7 * runs - 2.0) * rungs[-1] / (len(rungs) * rungs[0])))
+
+
+def _rungs(arm: Arm, num_rows: int, longest_seconds: float) -> tuple[float, ...]:
+    """Returns the lengths at which an arm races: long enough to tell something, short enough to fit."""
+    if not trainer_class(arm.trainer).reports_rungs:
+        return (1.0,)
+    updates = num_rows * arm.default.get("num_train_epochs", 1) / arm.default.get("batch_size", 1)
+    enough = [rung for rung in RUNGS if rung * updates >= _FEWEST_UPDATES or rung == RUNGS[-1]]
+    return tuple(rung for rung in enough if rung * arm.trial_seconds <= longest_seconds)
 
 
 def _without_limit(

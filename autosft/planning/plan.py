@@ -41,6 +41,7 @@ class Arm:
         space: What may vary.
         max_length: Tokens a row is cut at; None until the trainer has chosen.
         fidelity: Share of a full run that a trial is expected to reach; below 1 where the budget is small.
+        rungs: Lengths that the race trains it for, as shares of a full run, ascending; one where it does not race.
         cost: What a full run was measured to cost, or None when nothing was timed.
     """
 
@@ -52,6 +53,7 @@ class Arm:
     space: Space
     max_length: int | None
     fidelity: float = 1.0
+    rungs: tuple[float, ...] = (1.0,)
     cost: Cost | None = None
 
     @property
@@ -62,6 +64,7 @@ class Arm:
     def to_json(self) -> dict[str, Any]:
         return {
             **{key: getattr(self, key) for key in ("name", "trainer", "folder", "max_length", "fidelity")},
+            "rungs": list(self.rungs),
             "base_model": asdict(self.base_model),
             "default": dict(self.default),
             "space": self.space.to_json(),
@@ -78,6 +81,7 @@ class Arm:
                 **row,
                 "base_model": BaseModel(**{**base, **lists}),
                 "space": space_from_json(row["space"]),
+                "rungs": tuple(row.get("rungs", (1.0,))),
                 "cost": cost,
             }
         )
@@ -139,7 +143,8 @@ class Plan:
         facts: What the search spaces need to know about the data.
         budget: What may be spent.
         refit: Whether time is kept for retraining the winner on train and validation rows together.
-        scheduler: Name of the early-stopping scheduler.
+        finals_share: Share of the search's time in which the best are trained again before one is chosen.
+        scheduler: "race", or the name of an early-stopping scheduler of Ray's.
         sampler: Name of the sampler.
         resources: What trials run on.
         seed: Decides splits, configurations and trainings.
@@ -155,6 +160,7 @@ class Plan:
     facts: Mapping[str, bool]
     budget: Budget
     refit: bool
+    finals_share: float
     scheduler: str
     sampler: str
     resources: Resources
@@ -165,6 +171,11 @@ class Plan:
     def arm(self, name: str) -> Arm:
         """Returns the arm of this name."""
         return next(arm for arm in self.arms if arm.name == name)
+
+    @property
+    def races(self) -> bool:
+        """Whether trainings of different lengths race; otherwise each is asked for at whole length."""
+        return any(len(arm.rungs) > 1 for arm in self.arms)
 
     @property
     def refit_factor(self) -> float:
@@ -190,7 +201,7 @@ class Plan:
             "resources": asdict(self.resources),
             "quote": asdict(self.quote),
             "reasons": list(self.reasons),
-            **{key: getattr(self, key) for key in ("refit", "scheduler", "sampler", "seed")},
+            **{key: getattr(self, key) for key in ("refit", "finals_share", "scheduler", "sampler", "seed")},
         }
 
     @staticmethod
@@ -219,6 +230,7 @@ class Plan:
                 resources=Resources(**{**resources, "machine": _machine(resources["machine"])}),
                 quote=Quote(**row["quote"]),
                 reasons=tuple(row["reasons"]),
+                finals_share=row.get("finals_share", 0.0),
                 **{key: row[key] for key in ("refit", "scheduler", "sampler", "seed")},
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -75,6 +75,8 @@ def settle(
         ),
         refit_factor=data.parts["search"] / max(1, len(train)),
         rows_per_class=kind.rows_per_class(prepared.task, targets),
+        num_rows=len(train),
+        scheduler=scheduler,
         max_concurrent=resources.max_concurrent,
     )
     return Plan(
@@ -86,6 +88,7 @@ def settle(
         facts=kind.facts(prepared.task, targets),
         budget=budget,
         refit=lengths.refit,
+        finals_share=lengths.finals_share,
         scheduler=scheduler,
         sampler=sampler,
         resources=resources,

@@ -17,22 +17,36 @@ from autosft.task import Task
 from autosft.tasks import kind as task_kind
 
 #: Half a 95 % interval over a standard error.
-_STANDARD_ERRORS = 1.96
+STANDARD_ERRORS = 1.96
+
+#: Tuned configurations that meet in the finals, beside the best default.
+NUM_CANDIDATES = 2
 
 Outputs = Callable[[Trial], "pa.Array | None"]
 
 
-def best(trials: Sequence[Trial], greater_is_better: bool) -> Trial | None:
-    """Returns the complete trial with the best score; among equals the default, then the cheaper one."""
+def leaders(trials: Sequence[Trial], greater_is_better: bool) -> list[Trial]:
+    """Returns the complete trials that can be compared, best first; among equals the default, then the cheaper one.
+
+    Of each arm only its longest trainings are compared, since there are many more short ones to be lucky. Repetitions
+    for the finals are left out.
+    """
     # A user's metric may be undefined on some outputs; NaN would win every comparison.
     scored = [trial for trial in trials if trial.score is not None and math.isfinite(trial.score)]
-    complete = [trial for trial in scored if trial.fate == "complete"]
+    complete = [trial for trial in scored if trial.fate == "complete" and trial.stage == "search"]
+    longest: dict[str, float] = {}
+    for trial in complete:
+        longest[trial.arm] = max(trial.rung, longest.get(trial.arm, 0.0))
     sign = 1 if greater_is_better else -1
-    return max(
-        complete,
-        key=lambda trial: (sign * (trial.score or 0.0), trial.is_default, -trial.seconds.get("total", 0.0)),
-        default=None,
+    return sorted(
+        (trial for trial in complete if trial.rung == longest[trial.arm]),
+        key=lambda trial: (-sign * (trial.score or 0.0), not trial.is_default, trial.seconds.get("total", 0.0)),
     )
+
+
+def best(trials: Sequence[Trial], greater_is_better: bool) -> Trial | None:
+    """Returns the first of the leaders, None before there is any."""
+    return next(iter(leaders(trials, greater_is_better)), None)
 
 
 def best_default(trials: Sequence[Trial], greater_is_better: bool) -> Trial | None:
@@ -41,10 +55,15 @@ def best_default(trials: Sequence[Trial], greater_is_better: bool) -> Trial | No
 
 
 def contenders(trials: Sequence[Trial], greater_is_better: bool) -> list[Trial]:
-    """Returns the trials that can still win or stand as the default: of each arm the best and the untuned default."""
+    """Returns the trials that can still win or stand as the default.
+
+    These are of each arm the best and the untuned default, and of all the first few, which may meet in the finals.
+    """
     arms = {trial.arm for trial in trials}
     by_arm = [[trial for trial in trials if trial.arm == arm] for arm in sorted(arms)]
     found = [pick(own, greater_is_better) for own in by_arm for pick in (best, best_default)]
+    tuned = [trial for trial in leaders(trials, greater_is_better) if not trial.is_default]
+    found += tuned[:NUM_CANDIDATES]
     return list({trial.number: trial for trial in found if trial is not None}.values())
 
 
@@ -72,7 +91,7 @@ def choose(task: Task, trials: Sequence[Trial], targets: pa.Array, outputs: Outp
                 # However many arms there are, the choice takes no longer than one interval.
                 seconds = SECONDS / len(arms)
                 gain, interval = paired_gain(kind, task, targets, new, old, seed=seed, seconds=seconds)
-                if gain <= (interval.high - interval.low) / (2 * _STANDARD_ERRORS):
+                if gain <= (interval.high - interval.low) / (2 * STANDARD_ERRORS):
                     candidate = default
         standing.append(candidate)
     winner = best(standing, greater)

@@ -465,7 +465,7 @@ def _ended(last: Report | Ended, error: bool, job: Job, seconds: float) -> Ended
 
 def _scheduler(name: str) -> TrialScheduler:
     """Returns Ray's own scheduler by name, wrapped so that it only judges jobs that may be stopped."""
-    if name == "none":
+    if name in ("race", "none"):
         return FIFOScheduler()
     # Ray wants a time that counts up: the share of the full run in 27ths, so that rungs fall on 1/9, 1/3 and 1.
     if name == "asha":

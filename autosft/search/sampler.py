@@ -6,7 +6,6 @@ journal is for Optuna and its dashboard.
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,18 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from autosft.errors import PlanError, RunFolderError, did_you_mean, explain
+from autosft.errors import PlanError, did_you_mean, explain
+from autosft.search.journal import Direction, check_same_search, open_study, unfinished
 from autosft.search.space import Space
+from autosft.search.trial import identity
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import FrozenTrial, Trial, TrialState
 
 SAMPLERS = ("tpe", "random")
-
-STUDY_NAME = "autosft"
 
 # Random configurations before TPE starts, beyond the default of every arm. Optuna's own 10 would be half of a search of
 # twenty trials.
@@ -36,8 +35,18 @@ NUM_RANDOM_FIRST = 5
 # space of 24 configurations with one left, that one is missed in 2 of 10,000 cases.
 _NUM_DRAWS = 200
 
-State = Literal["complete", "stopped", "failed", "interrupted"]
-Direction = Literal["maximize", "minimize"]
+# Trials that TPE learns from: its `ask` takes 4 ms at 100, 14 at 1,000 and 63 at 5,000 of them. Half are the best, half
+# the latest.
+_LARGEST_HISTORY = 200
+
+# Factors on the default's learning rate that are tried next to it: the rate has to be searched whatever else is not.
+_RATE_FACTORS = (1 / 3, 3.0)
+_RATE = "learning_rate"
+
+# Arms whose rates are tried before anything is drawn.
+_NUM_ARMS_WITH_RATES = 3
+
+State = Literal["waiting", "complete", "stopped", "failed", "interrupted"]
 
 
 def check_sampler(name: str) -> None:
@@ -79,17 +88,38 @@ class Proposal:
     is_default: bool
 
 
+@dataclass(frozen=True)
+class Known:
+    """A configuration that an earlier sitting of the same search tried.
+
+    Attributes:
+        reports: (fidelity, score) of what it reached.
+        state: How it ended, or "waiting" where it may be trained for longer.
+    """
+
+    arm: str
+    config: Mapping[str, Any]
+    is_default: bool
+    reports: tuple[tuple[float, float | None], ...]
+    state: State
+
+
 class Sampler:
     """Proposes configurations and learns from their scores.
 
-    The untuned default of every arm comes first, in the order of the arms. Then TPE (Bergstra et al. 2011, NeurIPS;
-    multivariate as in Falkner et al. 2018, ICML) or random draws. No configuration is proposed twice. The same seed
-    and the same scores in the same order give the same proposals.
+    The untuned default of every arm comes first, in the order of the arms; then the defaults of the first arms with a
+    third and with three times their learning rate; then TPE (Bergstra et al. 2011, NeurIPS; multivariate as in Falkner
+    et al. 2018, ICML), random draws, or both in turn. No configuration is proposed twice. The same seed and the same
+    scores in the same order give the same proposals.
 
-    The arm is drawn in a study of its own that holds the finished trials of the permitted arms, and is then fixed for
-    the trial in the journal. So the journal's "arm" always has the same choices, which Optuna insists on, while TPE
-    weighs the permitted arms alone. Nothing is lost by drawing in two steps: the grouped TPE models the arm and the
-    parameters of each arm independently anyway.
+    What TPE learns from is a study in memory, in which a configuration that waits to be trained for longer counts as
+    PRUNED at the fidelity that it has reached: Optuna ranks those by how far they came, then by score, and below every
+    complete one. The journal, which Optuna's own tools open, would count it as running, that is as poor.
+
+    The arm is drawn in a study of its own that holds the trials of the permitted arms, and is then fixed. So the
+    journal's "arm" always has the same choices, which Optuna insists on, while TPE weighs the permitted arms alone.
+    Nothing is lost by drawing in two steps: the grouped TPE models the arm and the parameters of each arm independently
+    anyway.
     """
 
     def __init__(
@@ -100,6 +130,8 @@ class Sampler:
         seed: int,
         greater_is_better: bool,
         journal: Path | None,
+        random_share: float = 0.0,
+        earlier: Sequence[Known] = (),
     ) -> None:
         """Starts a study, or continues the one in the journal.
 
@@ -110,6 +142,8 @@ class Sampler:
             sampler: One of `SAMPLERS`.
             greater_is_better: Direction of the scores.
             journal: File that optuna-dashboard can open; None keeps the study in memory.
+            random_share: Share of the draws that are random although the sampler is TPE.
+            earlier: What is known of configurations from elsewhere; of one that the journal holds too, this counts.
 
         Raises:
             PlanError: There is no arm, or no sampler of this name.
@@ -121,18 +155,23 @@ class Sampler:
         self._arms = dict(arms)
         self._sampler = sampler
         self._seed = seed
+        self._random_share = random_share
         self._direction: Direction = "maximize" if greater_is_better else "minimize"
-        self._running: dict[int, Trial] = {}
-        self._seen: set[str] = set()
+        self._open: dict[int, Trial] = {}
+        self._learned: dict[int, FrozenTrial] = {}
+        self._numbers: dict[str, int] = {}
         self._exhausted: set[str] = set()
-        self._defaults_left = list(self._arms)
+        self._num_draws = 0
         with _quiet():
-            self._study = _open_study(journal, direction=self._direction)
-            _check_same_search(self._study, list(self._arms), direction=self._direction, journal=journal)
-            _close_orphans(self._study)
-            self._recall()
-            # A continued study must not draw the same numbers again.
-            self._study.sampler = self._optuna_sampler(seed + len(self._study.get_trials(deepcopy=False)))
+            self._study = open_study(journal, direction=self._direction)
+            check_same_search(self._study, list(self._arms), direction=self._direction, journal=journal)
+            self._recall(earlier)
+            self._defaults_left = [name for name in self._arms if not self._is_known(name, self._arms[name].defaults)]
+            self._rates_left = [*self._rates()]
+
+    def number_of(self, arm: str, config: Mapping[str, Any]) -> int | None:
+        """Returns the number that a configuration was proposed under, if it was."""
+        return self._numbers.get(identity(arm, config))
 
     def ask(self, arms: Collection[str] | None = None) -> Proposal | None:
         """Proposes what to try next.
@@ -155,7 +194,12 @@ class Sampler:
         with _quiet():
             for name in permitted:
                 if name in self._defaults_left:
-                    return self._ask_default(name)
+                    self._defaults_left.remove(name)
+                    return self._ask_this(name, self._arms[name].defaults, is_default=True)
+            for position, (name, config) in enumerate(self._rates_left):
+                if name in permitted:
+                    del self._rates_left[position]
+                    return self._ask_this(name, config, is_default=False)
             while left := [name for name in permitted if name not in self._exhausted]:
                 name = self._draw_arm(left)
                 proposal = self._ask_new(name)
@@ -173,73 +217,91 @@ class Sampler:
         state: State,
         reports: Sequence[tuple[float, float]] = (),
     ) -> None:
-        """Says how a proposal ended.
-
-        A stopped trial is told to Optuna as PRUNED at step round(1000 x fidelity): TPE then ranks it by how far it came
-        and below every complete one, so that scores of different fidelities are never mixed.
+        """Says how a proposal fares.
 
         Args:
             score: The metric in its natural direction; None where there is none. A complete trial whose score is no
                 finite number is told as failed.
             fidelity: Share of the full run that was reached, in (0, 1].
-            state: How it ended.
+            state: "waiting" where it may be told of again, at a larger fidelity; else how it ended.
             reports: Earlier (fidelity, score) pairs.
 
         Raises:
-            PlanError: No proposal of this number is running.
+            PlanError: No proposal has this number.
         """
+        if number not in self._learned:
+            running = ", ".join(map(str, sorted(self._open))) or "none"
+            wrong = f"trial {number} was told, but was never proposed"
+            raise PlanError(explain(wrong=wrong, expected=f"a trial's number ({running} run)", fix="ask first"))
+        with _quiet():
+            self._tell(number, [*reports, (fidelity, score)], state)
+
+    def close(self) -> None:
+        """Says that no proposal goes on: those that waited are told as stopped."""
+        with _quiet():
+            for number in [number for number in self._open if self._learned[number].intermediate_values]:
+                self._tell(number, (), "stopped")
+
+    def _tell(self, number: int, reports: Sequence[tuple[float, float | None]], state: State) -> None:
+        """Writes what is new about a trial to memory, and to the journal if that still holds it open."""
         from optuna.trial import TrialState
 
-        if number not in self._running:
-            running = ", ".join(map(str, sorted(self._running))) or "none"
-            wrong = f"trial {number} was told, but is not running"
-            raise PlanError(explain(wrong=wrong, expected=f"a running trial ({running})", fix="tell each trial once"))
-        trial = self._running.pop(number)
-        told = [*reports, (fidelity, score)]
-        steps = {round(1000 * share): value for share, value in told if value is not None and math.isfinite(value)}
-        with _quiet():
-            for step, value in sorted(steps.items()):
-                trial.report(value, step)
-            if state == "complete" and score is not None and math.isfinite(score):
-                self._study.tell(trial, score)
-            elif state == "stopped":
-                self._study.tell(trial, state=TrialState.PRUNED)
-            else:
-                if state != "interrupted":
-                    # Sets it apart from a trial that merely never ended.
-                    trial.set_user_attr("failed", True)
-                self._study.tell(trial, state=TrialState.FAIL)
+        known = self._learned[number]
+        steps = {round(1000 * share): value for share, value in reports if value is not None and math.isfinite(value)}
+        values = {**known.intermediate_values, **steps}
+        score = reports[-1][1] if reports else None
+        if state == "complete" and (score is None or not math.isfinite(score)):
+            state = "failed"
+        optuna_state = {
+            "waiting": TrialState.PRUNED if values else TrialState.RUNNING,
+            "complete": TrialState.COMPLETE,
+            "stopped": TrialState.PRUNED,
+        }.get(state, TrialState.FAIL)
+        value = score if state == "complete" else None
+        self._learned[number] = _frozen(known.params, known.distributions, optuna_state, values, value)
+        trial = self._open.get(number)
+        if trial is None:
+            return
+        for step, reported in sorted(steps.items()):
+            if step not in known.intermediate_values:
+                trial.report(reported, step)
+        if state == "waiting":
+            return
+        del self._open[number]
+        if optuna_state == TrialState.FAIL and state != "interrupted":
+            # Sets it apart from a trial that merely never ended.
+            trial.set_user_attr("failed", True)
+        self._study.tell(trial, value, state=optuna_state)
 
-    def _ask_default(self, arm: str) -> Proposal:
-        self._defaults_left.remove(arm)
-        # TPE learns from a default only where the space could have drawn it.
-        params = self._default_params(arm)
+    def _ask_this(self, arm: str, config: Mapping[str, Any], *, is_default: bool) -> Proposal:
+        # TPE learns from a configuration only where the space could have drawn it.
+        params = self._params(arm, config)
         trial = self._start(arm, params or {})
         if params:
             self._draw(arm, trial)
-        return self._propose(arm, trial, dict(self._arms[arm].defaults), is_default=True)
+        return self._propose(arm, trial, dict(config), is_default=is_default)
 
     def _ask_new(self, arm: str) -> Proposal | None:
-        import optuna
-
-        trial = self._start(arm, {})
-        config = self._draw(arm, trial)
-        if not self._is_new(arm, config):
-            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        self._num_draws += 1
+        study = self._knowing(list(self._arms))
+        study.enqueue_trial({"arm": arm})
+        drawn = study.ask()
+        drawn.suggest_categorical("arm", list(self._arms))
+        config = self._draw(arm, drawn)
+        params: dict[str, Any] | None = {name: value for name, value in drawn.params.items() if name != "arm"}
+        if self._is_known(arm, config):
             params = self._unseen_params(arm)
-            if params is None:
-                return None
-            trial = self._start(arm, params)
-            config = self._draw(arm, trial)
-        return self._propose(arm, trial, config, is_default=False)
+        if params is None:
+            return None
+        trial = self._start(arm, params)
+        return self._propose(arm, trial, self._draw(arm, trial), is_default=False)
 
     def _unseen_params(self, arm: str) -> dict[str, Any] | None:
         # In memory, so that draws which lead nowhere do not fill the journal.
-        seed = self._seed + len(self._study.get_trials(deepcopy=False))
-        scratch = _scratch_study(_random_sampler(seed), direction=self._direction)
+        scratch = _scratch_study(_random_sampler(self._next_seed()), direction=self._direction)
         for _ in range(_NUM_DRAWS):
             trial = scratch.ask()
-            if self._is_new(arm, self._draw(arm, trial)):
+            if not self._is_known(arm, self._draw(arm, trial)):
                 return trial.params
         return None
 
@@ -248,19 +310,42 @@ class Sampler:
 
         if len(permitted) == 1:
             return permitted[0]
-        # With a journal and two arms, all of `ask` took 7 ms after 10 trials, 14 after 100 and 56 after 1,000.
-        trials = self._study.get_trials(deepcopy=False)
-        study = _scratch_study(self._optuna_sampler(self._seed + len(trials)), direction=self._direction)
         distributions: dict[str, BaseDistribution] = {"arm": optuna.distributions.CategoricalDistribution(permitted)}
-        for trial in trials:
-            if trial.params.get("arm") in permitted and trial.state != optuna.trial.TrialState.FAIL:
-                study.add_trial(_only_arm(trial, distributions))
-        return str(study.ask(distributions).params["arm"])
+        return str(self._knowing(permitted, only=distributions).ask(distributions).params["arm"])
+
+    def _knowing(self, permitted: Sequence[str], *, only: Mapping[str, BaseDistribution] | None = None) -> optuna.Study:
+        """Returns a study in memory that knows what is known of the permitted arms; of some parameters only, if so."""
+        study = _scratch_study(self._optuna_sampler(self._next_seed()), direction=self._direction)
+        for trial in self._history(permitted):
+            chosen = trial.distributions if only is None else only
+            params = {name: trial.params[name] for name in chosen}
+            study.add_trial(_frozen(params, chosen, trial.state, trial.intermediate_values, trial.value))
+        return study
+
+    def _history(self, permitted: Sequence[str]) -> list[FrozenTrial]:
+        known = self._learned.values()
+        trials = [trial for trial in known if trial.params["arm"] in permitted and trial.state.name != "FAIL"]
+        if len(trials) <= _LARGEST_HISTORY:
+            return trials
+        half = _LARGEST_HISTORY // 2
+        latest, others = trials[-half:], trials[:-half]
+        sign = 1 if self._direction == "maximize" else -1
+
+        def rank(trial: FrozenTrial) -> tuple[bool, float, float]:
+            step, value = max(trial.intermediate_values.items(), default=(-1, 0.0))
+            return trial.state.name == "COMPLETE", step, sign * value
+
+        return [*sorted(others, key=rank, reverse=True)[:half], *latest]
+
+    def _next_seed(self) -> int:
+        # A continued study must not draw the same numbers again.
+        return self._seed + 1009 * len(self._learned) + self._num_draws
 
     def _optuna_sampler(self, seed: int) -> BaseSampler:
         import optuna
 
-        if self._sampler == "random":
+        random_now = int(self._num_draws * self._random_share) > int((self._num_draws - 1) * self._random_share)
+        if self._sampler == "random" or random_now:
             return _random_sampler(seed)
         return optuna.samplers.TPESampler(
             n_startup_trials=len(self._arms) + NUM_RANDOM_FIRST,
@@ -281,11 +366,11 @@ class Sampler:
         drawn = chosen.space.suggest(trial, prefix=arm, defaults=chosen.defaults, facts=chosen.facts)
         return {**chosen.defaults, **drawn}
 
-    def _default_params(self, arm: str) -> dict[str, Any] | None:
+    def _params(self, arm: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Returns what the space would have drawn for a configuration, None where it could not have."""
         import optuna
 
-        fixed = {f"{arm}.{name}": value for name, value in self._arms[arm].defaults.items()}
-        trial = optuna.trial.FixedTrial(fixed)
+        trial = optuna.trial.FixedTrial({f"{arm}.{name}": value for name, value in config.items()})
         try:
             self._draw(arm, trial)
         except PlanError:
@@ -296,24 +381,57 @@ class Sampler:
         inside = all(_contains(trial.distributions[name], value) for name, value in trial.params.items())
         return trial.params if inside else None
 
+    def _rates(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yields the defaults of the first arms with other learning rates, where the space has those."""
+        for name, arm in [*self._arms.items()][:_NUM_ARMS_WITH_RATES]:
+            rate = arm.defaults.get(_RATE)
+            for factor in _RATE_FACTORS if isinstance(rate, float) else ():
+                config = {**arm.defaults, _RATE: arm.defaults[_RATE] * factor}
+                params = self._params(name, config) or {}
+                if f"{name}.{_RATE}" in params and not self._is_known(name, config):
+                    yield name, config
+
     def _propose(self, arm: str, trial: Trial, config: dict[str, Any], *, is_default: bool) -> Proposal:
         trial.set_user_attr("config", config)
         trial.set_user_attr("is_default", is_default)
-        self._seen.add(_identity(arm, config))
-        self._running[trial.number] = trial
+        self._admit(arm, trial, config)
         return Proposal(trial.number, arm, config, is_default)
 
-    def _is_new(self, arm: str, config: Mapping[str, Any]) -> bool:
-        return _identity(arm, config) not in self._seen
+    def _admit(self, arm: str, trial: Trial, config: Mapping[str, Any]) -> None:
+        from optuna.trial import TrialState
 
-    def _recall(self) -> None:
+        self._numbers[identity(arm, config)] = trial.number
+        self._open[trial.number] = trial
+        self._learned[trial.number] = _frozen(trial.params, trial.distributions, TrialState.RUNNING, {}, None)
+
+    def _is_known(self, arm: str, config: Mapping[str, Any]) -> bool:
+        return identity(arm, config) in self._numbers
+
+    def _recall(self, earlier: Sequence[Known]) -> None:
+        """Takes over what the journal and the caller know; tells what neither holds as unfinished."""
+        import optuna
+
+        orphans = {}
+        for trial in unfinished(self._study):
+            config = trial.user_attrs.get("config")
+            orphans[identity(trial.params["arm"], config) if config else str(trial.number)] = trial
         for trial in self._study.get_trials(deepcopy=False):
-            if trial.state.name == "FAIL" and "failed" not in trial.user_attrs:
+            config = trial.user_attrs.get("config")
+            if trial.state.is_finished() and config and (trial.state.name != "FAIL" or "failed" in trial.user_attrs):
+                self._numbers[identity(trial.params["arm"], config)] = trial.number
+                self._learned[trial.number] = trial
+        for known in earlier:
+            if known.state == "interrupted":
                 continue
-            arm = trial.params["arm"]
-            self._seen.add(_identity(arm, trial.user_attrs["config"]))
-            if trial.user_attrs["is_default"] and arm in self._defaults_left:
-                self._defaults_left.remove(arm)
+            key = identity(known.arm, known.config)
+            orphan = orphans.pop(key, None)
+            if orphan is not None:
+                self._admit(known.arm, optuna.trial.Trial(self._study, orphan._trial_id), known.config)
+            elif key not in self._numbers:
+                self._ask_this(known.arm, known.config, is_default=known.is_default)
+            self._tell(self._numbers[key], known.reports, known.state)
+        for orphan in orphans.values():
+            self._study.tell(orphan.number, state=optuna.trial.TrialState.FAIL)
 
 
 @contextmanager
@@ -332,76 +450,21 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def _open_study(journal: Path | None, *, direction: Direction) -> optuna.Study:
-    import optuna
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-    if journal is None:
-        return optuna.create_study(study_name=STUDY_NAME, direction=direction)
-    # A crash while writing leaves the lock behind. Only one process writes here, so three seconds are patience enough;
-    # Optuna's own lock would wait thirty, and needs symbolic links.
-    lock = JournalFileOpenLock(str(journal), grace_period=3)
-    try:
-        _drop_torn_end(journal)
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
-        return optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=direction, load_if_exists=True)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise RunFolderError(
-            explain(
-                wrong=f"{journal} cannot be used as an Optuna journal ({error})",
-                expected="a journal that an earlier search wrote, or a place to write a new one",
-                fix="choose another folder, or move the file away: the study then starts anew",
-            )
-        ) from error
-
-
-def _drop_torn_end(journal: Path) -> None:
-    """Cuts off a line that a crash left half-written: Optuna would append to it, and then refuse the journal."""
-    if not journal.exists():
-        return
-    content = journal.read_bytes()
-    kept = content[: content.rfind(b"\n") + 1]
-    if kept == content:
-        return
-    if not content.startswith(b'{"op_code"'[: len(content)]):
-        raise ValueError("its first line is none of Optuna's")
-    with journal.open("r+b") as file:
-        file.truncate(len(kept))
-
-
-def _check_same_search(study: optuna.Study, arms: Sequence[str], *, direction: Direction, journal: Path | None) -> None:
-    found = [trial.distributions["arm"] for trial in study.get_trials(deepcopy=False) if "arm" in trial.distributions]
-    choices = [str(name) for name in getattr(found[0], "choices", ())] if found else list(arms)
-    if choices == list(arms) and study.direction.name.lower() == direction:
-        return
-    raise RunFolderError(
-        explain(
-            wrong=f"{journal} belongs to another search ({study.direction.name.lower()}; arms: {', '.join(choices)})",
-            expected=f"a study to {direction} over the arms {', '.join(arms)}",
-            fix="resume with the plan it was started with, or choose another folder",
-        )
-    )
-
-
-def _close_orphans(study: optuna.Study) -> None:
-    from optuna.trial import TrialState
-
-    # A crash between queueing and asking leaves a waiting trial; asking is the only way to take it off the queue.
-    for _ in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        study.ask()
-    for orphan in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(orphan.number, state=TrialState.FAIL)
-
-
-def _only_arm(trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+def _frozen(
+    params: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
+    state: TrialState,
+    intermediate_values: Mapping[int, float],
+    value: float | None,
+) -> FrozenTrial:
     import optuna
 
     return optuna.trial.create_trial(
-        state=trial.state,
-        values=trial.values,
-        params={"arm": trial.params["arm"]},
+        state=state,
+        value=value,
+        params=dict(params),
         distributions=dict(distributions),
-        intermediate_values=trial.intermediate_values,
+        intermediate_values=dict(intermediate_values),
     )
 
 
@@ -421,7 +484,3 @@ def _contains(distribution: Any, value: Any) -> bool:
     if hasattr(distribution, "choices"):
         return value in distribution.choices
     return bool(distribution.low <= value <= distribution.high)
-
-
-def _identity(arm: str, config: Mapping[str, Any]) -> str:
-    return json.dumps([arm, config], sort_keys=True)

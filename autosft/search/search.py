@@ -1,4 +1,4 @@
-"""The search: asks the sampler, submits trials to the runner, tells both what came of them, within the budget.
+"""The search: asks a policy what to train, has the runner do it, and tells the policy and the log what came of it.
 
 Which trials to stop early is the scheduler's affair, inside the runner.
 """
@@ -17,23 +17,13 @@ from autosft.arrays import load_array
 from autosft.budget import Clock
 from autosft.errors import SearchFailed, explain
 from autosft.interrupt import Interrupt
-from autosft.planning.division import MAX_TRIALS_PER_ARM
 from autosft.planning.plan import Arm, Plan
 from autosft.search.choice import best, contenders
 from autosft.search.job import Ended, Report
-from autosft.search.pace import Pace
-from autosft.search.sampler import ArmSpace, Sampler
+from autosft.search.policy import Policy, Standing, Start
 from autosft.search.trial import OUTPUTS_FILE, Trial, TrialLog
 from autosft.tracking.base import Tracker
-from autosft.trainers import trainer_class
 from autosft.trainers.base import Limits
-
-#: Where trials of a fine-tuning arm report, as shares of their own length.
-RUNGS = (1 / 9, 1 / 3, 1.0)
-
-#: A trial begins where its time limit is at least this share of what it would take; an arm's first anneals to fit.
-_FITS = 0.95
-_FIRST_FITS = 0.05
 
 #: Share of the budget's tolerance that trials may overrun before they are told to stop.
 _OVERRUN, _FIRST_OVERRUN = 0.15, 0.5
@@ -51,13 +41,11 @@ class JobRunner(Protocol):
 
 
 class Search:
-    """One search, from its first trial to the end of its share of the budget.
+    """The trials of one run, whatever policy decides on them.
 
     Args:
-        earlier: Trials that an earlier sitting of the same run finished; the sampler knows them from its journal.
+        earlier: Trials that an earlier sitting of the same run finished.
         cache: Folder for tokens and features.
-        closing_seconds: Time to leave for proof and writing.
-        refit_factor: Cost of a refit over that of a trial.
         interrupt: Whether the user asks for an early end.
     """
 
@@ -70,8 +58,6 @@ class Search:
         cache: Path,
         clock: Clock,
         tracker: Tracker,
-        closing_seconds: float,
-        refit_factor: float,
         interrupt: Interrupt,
         earlier: Sequence[Trial] = (),
     ) -> None:
@@ -84,15 +70,8 @@ class Search:
         self._log = TrialLog(folder / "trials.jsonl")
         self._data = plan.data.for_search()
         self.greater_is_better = plan.task.metric.greater_is_better
-        spaces = {arm.name: ArmSpace(arm.space, arm.default, plan.facts) for arm in plan.arms}
-        self._sampler = Sampler(
-            spaces,
-            sampler=plan.sampler,
-            seed=plan.seed,
-            greater_is_better=self.greater_is_better,
-            journal=folder / "study.log",
-        )
         self.trials: list[Trial] = list(earlier)
+        self._next_number = 1 + max((trial.number for trial in self._log.begun()), default=-1)
         self._running: dict[str, Trial] = {}
         self._micro_batch = {arm.name: arm.cost.micro_batch_size for arm in plan.arms if arm.cost}
         self._until: dict[str, float] = {}
@@ -100,11 +79,10 @@ class Search:
         self._defects: dict[str, str] = {}
         self._unsure: list[Trial] = []
         self._begun = 0
-        self._pace = Pace(closing_seconds, refit_factor if plan.refit else 0.0)
         self._interrupt = interrupt
 
-    def run(self) -> list[Trial]:
-        """Runs trials until the budget's share, the space or the user ends the search; returns every trial.
+    def run(self, policy: Policy) -> list[Trial]:
+        """Runs trials until the policy has no more or the user ends the search; returns every trial.
 
         Raises:
             KeyboardInterrupt: The user asked for an end before any trial was complete.
@@ -113,20 +91,21 @@ class Search:
         """
         (self._folder / "trials").mkdir(parents=True, exist_ok=True)
         while not self._interrupt.requested:
-            while len(self._running) < self._plan.resources.max_concurrent and self._submit_next():
+            while len(self._running) < self._plan.resources.max_concurrent and self._submit_next(policy):
                 pass
             if not self._running:
                 break
-            self._hear(self._runner.wait(min(1.0, self._patience())))
+            self._hear(self._runner.wait(min(1.0, self._patience())), policy)
         if self._interrupt.requested:
-            self._end_early()
+            self._end_early(policy)
+        policy.close()
         if self._leader is None and self._defects:
             raise SearchFailed(_fatal([*self._defects.values()][-1]))
         if self._leader is None:
             raise _nothing_complete(self.trials)
         return self.trials
 
-    def _end_early(self) -> None:
+    def _end_early(self, policy: Policy) -> None:
         """Waits for running trials to notice the stop file; one that does not loses its worker."""
         if self._leader is None:
             raise KeyboardInterrupt
@@ -134,7 +113,7 @@ class Search:
         for trial in self._running.values():
             self._stop_file(trial).touch()
         while self._running:
-            self._hear(self._runner.wait(1.0))
+            self._hear(self._runner.wait(1.0), policy)
 
     def _patience(self) -> float:
         """Seconds to wait for news. Tells running trials to stop where they overran the time that they were given."""
@@ -154,69 +133,46 @@ class Search:
             patience = min(patience, max(1.0, until + tolerance + 0.5))
         return patience
 
-    def _limit(self, arm: Arm) -> float | None:
-        """Seconds that a trial of an arm may take if it begins now, None without a time budget."""
-        if self._clock.left is None:
-            return None
-        waiting = {other.name for other in self._plan.arms if _is_costly(other) and not self._known(other)}
-        leader = self._leader
-        return self._pace.limit(
-            self._clock.left,
-            still_to_come=len(waiting | {arm.name}),
-            leader_seconds=leader.seconds.get("total") if leader else None,
-        )
-
-    def _known(self, arm: Arm) -> int:
-        return sum(trial.arm == arm.name for trial in (*self.trials, *self._running.values()))
-
     @property
     def _leader(self) -> Trial | None:
         return best(self.trials, self.greater_is_better)
 
-    def _predict_seconds(self, arm: str) -> float:
-        """Seconds of a trial: as the latest complete one took, else as measured."""
-        for trial in reversed(self.trials):
-            if trial.arm == arm and trial.fate == "complete":
-                return trial.seconds.get("total", 0.0)
-        return self._plan.arm(arm).trial_seconds
+    def _standing(self) -> Standing:
+        allowed, begun = self._plan.budget.num_trials, len(self.trials) + len(self._running)
+        return Standing(
+            trials=self.trials,
+            running=[*self._running.values()],
+            num_begun=self._begun,
+            seconds_left=self._clock.left,
+            trials_left=None if allowed is None else allowed - begun,
+            broken=[arm.name for arm in self._plan.arms if self._is_broken(arm)],
+        )
 
-    def _submit_next(self) -> bool:
-        begun = len(self.trials) + len(self._running)
-        if self._plan.budget.num_trials is not None and begun >= self._plan.budget.num_trials:
+    def _submit_next(self, policy: Policy) -> bool:
+        start = policy.ask(self._standing())
+        if start is None:
             return False
-        arms = [arm.name for arm in self._plan.arms if self._may_begin(arm)]
-        proposal = self._sampler.ask(arms) if arms else None
-        if proposal is None:
-            return False
-        arm = self._plan.arm(proposal.arm)
-        limit = self._limit(arm)
-        trial = Trial(proposal.number, arm.name, proposal.config, 1.0, 0, self._plan.seed, proposal.is_default)
+        trial = Trial(
+            self._next_number,
+            start.arm,
+            start.config,
+            start.fidelity,
+            start.fold,
+            self._plan.seed if start.seed is None else start.seed,
+            start.is_default,
+            rung=start.fidelity,
+            stage=start.stage,
+        )
+        self._next_number += 1
         self._log.append("started", trial=trial.to_json(), spent_seconds=self._clock.spent)
         self._tracker.started(trial)
-        arguments = self._arguments(arm, trial, limit)
-        job_id = self._runner.submit("autosft.search.work:train", arguments, **self._job(trial))
+        job_id = self._runner.submit(
+            "autosft.search.work:train", self._arguments(trial, start), **self._job(trial, start)
+        )
         self._running[job_id] = trial
-        self._until[job_id] = self._clock.spent + max(limit or 0.0, _SHORTEST_SECONDS)
+        self._until[job_id] = self._clock.spent + max(start.limit_seconds or 0.0, _SHORTEST_SECONDS)
         self._begun += 1
         return True
-
-    def _may_begin(self, arm: Arm) -> bool:
-        known, limit = self._known(arm), self._limit(arm)
-        if self._plan.budget.num_trials is None and known >= MAX_TRIALS_PER_ARM:
-            return False
-        if self._is_broken(arm):
-            return False
-        if limit is None:
-            return True
-        # A default anneals to its end in what there is; later configurations must be as long as it was.
-        needed = self._predict_seconds(arm.name)
-        if limit > 0 and limit >= needed * (_FITS if known else _FIRST_FITS):
-            return True
-        if self._leader or self._running or (self._begun and (self._clock.left or 0.0) <= 0):
-            return False
-        # Without any model so far, the cheapest arm begins whatever is left: its time limit cuts it to that.
-        others = [other.name for other in self._plan.arms if not self._is_broken(other)]
-        return needed <= min(map(self._predict_seconds, others))
 
     def _is_broken(self, arm: Arm) -> bool:
         """Whether an unexpected error came of an arm, and no model so far: its other trials would go the same way."""
@@ -224,12 +180,13 @@ class Search:
             trial.arm == arm.name and trial.fate == "complete" for trial in self.trials
         )
 
-    def _arguments(self, arm: Arm, trial: Trial, limit: float | None) -> dict[str, Any]:
+    def _arguments(self, trial: Trial, start: Start) -> dict[str, Any]:
+        arm, limit = self._plan.arm(trial.arm), start.limit_seconds
         return {
             **training_arguments(self._plan, trial),
             "data": self._data,
             "scratch": self.scratch(trial),
-            "rungs": RUNGS if _is_costly(arm) and self._plan.scheduler != "none" else (1.0,),
+            "rungs": start.rungs,
             "limits": Limits(
                 num_threads=self._plan.resources.cpus_per_trial,
                 cache=self._cache,
@@ -240,12 +197,12 @@ class Search:
             ),
         }
 
-    def _job(self, trial: Trial) -> dict[str, Any]:
+    def _job(self, trial: Trial, start: Start) -> dict[str, Any]:
         resources = self._plan.resources
         return {
             "cpus": float(resources.cpus_per_trial),
             "gpus": resources.gpus_per_trial,
-            "may_be_stopped": not trial.is_default,
+            "may_be_stopped": start.may_be_stopped,
             "stop_file": self._stop_file(trial),
         }
 
@@ -257,7 +214,7 @@ class Search:
         """Returns the folder of a trial."""
         return self._folder / "trials" / f"{trial.number:04d}"
 
-    def _hear(self, event: Report | Ended | None) -> None:
+    def _hear(self, event: Report | Ended | None, policy: Policy) -> None:
         if event is None or event.job_id not in self._running:
             return
         trial = self._running[event.job_id]
@@ -277,19 +234,19 @@ class Search:
             self._defects[trial.arm] = event.message
             event = replace(event, fate="failed", message=event.message.partition("\n")[0])
         elif event.fate == "failed" and was_told and trial.number not in self._overran:
-            self._cut_off(trial, event)
+            self._cut_off(trial, event, policy)
             return
-        self._end(trial, event)
+        self._end(trial, event, policy)
 
-    def _cut_off(self, trial: Trial, event: Ended) -> None:
+    def _cut_off(self, trial: Trial, event: Ended, policy: Policy) -> None:
         """Forgets a trial that the user interrupted, so that `resume` runs it again."""
         trial = replace(trial, fate="interrupted", seconds=dict(event.seconds), message=event.message)
         self._log.append("interrupted", trial=trial.to_json(), spent_seconds=self._clock.spent)
-        self._sampler.tell(trial.number, score=None, fidelity=trial.fidelity, state="interrupted")
+        policy.forget(trial)
         shutil.rmtree(self.scratch(trial), ignore_errors=True)
         self._tracker.note(f"trial {trial.number} was interrupted: {trial.arm}")
 
-    def _end(self, trial: Trial, event: Ended) -> None:
+    def _end(self, trial: Trial, event: Ended, policy: Policy) -> None:
         outcome = event.value or {}
         trial = replace(trial, fate=event.fate, seconds=dict(event.seconds), message=event.message)
         if event.fate == "complete":
@@ -301,33 +258,30 @@ class Search:
         # What a defect ended waits for a first model: without any, the run stops, and `resume` runs it again.
         if self._leader is not None:
             while self._unsure:
-                self._record(self._unsure.pop(0))
+                self._record(self._unsure.pop(0), policy)
         elif trial.arm not in self._defects:
-            self._record(self._unsure.pop())
+            self._record(self._unsure.pop(), policy)
         self._keep_best_models()
         self._tracker.ended(trial, best(self.trials, self.greater_is_better), self._clock.left)
 
-    def _record(self, trial: Trial) -> None:
+    def _record(self, trial: Trial, policy: Policy) -> None:
         """Makes a trial count for good."""
         self._log.append("ended", trial=trial.to_json(), spent_seconds=self._clock.spent)
-        reached = trial.reports[-1][0] if trial.reports else trial.fidelity
-        state: Any = trial.fate
-        self._sampler.tell(trial.number, score=trial.score, fidelity=reached, state=state, reports=trial.reports[:-1])
+        policy.tell(trial)
 
     def _keep_best_models(self) -> None:
         numbers = {trial.number for trial in contenders(self.trials, self.greater_is_better)}
         for trial in self.trials:
-            if trial.number not in numbers:
+            if trial.stage == "finals":
+                # The model of the search is the one that is shipped; of its repetitions only the outputs count.
+                shutil.rmtree(self.scratch(trial) / "model", ignore_errors=True)
+            elif trial.number not in numbers:
                 shutil.rmtree(self.scratch(trial), ignore_errors=True)
 
     def outputs(self, trial: Trial) -> pa.Array | None:
-        """Returns a contender's outputs for the validation rows, or None where a crash lost them."""
+        """Returns a contender's or a finalist's outputs for the validation rows, or None where a crash lost them."""
         path = self.scratch(trial) / OUTPUTS_FILE
         return load_array(path) if path.exists() else None
-
-
-def _is_costly(arm: Arm) -> bool:
-    return trainer_class(arm.trainer).reports_rungs
 
 
 def training_arguments(plan: Plan, trial: Trial) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from autosft.errors import PlanError, did_you_mean, explain
 
-SCHEDULERS = ("asha", "median", "none")
+#: How trials are cut short: by racing at ascending lengths, by a scheduler of Ray's that stops them, or not at all.
+SCHEDULERS = ("race", "asha", "median", "none")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class Trial:
     """One training and what came of it.
 
     Attributes:
-        number: Position in the search, also the Optuna trial's number.
+        number: In the order in which they began.
         arm: Name of its arm.
         config: The whole configuration.
         fidelity: Share of a full run: what was asked for, and once complete, what its time allowed.
@@ -38,6 +38,8 @@ class Trial:
         reports: (fidelity, score) pairs on the way.
         seconds: Worker seconds by phase.
         message: Why it failed.
+        rung: Share of a full run that was asked for.
+        stage: "search", or "finals" for a repetition on another fold or with another seed.
     """
 
     number: int
@@ -54,6 +56,13 @@ class Trial:
     reports: tuple[tuple[float, float], ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     message: str = ""
+    rung: float = 1.0
+    stage: str = "search"
+
+    @property
+    def identity(self) -> str:
+        """Tells its configuration from others."""
+        return identity(self.arm, self.config)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -62,6 +71,11 @@ class Trial:
     def from_json(row: Mapping[str, Any]) -> Trial:
         interval = tuple(row["interval"]) if row["interval"] else None
         return Trial(**{**row, "interval": interval, "reports": tuple(tuple(pair) for pair in row["reports"])})
+
+
+def identity(arm: str, config: Mapping[str, Any]) -> str:
+    """Returns what tells a configuration of an arm from all others."""
+    return json.dumps([arm, config], sort_keys=True)
 
 
 class TrialLog:
@@ -100,6 +114,10 @@ class TrialLog:
     def trials(self) -> list[Trial]:
         """Returns the trials that ended, in the order in which they did."""
         return [row["trial"] for row in self.events() if row["event"] == "ended"]
+
+    def begun(self) -> list[Trial]:
+        """Returns every trial that ever began, as it was then."""
+        return [Trial.from_json(row["trial"]) for row in self.events() if row["event"] == "started"]
 
     def spent_seconds(self) -> float:
         """Returns what the run had spent at its last event."""

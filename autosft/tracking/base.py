@@ -13,7 +13,7 @@ class Tracker:
     """
 
     def phase(self, name: str) -> None:
-        """A part of the run begins: "read", "audit", "measure", "search", "refit", "prove"."""
+        """A part of the run begins: "read", "audit", "measure", "search", "finals", "refit", "prove"."""
 
     def note(self, message: str) -> None:
         """Something a person should know, in one sentence."""

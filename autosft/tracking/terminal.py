@@ -16,6 +16,7 @@ _PHASES = {
     "audit": "Checking the data",
     "measure": "Timing a few real steps",
     "search": "Searching",
+    "finals": "Training the best again, on other rows or with other seeds",
     "refit": "Training the winner on all rows",
     "prove": "Scoring winner and default",
 }

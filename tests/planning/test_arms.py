@@ -99,7 +99,7 @@ def proposals(arm: Arm) -> list[dict[str, object]]:
         {arm.name: ArmSpace(arm.space, arm.default, {})}, sampler="tpe", seed=0, greater_is_better=True, journal=None
     )
     found = []
-    while len(found) < 5 and (proposal := sampler.ask()) is not None:
+    while len(found) < 10 and (proposal := sampler.ask()) is not None:
         sampler.tell(proposal.number, score=0.5, fidelity=1.0, state="complete")
         found.append(dict(proposal.config))
     return found
@@ -108,7 +108,7 @@ def proposals(arm: Arm) -> list[dict[str, object]]:
 def test_a_plugin_ships_its_search_space_as_package_data(plugin: Plugin) -> None:
     [arm], reasons = plugin("  C: {type: float, low: 0.5, high: 2.0}\n")
     assert [item.name for item in arm.space.parameters] == ["C"]
-    assert len(proposals(arm)) == 5
+    assert len(proposals(arm)) == 10
     assert load_space("distant", "text", "label") == arm.space
     assert not reasons
 

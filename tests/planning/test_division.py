@@ -1,4 +1,4 @@
-"""How a budget is divided: full runs where there is time, one shortened run an arm where there is little."""
+"""How a budget is divided: a race where there is time, one shortened run an arm where there is little."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from autosft.task import Input, Output
 from autosft.trainers.base import Cost
 
 
-def arm(trainer: str, seconds: float, name: str = "") -> Arm:
+def arm(trainer: str, seconds: float, name: str = "", **default: Any) -> Arm:
     space = load_space(trainer, Input.TEXT, Output.LABEL)
     cost = Cost(1.0, seconds, 100.0, None, 128, 0.0)
-    return Arm(name or trainer, trainer, BASE_MODELS[0], "/model", {}, space, 128, cost=cost)
+    default = {"num_train_epochs": 5, "batch_size": 10, **default} if trainer == "transformers" else default
+    return Arm(name or trainer, trainer, BASE_MODELS[0], "/model", default, space, 128, cost=cost)
 
 
 def divide(*arms: Arm, seconds: float | None, budget: Budget | None = None, **changed: Any) -> Lengths:
     options: dict[str, Any] = {
-        "closing_seconds": 10.0, "refit_factor": 1.25, "rows_per_class": 200.0, "max_concurrent": 1, **changed,
+        "closing_seconds": 10.0, "refit_factor": 1.25, "rows_per_class": 200.0, "max_concurrent": 1,
+        "num_rows": 1000, "scheduler": "race", **changed,
     }  # fmt: skip
     return fit_lengths(arms, budget=budget or Budget(seconds=seconds or 60), seconds_left=seconds, **options)
 
@@ -36,6 +38,44 @@ def test_with_time_every_run_is_a_full_one_and_the_winner_is_refitted() -> None:
     assert [kept.fidelity for kept in lengths.arms] == [1, 1]
     assert lengths.refit
     assert lengths.wall_seconds <= 2000
+
+
+def test_with_time_configurations_race_and_the_plan_says_what_more_time_would_buy() -> None:
+    lengths = divide(HEAD, TUNING, seconds=2000)
+    assert [kept.rungs for kept in lengths.arms] == [(1.0,), (1 / 27, 1 / 9, 1 / 3, 1.0)]
+    assert lengths.finals_share > 0
+    assert any("a third of the time" in reason and "three times" in reason for reason in lengths.reasons)
+    less = divide(HEAD, TUNING, seconds=600)
+    assert less.finals_share == 0, "two runs more of each of three finalists would not fit"
+    assert less.num_trials < lengths.num_trials
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "median", "none"])
+def test_rays_own_schedulers_are_given_whole_runs(scheduler: str) -> None:
+    assert [kept.rungs for kept in divide(HEAD, TUNING, seconds=2000, scheduler=scheduler).arms] == [(1.0,)] * 2
+
+
+def test_below_four_full_runs_nothing_races() -> None:
+    assert [kept.rungs for kept in divide(TUNING, seconds=405).arms] == [(1.0,)]
+    assert len(divide(TUNING, seconds=415).arms[0].rungs) > 1
+
+
+def test_trainings_of_a_few_updates_are_no_rung() -> None:
+    few = arm("transformers", 100, batch_size=64)
+    assert divide(few, seconds=2000, num_rows=500).arms[0].rungs == (1 / 3, 1.0)
+    assert divide(few, seconds=2000, num_rows=50).arms[0].rungs == (1.0,)
+
+
+def test_an_arm_too_large_for_the_time_races_up_to_the_length_that_fits() -> None:
+    lengths = divide(TUNING, arm("transformers", 1000, "large"), seconds=1000)
+    assert [kept.rungs[-1] for kept in lengths.arms] == [1.0, 1 / 3]
+    assert [kept.name for kept in divide(TUNING, arm("transformers", 20_000, "huge"), seconds=1000).arms] == [
+        "transformers"
+    ]
+
+
+def test_a_budget_of_some_trials_races_and_of_few_does_not() -> None:
+    assert [len(divide(TUNING, seconds=None, budget=Budget(num_trials=num)).arms[0].rungs) for num in (5, 30)] == [1, 4]
 
 
 @pytest.mark.parametrize("seconds", [60, 100, 200])

@@ -11,7 +11,7 @@ import pytest
 
 from autosft import intervals
 from autosft.arrays import from_matrix
-from autosft.search.choice import best, best_default, choose, contenders
+from autosft.search.choice import best, best_default, choose, contenders, leaders
 from autosft.search.trial import Trial
 from autosft.task import Metric, Task
 
@@ -114,9 +114,20 @@ def test_less_is_better_where_the_metric_says_so() -> None:
     assert best_default(trials, False) == trials[2]
 
 
-def test_models_are_kept_of_each_arms_best_and_default_only() -> None:
-    trials = [trial(0, 0.5, default=True), trial(1, 0.7), trial(2, 0.6), trial(3, 0.4, arm="b", default=True)]
-    assert {one.number for one in contenders(trials, True)} == {0, 1, 3}
+def test_models_are_kept_of_finalists_and_of_each_arms_best_and_default() -> None:
+    trials = [trial(0, 0.5, default=True), *(trial(number, number / 10) for number in range(1, 6))]
+    trials += [trial(6, 0.2, arm="b"), trial(7, 0.1, arm="b", default=True), trial(8, 0.1, arm="b")]
+    assert {one.number for one in contenders(trials, True)} == {0, 4, 5, 6, 7}
+
+
+def test_of_an_arm_only_its_longest_trainings_are_compared() -> None:
+    short, long, other = trial(0, 0.9, rung=1 / 9), trial(1, 0.7), trial(2, 0.8, arm="b", rung=1 / 3)
+    assert [one.number for one in leaders([short, long, other], True)] == [2, 1]
+    assert leaders([short], True) == [short]
+
+
+def test_repetitions_for_the_finals_win_nothing_by_their_score() -> None:
+    assert best([trial(0, 0.5), trial(1, 0.9, stage="finals")], True) == trial(0, 0.5)
 
 
 @pytest.mark.parametrize("greater", [True, False])

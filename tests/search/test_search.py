@@ -15,6 +15,7 @@ from autosft.errors import BaseModelError, SearchFailed
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
 from autosft.search.job import Ended
+from autosft.search.policies import policy_for
 from autosft.search.search import Search
 from autosft.search.trial import Trial, TrialLog
 from autosft.testing.tiny_data import LABELS, tiny_texts
@@ -61,23 +62,34 @@ def plan(tiny_model: Path) -> Plan:
     )  # fmt: skip
 
 
+class Searching:
+    """A search with the policy that its plan asks for."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, runner: Any, clock: Clock, interrupt: Interrupt, closing: float
+    ) -> None:
+        earlier = TrialLog(folder / "trials.jsonl").trials()
+        self.search = Search(
+            plan, runner, folder=folder, cache=folder / "cache", tracker=Tracker(), clock=clock, interrupt=interrupt,
+            earlier=earlier,
+        )  # fmt: skip
+        self.policy = policy_for(plan, journal=folder / "study.log", earlier=earlier, closing_seconds=closing)
+
+    def run(self) -> list[Trial]:
+        return self.search.run(self.policy)
+
+
 def search(
     plan: Plan,
     folder: Path,
     play: Callable[[str, int], Ended] | Played,
     interrupt: Interrupt | None = None,
-    **other: Any,
-) -> Search:
-    options: dict[str, Any] = {
-        "clock": Clock(),
-        "closing_seconds": 0.0,
-        "refit_factor": 0.0,
-        "interrupt": interrupt or Interrupt(),
-        "earlier": TrialLog(folder / "trials.jsonl").trials(),
-        **other,
-    }
+    *,
+    clock: Clock | None = None,
+    closing_seconds: float = 0.0,
+) -> Searching:
     runner = play if isinstance(play, Played) else Played(play)
-    return Search(plan, runner, folder=folder, cache=folder / "cache", tracker=Tracker(), **options)
+    return Searching(plan, folder, runner, clock or Clock(), interrupt or Interrupt(), closing_seconds)
 
 
 def events(folder: Path) -> list[dict[str, Any]]:

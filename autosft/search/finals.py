@@ -1,0 +1,195 @@
+"""The finals: the best of the search and the untuned default are trained again, on other folds or with other seeds.
+
+What won by the luck of one validation set or one seed loses it there. Whoever is beaten beyond the noise leaves, so
+that the time goes to those that are still close.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from autosft.intervals import SECONDS, paired_gain
+from autosft.planning.plan import Plan
+from autosft.search.choice import NUM_CANDIDATES, STANDARD_ERRORS, best_default, leaders
+from autosft.search.policy import Standing, Start
+from autosft.search.trial import Trial
+from autosft.tasks import kind as task_kind
+
+#: Trainings of each at most, the search's own not counted.
+_MOST_ROUNDS = 4
+
+#: A finalist leaves when it is worse than the leader by more than so many standard errors of the paired difference:
+#: with a look after every round one of them would be too few.
+_BEATEN = 2.0
+
+#: A repetition may take so much longer than the first training; more data in a fold, or a busier machine.
+_SLACK = 1.15
+
+Outputs = Callable[[Trial], "pa.Array | None"]
+
+
+@dataclass
+class _Finalist:
+    """One configuration: its training in the search, and its repetitions by round."""
+
+    first: Trial
+    repeats: dict[int, Trial] = field(default_factory=dict)
+    is_out: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return _SLACK * self.first.seconds.get("total", 0.0)
+
+
+class Finals:
+    """The finals as a policy, and the verdict over them.
+
+    Args:
+        trials: Those of the search, and of finals that an earlier sitting began.
+        outputs: Returns a trial's outputs for its validation rows, None where they are gone.
+        kept_seconds: Time to leave for refit, proof and writing.
+    """
+
+    def __init__(self, plan: Plan, trials: Sequence[Trial], outputs: Outputs, *, kept_seconds: float) -> None:
+        greater = plan.task.metric.greater_is_better
+        self._plan = plan
+        self._kind = task_kind(plan.task.kind)
+        self._outputs = outputs
+        self._kept_seconds = kept_seconds
+        self._default = best_default(trials, greater)
+        tuned = [trial for trial in leaders(trials, greater) if not trial.is_default]
+        entered = [*tuned[:NUM_CANDIDATES], *([self._default] if self._default else [])]
+        self._finalists = {trial.identity: _Finalist(trial) for trial in entered if outputs(trial) is not None}
+        self._round = 1
+        for trial in trials:
+            if trial.stage == "finals":
+                self.tell(trial)
+
+    def ask(self, standing: Standing) -> Start | None:
+        if not self._plan.finals_share or standing.seconds_left is None:
+            return None
+        running = {trial.identity for trial in standing.running}
+        while len(self._left()) > 1 and self._round <= _MOST_ROUNDS:
+            missing = [finalist for finalist in self._left() if self._round not in finalist.repeats]
+            if not missing:
+                self._round += 1
+                continue
+            waiting = [finalist for finalist in missing if finalist.first.identity not in running]
+            seconds = [finalist.seconds for finalist in missing]
+            left = standing.seconds_left - self._kept_seconds
+            # A round that not all of them can run says nothing.
+            if not waiting or max(*seconds, sum(seconds) / self._plan.resources.max_concurrent) > left:
+                return None
+            return self._start(waiting[0], left)
+        return None
+
+    def tell(self, trial: Trial) -> None:
+        finalist = self._finalists.get(trial.identity)
+        if finalist is None:
+            return
+        at = next((at for at in range(1, _MOST_ROUNDS + 1) if self._place(at) == (trial.fold, trial.seed)), None)
+        if at is None or trial.fate != "complete" or self._outputs(trial) is None:
+            finalist.is_out = True
+        else:
+            finalist.repeats[at] = trial
+        self._eliminate()
+
+    def forget(self, trial: Trial) -> None:
+        """Does nothing: what was cut off was not counted."""
+
+    def close(self) -> None:
+        """Does nothing: no sampler learns from finals."""
+
+    def verdict(self) -> Trial | None:
+        """Returns the winner's training in the search; None where no round was run to its end.
+
+        The best over all rows that were answered, unless it is not better than the untuned default by more than one
+        standard error of the paired difference: then the default.
+        """
+        left = self._left()
+        rounds = _common(left)
+        if not rounds:
+            return None
+        winner = max(left, key=lambda finalist: self._score(finalist, rounds))
+        default = next((one for one in left if self._default and one.first.number == self._default.number), None)
+        if default is None or default is winner:
+            return winner.first
+        gain, error = self._gain(winner, default, rounds)
+        return winner.first if gain > error else default.first
+
+    @property
+    def num_rounds(self) -> int:
+        """Rounds that all who are left have run."""
+        return len(_common(self._left()))
+
+    def _start(self, finalist: _Finalist, seconds_left: float) -> Start:
+        fold, seed = self._place(self._round)
+        first = finalist.first
+        return Start(
+            first.arm,
+            first.config,
+            first.is_default,
+            fidelity=first.rung,
+            limit_seconds=min(seconds_left, finalist.seconds * _SLACK),
+            fold=fold,
+            seed=seed,
+            stage="finals",
+        )
+
+    def _left(self) -> list[_Finalist]:
+        return [finalist for finalist in self._finalists.values() if not finalist.is_out]
+
+    def _eliminate(self) -> None:
+        """Lets those leave that are beaten beyond the noise over the rounds that all have run."""
+        left = self._left()
+        rounds = _common(left)
+        if len(left) < 2 or self._round not in rounds:
+            return
+        leader = max(left, key=lambda finalist: self._score(finalist, rounds))
+        for finalist in left:
+            # The default stays whatever it scores: the verdict is about what tuning gained over it.
+            if finalist is leader or (self._default and finalist.first.number == self._default.number):
+                continue
+            gain, error = self._gain(leader, finalist, rounds)
+            finalist.is_out = gain > _BEATEN * error
+
+    def _score(self, finalist: _Finalist, rounds: Sequence[int]) -> float:
+        sign = 1.0 if self._plan.task.metric.greater_is_better else -1.0
+        value = sign * self._kind.score(self._plan.task, *self._pooled(finalist, rounds))
+        return value if math.isfinite(value) else -math.inf
+
+    def _gain(self, better: _Finalist, other: _Finalist, rounds: Sequence[int]) -> tuple[float, float]:
+        """Returns by how much one is better than another, and the standard error of that."""
+        targets, new = self._pooled(better, rounds)
+        _, old = self._pooled(other, rounds)
+        task, seconds = self._plan.task, SECONDS / 3
+        gain, interval = paired_gain(self._kind, task, targets, new, old, seed=self._plan.seed, seconds=seconds)
+        return gain, (interval.high - interval.low) / (2 * STANDARD_ERRORS)
+
+    def _pooled(self, finalist: _Finalist, rounds: Sequence[int]) -> tuple[pa.Array, pa.Array]:
+        """Returns targets and outputs of those rounds' validation rows, one after the other.
+
+        The search's own are left out: that it did well on them is why it is a finalist.
+        """
+        targets, outputs = [], []
+        for trial in (finalist.repeats[at] for at in rounds):
+            validation, found = self._plan.data.training(trial.fold)[1], self._outputs(trial)
+            assert validation is not None and found is not None, "both were there when the trial was told"
+            targets.append(validation.targets())
+            outputs.append(found)
+        return pa.concat_arrays(targets), pa.concat_arrays(outputs)
+
+    def _place(self, round_: int) -> tuple[int, int]:
+        """Returns fold and seed of a round: the other folds first, then other seeds on the search's own."""
+        if round_ < self._plan.data.num_folds:
+            return round_, self._plan.seed
+        return 0, self._plan.seed + round_
+
+
+def _common(finalists: Sequence[_Finalist]) -> list[int]:
+    done = [set(finalist.repeats) for finalist in finalists]
+    return sorted(set.intersection(*done)) if done else []

@@ -1,0 +1,137 @@
+"""The race as a policy: a plan's arms as lanes, heats as trials, and the time that finals, refit and proof keep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from autosft.planning.division import lane_of
+from autosft.planning.plan import Plan
+from autosft.search.choice import best
+from autosft.search.policy import Standing, Start
+from autosft.search.race import PATIENCE_RUNS, Race
+from autosft.search.sampler import Proposal, Sampler
+from autosft.search.trial import Trial
+
+#: A training that takes this much longer than predicted anneals to its end.
+_SLACK, _SLACK_SECONDS = 1.5, 3.0
+
+#: Share of the time left that an arm's first training may take: what it costs was only estimated.
+_FIRST_SHARE = 0.2
+
+
+class Racing:
+    """Runs a `Race` over a plan's arms.
+
+    Args:
+        sampler: Proposes configurations; knows those of `earlier` trials already.
+        earlier: Trials that an earlier sitting finished.
+        closing_seconds: Time to leave for proof and writing.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        sampler: Sampler,
+        *,
+        earlier: Sequence[Trial],
+        closing_seconds: float,
+    ) -> None:
+        self._plan = plan
+        self._sampler = sampler
+        self._closing_seconds = closing_seconds
+        whole = plan.budget.wall_seconds(plan.resources.machine.gpus) or 0.0
+        self._finals_seconds = plan.finals_share * max(0.0, whole - closing_seconds)
+        self._sign = 1.0 if plan.task.metric.greater_is_better else -1.0
+        self._arms = {arm.name: arm for arm in plan.arms}
+        lanes = [lane_of(arm) for arm in plan.arms]
+        # Without timing there are no seconds to be patient by.
+        timed = all(arm.cost for arm in plan.arms)
+        patience = PATIENCE_RUNS if timed else None
+        self._race = Race(lanes, sampler, workers=plan.resources.max_concurrent, patience_runs=patience)
+        for trial in earlier:
+            self._recall(trial)
+
+    @property
+    def ended_early(self) -> bool:
+        return self._race.ended_early
+
+    def ask(self, standing: Standing) -> Start | None:
+        for arm in standing.broken:
+            self._race.give_up(arm)
+        left = self._seconds_left(standing)
+        heat = self._race.ask(left, standing.trials_left)
+        if heat is None and left is not None and not standing.running:
+            # Where a machine turned out slower than it was, the comparison with the default comes before the finals.
+            left += self._finals_seconds
+            heat = self._race.ask(left, standing.trials_left, only_must=True)
+        if heat is None and left is not None and not standing.running and self._leader(standing.trials) is None:
+            # Without any model so far something begins whatever is left: its time limit cuts it to that.
+            nothing_left = standing.num_begun and (standing.seconds_left or 0.0) <= 0
+            heat = None if nothing_left else self._race.ask(None, standing.trials_left)
+        if heat is None:
+            return None
+        limit = None
+        if left is not None:
+            limit = _SLACK * heat.seconds + _SLACK_SECONDS
+            if not any(trial.arm == heat.arm for trial in standing.trials):
+                limit = max(limit, _FIRST_SHARE * left)
+            # Without a model so far nothing is left to be kept for.
+            limit = min(limit, left if left > 0 else standing.seconds_left or 0.0)
+        return Start(heat.arm, heat.config, heat.is_default, fidelity=heat.fidelity, limit_seconds=limit)
+
+    def tell(self, trial: Trial) -> None:
+        self._tell_race(trial)
+        number, is_longest = self._number(trial), trial.rung == self._arms[trial.arm].rungs[-1]
+        state = "failed" if trial.fate != "complete" else "complete" if is_longest else "waiting"
+        self._sampler.tell(number, score=trial.score, fidelity=trial.rung, state=state)  # type: ignore[arg-type]
+
+    def forget(self, trial: Trial) -> None:
+        self._race.forget(self._number(trial), self._rung(trial))
+
+    def close(self) -> None:
+        self._sampler.close()
+
+    def _recall(self, trial: Trial) -> None:
+        number = self._number(trial)
+        if not self._race.knows(number):
+            self._race.recall(Proposal(number, trial.arm, dict(trial.config), trial.is_default))
+        self._tell_race(trial)
+
+    def _tell_race(self, trial: Trial) -> None:
+        score = trial.score if trial.fate == "complete" else None
+        if score is not None:
+            score = self._sign * score
+        self._race.tell(
+            self._number(trial),
+            self._rung(trial),
+            score=None if score is None or not math.isfinite(score) else score,
+            seconds=trial.seconds.get("total", 0.0),
+            fidelity=trial.fidelity,
+        )
+
+    def _number(self, trial: Trial) -> int:
+        number = self._sampler.number_of(trial.arm, trial.config)
+        assert number is not None, "only what was proposed is told"
+        return number
+
+    def _rung(self, trial: Trial) -> int:
+        return self._arms[trial.arm].rungs.index(trial.rung)
+
+    def _leader(self, trials: Sequence[Trial]) -> Trial | None:
+        return best(trials, self._plan.task.metric.greater_is_better)
+
+    def _seconds_left(self, standing: Standing) -> float | None:
+        """Returns the wall time until every heat must have ended."""
+        if standing.seconds_left is None:
+            return None
+        left = standing.seconds_left - self._closing_seconds
+        return left - self._finals_seconds - self._refit_seconds(standing)
+
+    def _refit_seconds(self, standing: Standing) -> float:
+        if not self._plan.refit:
+            return 0.0
+        leader = self._leader(standing.trials)
+        arms = [self._arms[leader.arm]] if leader else list(self._plan.arms)
+        longest = max(arm.trial_seconds * arm.rungs[-1] for arm in arms)
+        return self._plan.refit_factor * longest

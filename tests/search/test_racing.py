@@ -1,0 +1,304 @@
+"""A race of real plans over a runner that plays scores: heats as trials, finals, what is kept, and resuming."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import autosft
+from autosft.arrays import from_matrix, save_array
+from autosft.budget import Budget, Clock
+from autosft.interrupt import Interrupt
+from autosft.planning.plan import Plan
+from autosft.search.finals import Finals
+from autosft.search.job import Ended
+from autosft.search.policies import policy_for
+from autosft.search.rung_ranks import rung_ranks
+from autosft.search.search import Search
+from autosft.search.trial import OUTPUTS_FILE, Trial, TrialLog
+from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.tracking.base import Tracker
+from autosft.trainers.base import Cost
+
+RUNGS = (1 / 9, 1 / 3, 1.0)
+
+#: The share of right answers that a training comes to: by arguments of `work.train`.
+Play = Callable[[dict[str, Any]], float | None]
+
+
+class SimulatedClock(Clock):
+    """Time passes by what the played trainings say they took, and by nothing else."""
+
+    def __init__(self, limit_seconds: float, spent_seconds: float) -> None:
+        super().__init__(limit_seconds)
+        self.simulated = spent_seconds
+
+    @property
+    def spent(self) -> float:
+        return self.simulated
+
+
+class Played:
+    """Ends every job at once, and moves the clock on by what it would have taken."""
+
+    def __init__(self, plan: Plan, play: Play, clock: SimulatedClock, *, seconds: float = 9.0) -> None:
+        self.plan, self.play, self.clock, self.seconds = plan, play, clock, seconds
+        self.begun: list[dict[str, Any]] = []
+        self.waiting: list[Ended] = []
+
+    def submit(self, function: str, arguments: dict[str, Any], **job: Any) -> str:
+        self.begun.append(arguments)
+        job_id = f"job {len(self.begun)}"
+        share = self.play(arguments)
+        took = self.seconds * arguments["fidelity"]
+        seconds = {"total": took}
+        if share is None:
+            self.waiting.append(Ended(job_id, "failed", message="not a number", seconds=seconds))
+            return job_id
+        validation = self.plan.data.training(arguments["fold"])[1]
+        assert validation is not None
+        targets = validation.targets().to_numpy(zero_copy_only=False)
+        right = np.random.default_rng(len(self.begun)).permutation(len(targets)) < share * len(targets)
+        answers = np.where(right, targets, (targets + 1) % len(LABELS))
+        folder: Path = arguments["scratch"]
+        (folder / "model").mkdir(parents=True)
+        save_array(from_matrix(np.eye(len(LABELS), dtype=np.float32)[answers]), folder / OUTPUTS_FILE)
+        value = {"score": float(right.mean()), "loss": 1.0, "interval": (0.0, 1.0), "fidelity": arguments["fidelity"]}
+        self.waiting.append(Ended(job_id, "complete", {**value, "micro_batch_size": None}, seconds=seconds))
+        return job_id
+
+    def wait(self, timeout_seconds: float) -> Ended | None:
+        ended = self.waiting.pop(0)
+        self.clock.simulated += ended.seconds["total"]
+        return ended
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_model: Path) -> Plan:
+    texts, targets = tiny_texts(300)
+    rows = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
+    made = autosft.plan(
+        "Route each message", rows, models=str(tiny_model), trainer="transformers", budget="150s", max_concurrent=1,
+        timing=False, tracker=Tracker(),
+    )  # fmt: skip
+    arm = replace(made.arms[0], rungs=RUNGS, fidelity=1.0, cost=Cost(1.0, 9.0, 1000.0, None, 16, 0.0))
+    return replace(made, arms=(arm,), finals_share=0.25, refit=True, sampler="random")
+
+
+class Race:
+    """One sitting: the race, then the finals."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, play: Play, *, seconds: float = 150.0, spent: float = 0.0, runs: float = 9.0
+    ) -> None:
+        self.plan, self.interrupt = plan.with_budget(Budget(seconds)), Interrupt()
+        plan = self.plan
+        self.clock = SimulatedClock(seconds, spent)
+        self.runner = Played(plan, play, self.clock, seconds=runs)
+        earlier = TrialLog(folder / "trials.jsonl").trials()
+        self.search = Search(
+            plan, self.runner, folder=folder, cache=folder / "cache", clock=self.clock, tracker=Tracker(),
+            interrupt=self.interrupt, earlier=earlier,
+        )  # fmt: skip
+        self.policy = policy_for(plan, journal=folder / "study.log", earlier=earlier, closing_seconds=5.0)
+
+    def run(self) -> list[Trial]:
+        return self.search.run(self.policy)
+
+    def finals(self) -> Finals:
+        finals = Finals(self.plan, self.search.trials, self.search.outputs, kept_seconds=15.0)
+        self.search.run(finals)
+        return finals
+
+
+def by_rate(arguments: dict[str, Any]) -> float:
+    """The higher the rate the better, whatever the length."""
+    return float(min(0.95, 0.5 + 400 * arguments["config"]["learning_rate"]))
+
+
+def heats(trials: list[Trial]) -> list[tuple[str, float, int | None, int]]:
+    return [(trial.identity, trial.rung, trial.fold, trial.seed) for trial in trials]
+
+
+def test_promotions_are_trials_of_their_own_and_no_heat_is_run_twice(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, by_rate)
+    trials = race.run()
+    assert trials[0].is_default and trials[0].rung == RUNGS[0]
+    assert {trial.rung for trial in trials} == set(RUNGS)
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    assert len(set(heats(trials))) == len(trials)
+    for identity in {trial.identity for trial in trials}:
+        lengths = [trial.rung for trial in trials if trial.identity == identity]
+        assert lengths == sorted(lengths)
+    shortest = [trial for trial in trials if trial.rung == RUNGS[0]]
+    assert len(shortest) > 5 and any(trial.is_default and trial.rung == 1.0 for trial in trials)
+
+
+def test_the_race_leaves_the_time_that_finals_refit_and_proof_need(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, by_rate)
+    race.run()
+    left = race.clock.left
+    assert left is not None
+    assert left >= 5.0 + 0.24 * 145 + 9.0 * plan.refit_factor
+
+
+def test_the_study_has_one_trial_a_configuration_with_its_lengths_as_steps(plan: Plan, tmp_path: Path) -> None:
+    import optuna
+
+    race = Race(plan, tmp_path, by_rate)
+    trials = race.run()
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.log")))
+    told = optuna.load_study(study_name=None, storage=storage).trials
+    assert len(told) == len({trial.identity for trial in trials})
+    steps = {frozenset(trial.intermediate_values) for trial in told}
+    assert frozenset({111}) in steps and frozenset({111, 333, 1000}) in steps
+    for trial in told:
+        assert trial.state.name == ("COMPLETE" if 1000 in trial.intermediate_values else "PRUNED")
+
+
+def test_a_failed_training_is_not_promoted(plan: Plan, tmp_path: Path) -> None:
+    count = itertools.count()
+    race = Race(plan, tmp_path, lambda arguments: None if next(count) % 3 == 2 else by_rate(arguments))
+    trials = race.run()
+    for failed in (trial for trial in trials if trial.fate == "failed"):
+        assert [trial.rung for trial in trials if trial.identity == failed.identity][-1] == failed.rung
+
+
+def test_without_time_for_anything_the_default_still_gives_a_model(plan: Plan, tmp_path: Path) -> None:
+    trials = Race(plan, tmp_path, by_rate, seconds=6.0).run()
+    assert [trial.is_default for trial in trials] == [True]
+
+
+@pytest.mark.parametrize("after", [1, 6, 13])
+def test_a_race_that_was_killed_goes_on_where_it_was(plan: Plan, tmp_path: Path, after: int) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole = Race(plan, tmp_path / "whole", by_rate).run()
+
+    class Killed(Exception):
+        pass
+
+    count = itertools.count()
+
+    def play(arguments: dict[str, Any]) -> float:
+        if next(count) == after:
+            raise Killed
+        return by_rate(arguments)
+
+    killed = Race(plan, tmp_path / "killed", play)
+    with pytest.raises(Killed):
+        killed.run()
+    spent = killed.clock.spent
+    resumed = Race(plan, tmp_path / "killed", by_rate, spent=spent)
+    trials = resumed.run()
+    assert len(set(heats(trials))) == len(trials), "nothing is run again"
+    assert heats(trials[:after]) == heats(whole[:after])
+    assert {trial.rung for trial in trials} == set(RUNGS)
+    assert len(trials) > after + 10
+    assert len({trial.number for trial in trials}) == len(trials)
+
+
+def test_more_budget_goes_on_with_everything_that_is_known(plan: Plan, tmp_path: Path) -> None:
+    first = Race(plan, tmp_path, by_rate, seconds=100.0)
+    before = list(first.run())
+    more = Race(plan, tmp_path, by_rate, seconds=300.0, spent=first.clock.spent)
+    trials = more.run()
+    assert trials[: len(before)] == before and len(trials) > len(before) + 10
+    assert len(set(heats(trials))) == len(trials)
+    promoted = [trial for trial in trials[len(before) :] if trial.rung > RUNGS[0]]
+    assert {trial.identity for trial in promoted} & {trial.identity for trial in before}, "old ones are promoted too"
+
+
+def test_finals_repeat_the_best_and_the_default_on_other_folds(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, by_rate, seconds=250.0)
+    race.run()
+    finals = race.finals()
+    repeats = [trial for trial in race.search.trials if trial.stage == "finals"]
+    assert {trial.fold for trial in repeats} >= {1, 2}
+    assert any(trial.is_default for trial in repeats)
+    assert len({trial.identity for trial in repeats}) <= 3
+    winner = finals.verdict()
+    assert winner is not None and winner.stage == "search" and winner.rung == 1.0
+    left = race.clock.left
+    assert left is not None and left > 10.0
+    assert all(not (race.search.scratch(trial) / "model").exists() for trial in repeats)
+    assert (race.search.scratch(winner) / "model").exists(), "the winner's model is the search's own"
+
+
+def lucky(arguments: dict[str, Any]) -> float:
+    """Everything is as good as the default, but for luck on the search's own validation rows."""
+    rate = arguments["config"]["learning_rate"]
+    return 0.8 + (0.15 * ((rate * 1e6) % 1.0) if arguments["fold"] == 0 else 0.0)
+
+
+def test_a_winner_by_luck_on_one_validation_set_does_not_win_the_finals(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, lucky, seconds=250.0)
+    race.run()
+    finals = race.finals()
+    winner = finals.verdict()
+    assert winner is not None and finals.num_rounds >= 2
+    assert winner.is_default
+
+
+def test_who_is_beaten_beyond_the_noise_leaves_and_the_default_stays(plan: Plan, tmp_path: Path) -> None:
+    full: dict[str, float] = {}
+
+    def play(arguments: dict[str, Any]) -> float:
+        key = str(sorted(arguments["config"].items()))
+        if arguments["fold"] == 0:
+            score = by_rate(arguments)
+            full.update({key: score} if arguments["fidelity"] == 1.0 else {})
+            return score
+        return 0.95 if full[key] == max(full.values()) else 0.3
+
+    race = Race(plan, tmp_path, play, seconds=250.0)
+    race.run()
+    finals = race.finals()
+    repeats = [trial for trial in race.search.trials if trial.stage == "finals"]
+    tuned = [trial for trial in repeats if not trial.is_default]
+    counts = sorted(sum(trial.identity == one for trial in tuned) for one in {trial.identity for trial in tuned})
+    assert counts[0] == 1 < counts[-1]
+    assert sum(trial.is_default for trial in repeats) == counts[-1]
+    winner = finals.verdict()
+    assert winner is not None and not winner.is_default
+
+
+def test_finals_that_were_killed_go_on_where_they_were(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, by_rate, seconds=250.0)
+    race.run()
+    before = Finals(race.plan, race.search.trials, race.search.outputs, kept_seconds=15.0)
+    policy = before.ask(race.search._standing())
+    assert policy is not None
+    race.search._submit_next(before)
+    race.search._hear(race.runner.wait(0.0), before)
+    again = Race(plan, tmp_path, by_rate, seconds=250.0, spent=race.clock.spent)
+    again.search.run(again.policy)
+    again.finals()
+    repeats = [trial for trial in again.search.trials if trial.stage == "finals"]
+    assert len(set(heats(repeats))) == len(repeats) >= 4
+
+
+def test_rung_ranks_are_measured_on_what_ran_both_lengths(plan: Plan, tmp_path: Path) -> None:
+    trials = Race(plan, tmp_path, by_rate).run()
+    rows = rung_ranks(trials)
+    assert [(row["from"], row["to"]) for row in rows] == list(itertools.pairwise(RUNGS))
+    assert rows[0]["num_configs"] == len({trial.identity for trial in trials if trial.rung == RUNGS[1]})
+    assert rows[0]["rank_correlation"] is None or rows[0]["rank_correlation"] > 0.5
+    assert rung_ranks([]) == []
+
+
+def test_outputs_of_finals_are_arrays_of_their_own_folds(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, by_rate, seconds=250.0)
+    race.run()
+    race.finals()
+    for trial in race.search.trials:
+        if trial.stage == "finals":
+            validation, found = plan.data.training(trial.fold)[1], race.search.outputs(trial)
+            assert validation is not None and isinstance(found, pa.Array) and len(found) == len(validation)
