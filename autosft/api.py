@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autosft.budget import Budget, Clock
 from autosft.cache import cache_folder
+from autosft.calibration import calibrate
 from autosft.errors import AutosftError, PlanError, SearchFailed, TrialFailed, explain
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
@@ -27,7 +28,7 @@ from autosft.refit import refit as run_refit
 from autosft.result import Result
 from autosft.run_folder import RunFolder
 from autosft.search.choice import best_default, choose
-from autosft.search.finals import Finals
+from autosft.search.finals import Finals, repeats
 from autosft.search.policies import policy_for
 from autosft.search.sampler import check_sampler
 from autosft.search.search import Search
@@ -468,8 +469,26 @@ def _search_and_prove(
     else:
         refitted = Refit(None, against)
     listener.note(refitted.reason)
-    folders = {trial.number: search.scratch(trial) for trial in (winner, default)}
-    model = refitted.model or folders[winner.number] / "model"
+    folders = {
+        (first.number, trial.fold or 0): search.scratch(trial)
+        for first in (winner, default)
+        for trial in (first, *repeats(first, trials, seed=made.seed))
+    }
+    searched = search.scratch(winner) / "model"
+    model = refitted.model or searched
+    calibration = calibrate(
+        made,
+        winner,
+        runner,
+        outputs=search.outputs(winner),
+        # Where rows are held out they may speak against the refit.
+        models=(model, searched) if refitted.model and held_out else (model,),
+        folder=run.path / "trials" / "calibrated",
+        seconds_left=clock.left,
+        interrupt=interrupt,
+    )
+    if calibration.num_rows:
+        listener.note(calibration.reason)
 
     listener.phase("prove")
     proof = prove(
@@ -482,9 +501,13 @@ def _search_and_prove(
         trial_folders=folders,
         folder=run.path / "trials" / "folds",
         cache=cache_folder(),
+        temperature=calibration.temperature,
         seconds_left=clock.left,
         interrupt=interrupt,
     )
+    if proof.against_refit is not None:
+        refitted, model = Refit(None, proof.against_refit), searched
+        listener.note(refitted.reason)
     seconds = account(
         runner.cpu_seconds,
         made.resources,
@@ -499,8 +522,9 @@ def _search_and_prove(
         winner=winner,
         default=default,
         refit=refitted,
+        calibration=calibration,
         proof=proof,
-        model=model,
+        model=calibration.of(model),
         seconds=seconds,
         interrupted=interrupt.requested,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autosft.accounting import PHASES
+from autosft.calibration import Calibration
 from autosft.card.sections import Shipped, model_card
 from autosft.disk import writing
 from autosft.planning.plan import Plan, Resources
@@ -33,6 +34,7 @@ def finish(
     winner: Trial,
     default: Trial,
     refit: Refit,
+    calibration: Calibration,
     proof: Proof,
     model: Path,
     seconds: Mapping[str, float],
@@ -51,10 +53,10 @@ def finish(
         RunFolderError: The folder cannot be written.
     """
     versions = package_versions()
-    found = _summary(plan, trials, winner, default, refit, proof, seconds, interrupted)
+    found = _summary(plan, trials, winner, default, refit, calibration, proof, seconds, interrupted)
     summary: dict[str, Any] = as_json(found | {"versions": versions})
     card = model_card(
-        Shipped(plan, task, trials, winner, default, refit, proof, model, versions, wall_seconds=seconds["wall"])
+        Shipped(plan, task, trials, winner, default, refit, calibration, proof, model, versions, seconds["wall"])
     )
     with writing(run.path):
         shutil.rmtree(run.model, ignore_errors=True)
@@ -62,7 +64,7 @@ def finish(
         trainer = plan.arm(winner.arm).trainer
         describe_model(run.model, task, trainer, card=card, versions=versions)
         _write_trials(run.path / "trials.parquet", trials)
-        for done_with in ("refit", "folds"):
+        for done_with in ("refit", "calibrated", "folds"):
             shutil.rmtree(run.path / "trials" / done_with, ignore_errors=True)
     findings = [finding.to_json() for finding in plan.findings]
     run.write(run.path / "data" / "findings.json", {"fingerprint": plan.data.fingerprint, "findings": findings})
@@ -107,6 +109,7 @@ def _summary(
     winner: Trial,
     default: Trial,
     refit: Refit,
+    calibration: Calibration,
     proof: Proof,
     seconds: Mapping[str, float],
     interrupted: bool,
@@ -152,6 +155,7 @@ def _summary(
             "reason": refit.reason,
             "reload_difference": refit.reload_difference,
         },
+        "calibration": calibration.to_json(),
         "num_trials": len(trials),
         "rungs": rung_ranks(trials),
         "interrupted": interrupted,

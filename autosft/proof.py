@@ -17,14 +17,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autosft.arrays import load_array
+from autosft.calibration import MIN_ROWS, accuracy, tempered
+from autosft.calibration import temperature as fitted_temperature
 from autosft.data.data import Data, Rows
 from autosft.errors import SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.intervals import SECONDS, Interval, bootstrap, expected_seconds, paired_gain
 from autosft.planning.plan import Plan
+from autosft.refit import distrust
 from autosft.search.search import training_arguments
 from autosft.search.trial import OUTPUTS_FILE, Trial
-from autosft.task import Task
+from autosft.task import Output, Task
 from autosft.tasks import kind as task_kind
 from autosft.trainers.base import Limits
 
@@ -69,13 +72,14 @@ class Proof:
     Attributes:
         rows: "test" (the user's), "proof" (set aside) or "folds" (validation rows of the search).
         selected_on: Whether the search chose by these rows.
-        shipped: The shipped model; on folds, the winner.
-        default: The best untuned arm, by the same protocol as the winner.
-        gain: Winner over default, positive when better.
+        shipped: The shipped model, calibrated; on folds, the winner.
+        default: The best untuned arm, by the same protocol as the winner, as it was trained.
+        gain: Winner over default, both as they were trained, positive when better.
         gain_interval: 95 % interval of the gain from a paired bootstrap.
         scores: Every metric of the shipped model by name.
         constant: Score of what says the same of every row, by the training targets; None where that makes no sense.
         num_rows_given: Rows there are; where time allowed fewer, those that were scored are a random sample.
+        against_refit: Why the refit is not trusted, so that the shipped model is the winner itself; None where it is.
     """
 
     rows: str
@@ -87,6 +91,7 @@ class Proof:
     scores: Mapping[str, float]
     constant: float | None
     num_rows_given: int
+    against_refit: str | None = None
 
     @property
     def is_proven(self) -> bool:
@@ -102,19 +107,25 @@ def prove(
     *,
     tasks: Mapping[int, Task],
     shipped_model: Path,
-    trial_folders: Mapping[int, Path],
+    trial_folders: Mapping[tuple[int, int], Path],
     folder: Path,
     cache: Path,
+    temperature: float = 1.0,
     seconds_left: float | None,
     interrupt: Interrupt,
 ) -> Proof:
     """Scores the shipped model, the winner and the default in one pass.
 
+    Models are predicted with as they were trained. What the calibrated one gives follows from that, and making it
+    checked that it does, so that a winner that is shipped itself need not be predicted with twice.
+
     Args:
         tasks: The task as winner and default read it, thresholds included, by trial number.
-        shipped_model: Folder of the model that is shipped: the refit, or the winner itself.
-        trial_folders: Folders of the winner and the default by trial number.
+        shipped_model: Folder of the model that is to be shipped, as it was trained: the refit, or the winner itself.
+        trial_folders: Folders of winner and default, and of their repetitions in the finals, by trial number and
+            fold.
         folder: Scratch space.
+        temperature: What the logits of the shipped model are divided by.
         seconds_left: What it may take.
         interrupt: When the user asks for an early end, folds are left out; the pass over held-out rows is not.
     """
@@ -123,15 +134,17 @@ def prove(
         held_out = None
     num_rows = plan.data.parts["search"] if held_out is None else len(held_out[1])
     if seconds_left is not None:
-        seconds_left -= _WRITING_SECONDS + _intervals_seconds(plan, trial_folders[winner.number], num_rows)
+        seconds_left -= _WRITING_SECONDS + _intervals_seconds(plan, trial_folders[winner.number, 0], num_rows)
     if held_out is None:
-        return _on_folds(plan, winner, default, runner, tasks, trial_folders, folder, cache, seconds_left, interrupt)
+        return _on_folds(
+            plan, winner, default, runner, tasks, trial_folders, folder, cache, temperature, seconds_left, interrupt
+        )
     name, rows = held_out
     arms = {trial.number: plan.arm(trial.arm).trainer for trial in (winner, default)}
     models = {
         "shipped": (arms[winner.number], str(shipped_model)),
-        "winner": (arms[winner.number], str(trial_folders[winner.number] / "model")),
-        "default": (arms[default.number], str(trial_folders[default.number] / "model")),
+        "winner": (arms[winner.number], str(trial_folders[winner.number, 0] / "model")),
+        "default": (arms[default.number], str(trial_folders[default.number, 0] / "model")),
     }
     if models["winner"] == models["shipped"]:
         del models["winner"]
@@ -139,15 +152,31 @@ def prove(
         del models["default"]
     seconds = None if seconds_left is None else max(_SHORTEST_PASS_SECONDS, seconds_left)
     predicted, found = _predicted(plan, models, rows, runner, seconds=seconds)
+    against = _against_refit(plan, trial_folders[winner.number, 0], found)
+    if against is not None:
+        found["shipped"] = found["winner"]
     targets = rows.targets().take(pa.array(predicted))
     scored = targets.is_valid()
     outputs = {key: value.filter(scored) for key, value in found.items()}
     won = outputs.get("winner", outputs["shipped"])
     judged = (tasks[winner.number], tasks[default.number])
-    proof = _proof(
-        plan, name, False, judged, targets.filter(scored), outputs["shipped"], won, outputs.get("default", won)
-    )
-    return replace(proof, num_rows_given=len(rows) - rows.targets().null_count)
+    shipped = tempered(outputs["shipped"], temperature)
+    proof = _proof(plan, name, False, judged, targets.filter(scored), shipped, won, outputs.get("default", won))
+    return replace(proof, num_rows_given=len(rows) - rows.targets().null_count, against_refit=against)
+
+
+def _against_refit(plan: Plan, winner_folder: Path, found: Mapping[str, pa.Array]) -> str | None:
+    """Says what speaks against the refit by what it and the winner give for held-out rows, targets unseen.
+
+    Only one label a row is compared, and only where enough validation rows tell how sure the winner may be.
+    """
+    targets = _validation_targets(plan.data, 0)
+    known = _saved_outputs(winner_folder, len(targets))
+    one_label = task_kind(plan.task.kind).output is Output.LABEL
+    if "winner" not in found or known is None or not one_label or len(targets) < MIN_ROWS:
+        return None
+    calibrated = tempered(found["winner"], fitted_temperature(targets, known))
+    return distrust(found["shipped"], calibrated, accuracy=accuracy(targets, known))
 
 
 def _predicted(
@@ -193,22 +222,24 @@ def _on_folds(
     default: Trial,
     runner: Runner,
     tasks: Mapping[int, Task],
-    trial_folders: Mapping[int, Path],
+    trial_folders: Mapping[tuple[int, int], Path],
     folder: Path,
     cache: Path,
+    temperature: float,
     seconds_left: float | None,
     interrupt: Interrupt,
 ) -> Proof:
     """Cross-validates winner and default where that is cheap; else takes the one fold that the search had."""
     trials = {winner.number: winner, default.number: default}
-    outputs = {number: [_search_outputs(plan, trials[number], runner, trial_folders[number])] for number in trials}
-    others = _other_folds(plan, trials.values(), runner, folder, cache, seconds_left, interrupt)
+    outputs = {number: [_search_outputs(plan, trials[number], runner, trial_folders[number, 0])] for number in trials}
+    others = _other_folds(plan, trials.values(), runner, trial_folders, folder, cache, seconds_left, interrupt)
     for number, found in others.items():
         outputs[number] += found
     folds = range(plan.data.num_folds if others else 1)
     targets = pa.concat_arrays([_validation_targets(plan.data, fold) for fold in folds])
     won, baseline = pa.concat_arrays(outputs[winner.number]), pa.concat_arrays(outputs[default.number])
-    return _proof(plan, "folds", True, (tasks[winner.number], tasks[default.number]), targets, won, won, baseline)
+    judged, shipped = (tasks[winner.number], tasks[default.number]), tempered(won, temperature)
+    return _proof(plan, "folds", True, judged, targets, shipped, won, baseline)
 
 
 def _search_outputs(plan: Plan, trial: Trial, runner: Runner, folder: Path) -> pa.Array:
@@ -230,16 +261,25 @@ def _other_folds(
     plan: Plan,
     trials: Collection[Trial],
     runner: Runner,
+    trial_folders: Mapping[tuple[int, int], Path],
     folder: Path,
     cache: Path,
     seconds_left: float | None,
     interrupt: Interrupt,
 ) -> dict[int, list[pa.Array]]:
-    """Returns each trial's outputs for every fold but the first; nothing at all where one of them cannot be had."""
+    """Returns each trial's outputs for every fold but the first; nothing at all where one of them cannot be had.
+
+    Those that the finals trained already are taken from there.
+    """
     # Never zero, since the time is shared out by it.
     took = {trial.number: max(0.1, trial.seconds.get("total", 0.0)) for trial in trials}
     one_fold = sum(took.values())
-    cost = one_fold * (plan.data.num_folds - 1)
+    known = {
+        (number, fold): _saved_outputs(place, len(_validation_targets(plan.data, fold)))
+        for (number, fold), place in trial_folders.items()
+    }
+    wanted = [(trial, fold) for trial in trials for fold in range(1, plan.data.num_folds)]
+    cost = sum(took[trial.number] for trial, fold in wanted if known.get((trial.number, fold)) is None)
     # Without a time budget the search itself is the measure: one trial must not cost five.
     budget = plan.budget.wall_seconds(plan.resources.machine.gpus) or one_fold
     within = max(_FOLDS_SECONDS, _FOLDS_SHARE * budget)
@@ -248,14 +288,15 @@ def _other_folds(
         return {}
     until = time.monotonic() + min(left, _FOLDS_SLACK * within)
     outputs: dict[int, list[pa.Array]] = {number: [] for number in took}
-    for trial in trials:
-        for fold in range(1, plan.data.num_folds):
+    for trial, fold in wanted:
+        found = known.get((trial.number, fold))
+        if found is None:
             place, share = folder / f"fold{fold}", took[trial.number] / cost
             found = _run_fold(plan, replace(trial, fold=fold), runner, place, cache, until, share, interrupt)
-            if found is None or interrupt.requested:
-                return {}
-            outputs[trial.number].append(found)
             cost -= took[trial.number]
+        if found is None or interrupt.requested:
+            return {}
+        outputs[trial.number].append(found)
     return outputs
 
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+
+from autosft.arrays import to_matrix
 from autosft.errors import AutosftError
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
@@ -21,6 +25,10 @@ _ENOUGH = 0.5
 
 #: A refit that overruns its time by this much is given up: the search's model is there.
 _OVERRUN_SECONDS = 6.0
+
+
+#: More disagreements than an accident brings with this probability are none: three standard errors of a normal.
+_ACCIDENT = 0.00135
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,39 @@ def reason_against(plan: Plan, winner: Trial, *, seconds_left: float | None, int
         left = f"{max(seconds_left, 0):.0f} s were left, and the winner's training took {took:.0f} s"
         return f"no time for a refit: {left}; the model of the search is shipped"
     return None
+
+
+def distrust(refitted: pa.Array, proven: pa.Array, *, accuracy: float) -> str | None:
+    """Says why the refit is not to be shipped, or None where nothing speaks against it.
+
+    A refit has no validation rows, so that one that went wrong shows only beside the model that was proven. The two
+    are compared on rows that neither trained on, by their outputs alone: the targets of those rows are not looked at.
+    How often two sound trainings of a configuration disagree is not known without a second one. It is taken to be at
+    most what two draws from the proven model's own calibrated probabilities p would: 1 minus the sum of p², averaged
+    over the rows; and no less than how often one of two such draws is right and the other wrong, as a model that is
+    right on all of few validation rows may be surer than it should be. Beyond that, and beyond what chance adds to it
+    (three standard errors of the binomial, by its exact tail), the refit is something else than the proven model.
+
+    Args:
+        refitted: Probabilities of one label a row. proven: Likewise, calibrated.
+        accuracy: Of the proven model, by its validation rows.
+    """
+    from scipy.special import bdtrc
+
+    first, second = to_matrix(refitted), to_matrix(proven).astype(np.float64)
+    num_rows, others = len(first), int((first.argmax(axis=1) != second.argmax(axis=1)).sum())
+    if not others:
+        return None
+    redrawn = float((1 - (second**2).sum(axis=1)).mean())
+    expected = max(redrawn, 2 * accuracy * (1 - accuracy))
+    # The tail of the binomial: so many or more of the rows.
+    if bdtrc(others - 1, num_rows, expected) > _ACCIDENT:
+        return None
+    return (
+        f"the refit is not trusted: of {num_rows:,} rows that neither was trained on it labels {others / num_rows:.1%} "
+        f"otherwise than the model of the search, and {expected:.1%} were to be expected; the model of the search is "
+        "shipped"
+    )
 
 
 def refit(

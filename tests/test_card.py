@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 
 import autosft
 from autosft.base_models import BASE_MODELS, MINILM
+from autosft.calibration import Calibration
 from autosft.card.loading import loading
 from autosft.card.markdown import code, escaped, table
 from autosft.card.sections import Shipped, model_card
@@ -81,8 +82,9 @@ def shipped(plan: Plan, folder: Path, *, trainer: str | None = None, **changed: 
     scores = {plan.task.metric.name: 0.75, "log_loss": 0.5}
     proof = Proof("proof", False, score, score, 0.0, Interval(0.0, 0.0), scores, 0.25, 1500)
     found = Shipped(
-        plan, plan.task, [trial], trial, trial, Refit(None, "no time"), proof, folder, {"autosft": "0.1.0"}, 60.0
-    )
+        plan, plan.task, [trial], trial, trial, Refit(None, "no time"), Calibration("not calibrated: too few rows"),
+        proof, folder, {"autosft": "0.1.0"}, 60.0,
+    )  # fmt: skip
     return replace(found, **changed)
 
 
@@ -322,6 +324,7 @@ def test_the_card_says_what_decided_and_on_which_rows(plan: Plan, tmp_path: Path
     assert "| log_loss | 0.5000 | smaller |" in found
     assert "whatever it reads, scores 0.2500" in found
     assert "none, as the default itself won" in found
+    assert "* Probabilities: not calibrated: too few rows." in found
     assert "no other library" not in found.lower() and "optimistic" not in found
     assert "None" not in found
     assert "What was asked for" not in found, "the title says it all"

@@ -12,6 +12,7 @@ import pytest
 
 import autosft
 from autosft.accounting import PHASES
+from autosft.calibration import Calibration
 from autosft.finish import finish
 from autosft.intervals import Interval
 from autosft.planning.plan import Plan
@@ -44,7 +45,8 @@ def finished(folder: Path, plan: Plan, score: float = 0.75) -> RunFolder:
     seconds = dict.fromkeys(("wall", "workers", "driver", *PHASES, "start_up", "idle"), 1.0)
     finish(
         run, plan, plan.task, [trial], winner=trial, default=trial, refit=Refit(None, "no time"),
-        proof=proof, model=folder / "weights", seconds=seconds, interrupted=False,
+        calibration=Calibration("not calibrated: too few rows"), proof=proof, model=folder / "weights",
+        seconds=seconds, interrupted=False,
     )  # fmt: skip
     return run
 
@@ -75,6 +77,10 @@ def test_a_metric_that_is_not_defined_is_null_and_can_be_shown(plan: Plan, tmp_p
     summary = strict(run.result)
     assert summary["test"]["score"] is None and summary["test"]["interval"] == [None, None]  # type: ignore[index]
     assert summary["gain_over_default"]["proven"] is False  # type: ignore[index]
+    assert summary["calibration"] == {
+        "temperature": 1.0, "loss_before": None, "loss_after": None, "num_rows": 0,
+        "reason": "not calibrated: too few rows",
+    }  # fmt: skip
     result = autosft.Result.load(run.path)
     assert "nan" in str(result)
     # Also where a configuration won over the default, the gain is printed.

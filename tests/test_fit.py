@@ -302,6 +302,17 @@ class TestProof:
     def test_labels_come_back_as_the_truth_values_they_were(self, proven):
         assert {type(label) for label in proven.predict(tiny_texts(9)[0])} == {bool}
 
+    def test_the_model_that_is_shipped_has_the_temperature_that_was_found_and_the_score_that_is_told(self, proven):
+        found, (_, held) = proven.summary["calibration"], proven.plan.data.held_out()
+        assert found["num_rows"] == proven.summary["validation"]["num_rows"]
+        assert 0.25 <= found["temperature"] <= 4 and found["temperature"] != 1, "the tiny model is not calibrated"
+        assert found["loss_after"] < found["loss_before"]
+        probabilities = proven.predict_proba(held.column("text"))
+        nats = -np.log(probabilities[np.arange(len(held)), held.targets()])
+        assert nats.mean() == pytest.approx(proven.summary["test"]["scores"]["log_loss"], abs=1e-5)
+        assert "the temperature" in (proven.folder / "model" / "README.md").read_text()
+        assert not (proven.folder / "trials" / "calibrated").exists()
+
     def test_without_a_refit_the_searchs_model_is_shipped(self, proven):
         assert not proven.summary["refit"]["done"]
         assert len(proven.predict(["my card"])) == 1

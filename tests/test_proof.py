@@ -119,7 +119,8 @@ def proven(
     before(folders[0] / OUTPUTS_FILE)
     return prove(
         plan, trials[1], trials[0], runner, tasks={0: plan.task, 1: plan.task},
-        shipped_model=folder / "refit" / "model", trial_folders=folders, folder=folder / "folds",
+        shipped_model=folder / "refit" / "model", folder=folder / "folds",
+        trial_folders={(number, 0): place for number, place in folders.items()},
         cache=folder / "cache", seconds_left=seconds_left, interrupt=interrupt or Interrupt(),
     )  # fmt: skip
 

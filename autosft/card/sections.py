@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from autosft.budget import format_seconds
+from autosft.calibration import Calibration
 from autosft.card.loading import Loading, loading, own_example
 from autosft.card.markdown import code, escaped, line, table
 from autosft.card.metadata import is_on_hub, licence_of, metadata
@@ -41,6 +42,7 @@ class Shipped:
         winner: The trial whose configuration is shipped.
         default: The best untuned default.
         refit: What came of the refit.
+        calibration: What came of the calibration.
         proof: What the model is worth.
         folder: Where the model's files are.
         versions: Of the packages that it was made with.
@@ -53,6 +55,7 @@ class Shipped:
     winner: Trial
     default: Trial
     refit: Refit
+    calibration: Calibration
     proof: Proof
     folder: Path
     versions: Mapping[str, str]
@@ -181,6 +184,7 @@ def _procedure(shipped: Shipped) -> list[str]:
         f"{plan.scheduler} with seed {plan.seed}, in {format_seconds(shipped.wall_seconds)}"
     )
     made_with = ", ".join(f"{name} {version}" for name, version in shipped.versions.items())
+    has_probabilities = task_kind(shipped.task.kind).output is Output.LABEL
     changed = {name for name, value in winner.config.items() if arm.default.get(name) != value}
     rows = (
         [code(name), code(_shown(value)), "tuned" if name in changed else "default"]
@@ -191,6 +195,7 @@ def _procedure(shipped: Shipped) -> list[str]:
         f"* Base model: {_base(arm)}; {escaped(start)}.",
         f"* Search: {escaped(searched)}.",
         f"* Model: {escaped(shipped.refit.reason)}.",
+        *([f"* Probabilities: {escaped(shipped.calibration.reason)}."] if has_probabilities else []),
         f"* Made with {escaped(made_with)}.",
         "",
         *table(["setting", "value", "from"], rows),

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: them (arXiv 2510.06448), and each costs a pass over the data.
 _NUM_BASE_MODELS = 2
 
+#: Trainers that race only where they are named: what they gain is not worth their share of a budget by default.
+_ONLY_NAMED = frozenset({"contrastive"})
+
 #: What is named to those who have no decoder: the smallest of the table.
 _SMALL_DECODER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -45,7 +48,7 @@ def draft_arms(
         BaseModelError: No base model is left.
         MissingExtraError: A trainer that was named, or the last one, lacks a package; it names the extra.
     """
-    names = list(trainers) if trainers else trainer_names()
+    names = list(trainers) if trainers else [name for name in trainer_names() if name not in _ONLY_NAMED]
     classes = {name: trainer_class(name) for name in names}
     able = {name: found for name, found in classes.items() if (input, output) in found.trains}
     if not able:

@@ -190,6 +190,19 @@ class Finals:
         return 0, self._plan.seed + round_
 
 
+def repeats(first: Trial, trials: Sequence[Trial], *, seed: int) -> list[Trial]:
+    """Returns the repetitions of a search's trial on other folds, with its own seed."""
+    return [
+        trial
+        for trial in trials
+        if trial.stage == "finals"
+        and trial.identity == first.identity
+        and trial.fate == "complete"
+        and trial.seed == seed
+        and trial.fold != first.fold
+    ]
+
+
 def _common(finalists: Sequence[_Finalist]) -> list[int]:
     done = [set(finalist.repeats) for finalist in finalists]
     return sorted(set.intersection(*done)) if done else []

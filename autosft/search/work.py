@@ -1,4 +1,4 @@
-"""What workers do, as functions of plain values: measure an arm, train a trial or a refit, predict held-out rows.
+"""What workers do, as functions of plain values: measure an arm, train a trial or a refit, predict rows, scale a model.
 
 The first argument of each is the worker's `report(fidelity, score, **values)`. No Ray here.
 """
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from autosft.accounting import phase
 from autosft.arrays import largest_difference, one_array, save_array
 from autosft.base_models import BaseModel
+from autosft.calibration import tempered
 from autosft.data.data import Data, Rows
 from autosft.errors import TrialFailed
 from autosft.intervals import bootstrap
@@ -39,6 +40,9 @@ _PREDICTED_AT_ONCE = 256
 
 #: What the interval of a trial's score may take: it comes after the time that the trial was given.
 _INTERVAL_SECONDS = 1.0
+
+#: Rows that show whether a scaled model does as it should.
+_SCALED_SAMPLE = 16
 
 #: Largest difference of a probability between a model in memory and the same one read back from disk.
 RELOAD_TOLERANCE = 1e-5
@@ -190,6 +194,38 @@ def predict(
     back = np.argsort(order[:done])
     whole = {name: pa.concat_arrays(found).take(pa.array(back)) for name, found in outputs.items()}
     return order[:done][back], whole
+
+
+def scale(report: ReportScore, *, trainer: str, models: Mapping[Path, Path], temperature: float, rows: Rows) -> bool:
+    """Saves models once more, with their logits divided by a temperature; returns whether that can be done.
+
+    Args:
+        models: Folders of the models as they were trained, and where they are to be saved.
+        rows: Some of these are predicted, to see that what is saved does as it should.
+
+    Raises:
+        TrialFailed: A saved model does not give what the temperature makes of the trained one's outputs.
+    """
+    sample = Rows(rows.path, _positions(rows)[:_SCALED_SAMPLE]).table()
+    for source, target in models.items():
+        model = trainer_class(trainer).load(source)
+        scaled = model.scaled(temperature)
+        if scaled is None:
+            return False
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        scaled.save(target)
+        with phase("checkpoint"):
+            wanted = tempered(model.predict(sample), temperature)
+            del model, scaled
+            difference = largest_difference(trainer_class(trainer).load(target).predict(sample), wanted)
+        # A small temperature makes more of what batches and devices differ by.
+        if not difference < RELOAD_TOLERANCE / min(1.0, temperature):
+            raise TrialFailed(
+                f"the scaled model read back from {target} gives other probabilities than the temperature does "
+                f"(largest difference {difference:.2g})"
+            )
+    return True
 
 
 def _trainer(name: str, base_model: BaseModel, folder: str) -> Trainer:

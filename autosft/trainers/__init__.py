@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 TRAINERS = {
     "frozen_head": "autosft.trainers.frozen_head:FrozenHead",
     "transformers": "autosft.trainers.with_transformers:TransformersTrainer",
+    "contrastive": "autosft.trainers.with_sentence_transformers:ContrastiveTrainer",
     "trl": "autosft.trainers.with_trl:TrlTrainer",
 }
 

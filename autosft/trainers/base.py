@@ -118,6 +118,14 @@ class FittedModel(ABC):
         """Returns outputs that can be scored against these targets; most outputs are what `predict` returns."""
         return self.predict(inputs)
 
+    def scaled(self, temperature: float) -> FittedModel | None:
+        """Returns the model with its logits divided by a temperature, or None where no layer can take that in.
+
+        Only a model whose outputs are `Output.LABEL` is asked. It predicts the same labels, and may share its weights
+        with this one.
+        """
+        return None
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Writes the model in its ecosystem's own format (safetensors, no pickle) into an existing empty folder."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +33,7 @@ from autosft.trainers.networks import (
     load_with_head,
     logits_of,
     quiet_transformers,
+    with_scaled_logits,
 )
 from autosft.trainers.objectives import OBJECTIVES, Objective, width_of
 
@@ -52,8 +53,8 @@ class EncoderModel(FittedModel):
         input: What it is given.
         output: What it gives back.
         labels: Label names in output order, for the saved config; empty for a number.
-        frozen_folder: Where the encoder's weights are unchanged from a base model, that base model's folder, so that
-            saving links the file instead of writing it again.
+        frozen_folder: Where a folder holds the encoder's very weights (the base model's where they are frozen, a
+            loaded model's own), that folder, so that saving links the file instead of writing it again.
     """
 
     network: Network
@@ -71,6 +72,12 @@ class EncoderModel(FittedModel):
     def predict(self, inputs: pa.Table) -> pa.Array:
         examples, rows = self.reader.examples(inputs), np.arange(inputs.num_rows)
         return self.objective.outputs(examples, rows, logits_of(self.network, examples, rows))
+
+    def scaled(self, temperature: float) -> EncoderModel | None:
+        if self.output is not Output.LABEL:
+            return None
+        network = with_scaled_logits(self.network, temperature, width=self.objective.width)
+        return None if network is None else replace(self, network=network)
 
     def save(self, folder: Path) -> None:
         with phase("checkpoint"), quiet_transformers():
@@ -159,7 +166,8 @@ class EncoderModel(FittedModel):
                 pooled = (folder / "modules.json").exists()
                 network = _load_pooled(folder) if pooled else _load_whole(folder, input, output)
                 reader = reader_class(input).load(folder)
-            return cls(network.to(device()).eval(), reader, input, output, tuple(row["labels"]))
+            network = network.to(device()).eval()
+            return cls(network, reader, input, output, tuple(row["labels"]), frozen_folder=folder)
 
 
 def _inner(network: Network) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -130,24 +130,11 @@ def train(loop: Loop) -> float:
     settings = loop.settings
     limit = None if settings.deadline is None else settings.deadline - time.monotonic()
     clockwork = Clockwork(settings.total_steps, limit)
-    on_gpu = torch.cuda.is_available()
     rows_each, pieces = division(settings.batch_size, settings.micro_batch_size, torch.cuda.device_count())
     arguments = TrainingArguments(
-        output_dir=str(loop.folder),
-        max_steps=settings.total_steps,
+        **plain_arguments(loop.folder, settings.total_steps, settings.seed),
         per_device_train_batch_size=rows_each,
         gradient_accumulation_steps=pieces,
-        max_grad_norm=1.0,
-        seed=settings.seed,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
-        save_strategy="no",
-        eval_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=on_gpu,
-        remove_unused_columns=False,
     )
     groups = parameter_groups(
         loop.network,
@@ -156,23 +143,48 @@ def train(loop: Loop) -> float:
         layer_decay=settings.layer_decay,
     )
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+
+    def last_report_seconds() -> float:
+        """Estimates the report at the end from the steps so far: a forward pass is two fifths of a step."""
+        return 0.4 * clockwork.seconds_per_step / settings.batch_size * len(loop.data.validation)
+
     trainer = _Trainer(
         model=loop.network,
         args=arguments,
         train_dataset=_Positions(loop.positions),
         data_collator=_Collate(loop.examples, loop.objective, settings.augmentation, settings.seed),
         optimizers=(optimizer, linear_schedule(optimizer, clockwork, settings.warmup_share)),
-        callbacks=[_Rungs(loop, clockwork)],
+        callbacks=[Rungs(clockwork, loop.rungs, loop.limits, loop.evaluate, last_report_seconds)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.model_accepts_loss_kwargs = True  # The loss is summed over a whole step, whatever the micro-batch.
     trainer.loop = loop
-    with phase("train"), _quiet():
+    with phase("train"), quiet_training():
         clockwork.start()
         trainer.train()
     as_loaded(loop.network)
     loop.evaluate(1.0)
     return clockwork.step / settings.total_steps
+
+
+def plain_arguments(folder: Path, total_steps: int, seed: int) -> dict[str, Any]:
+    """Returns what every training asks of Transformers: no checkpoints, no logs, no bars, bfloat16 on a GPU."""
+    on_gpu = torch.cuda.is_available()
+    return {
+        "output_dir": str(folder),
+        "max_steps": total_steps,
+        "max_grad_norm": 1.0,
+        "seed": seed,
+        "bf16": on_gpu,
+        "use_cpu": not on_gpu,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": on_gpu,
+        "remove_unused_columns": False,
+    }
 
 
 def division(batch_size: int, fits: int, num_devices: int) -> tuple[int, int]:
@@ -224,31 +236,43 @@ class _Trainer(HuggingFaceTrainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
 
-class _Rungs(TrainerCallback):
-    """Reports at rungs, and ends the training when its time is up or its stop file appears."""
+class Rungs(TrainerCallback):
+    """Reports at rungs, and ends the training when its time is up or its stop file appears.
 
-    def __init__(self, loop: Loop, clockwork: Clockwork) -> None:
-        self._loop = loop
+    Args:
+        clockwork: How far along the training is.
+        rungs: Shares of the run to report at; the report at its end is not made here.
+        limits: Those of the training, for its stop file.
+        report: Called with a rung.
+        last_report_seconds: Estimates what the report at the end will take, of the time that there is.
+    """
+
+    def __init__(
+        self,
+        clockwork: Clockwork,
+        rungs: tuple[float, ...],
+        limits: Limits,
+        report: Callable[[float], None],
+        last_report_seconds: Callable[[], float],
+    ) -> None:
         self._clockwork = clockwork
         self._limit = clockwork.limit_seconds
-        self._rungs = [rung for rung in loop.rungs if rung < 1]
+        self._rungs = [rung for rung in rungs if rung < 1]
+        self._limits = limits
+        self._report = report
+        self._last_report_seconds = last_report_seconds
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         clockwork = self._clockwork
         clockwork.step = state.global_step
-        self._loop.limits.raise_if_stopped()
+        self._limits.raise_if_stopped()
         if self._limit is not None:
             clockwork.limit_seconds = self._limit - self._last_report_seconds()
         if clockwork.progress >= 1:
             control.should_training_stop = True
         elif self._rungs and clockwork.progress >= self._rungs[0]:
-            self._loop.evaluate(self._rungs.pop(0))
+            self._report(self._rungs.pop(0))
         return control
-
-    def _last_report_seconds(self) -> float:
-        """Estimates the report at the end from the steps so far: a forward pass is two fifths of a step."""
-        per_row = self._clockwork.seconds_per_step / self._loop.settings.batch_size
-        return 0.4 * per_row * len(self._loop.data.validation)
 
 
 class _Positions(torch.utils.data.Dataset[int]):
@@ -298,7 +322,7 @@ class _LengthSampler(torch.utils.data.Sampler[int]):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_training() -> Iterator[None]:
     """Keeps Transformers' closing summary of a training off the worker's output."""
     import logging
 

@@ -6,6 +6,7 @@ How they are trained lives in the trainers, how they are written and read in `au
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 from collections.abc import Iterator
 from importlib import metadata
@@ -150,6 +151,27 @@ Network = PooledClassifier | PairClassifier | ArchitectureClassifier
 def last_linear(network: nn.Module) -> nn.Linear:
     """Returns the layer that gives the logits."""
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def with_scaled_logits(network: Network, temperature: float, *, width: int) -> Network | None:
+    """Returns a network with the logits divided by a temperature, which shares all weights but those of its last layer.
+
+    Args:
+        width: Of the logits.
+
+    Returns:
+        None where the last layer does not give the logits.
+    """
+    linears = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    if not linears or linears[-1].out_features != width:
+        return None
+    own = {id(value) for value in linears[-1].parameters()}
+    shared = {id(value): value for value in (*network.parameters(), *network.buffers()) if id(value) not in own}
+    scaled = copy.deepcopy(network, shared)
+    with torch.no_grad():
+        for value in last_linear(scaled).parameters():
+            value.div_(temperature)
+    return scaled
 
 
 def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: str, normalize: bool) -> torch.Tensor:

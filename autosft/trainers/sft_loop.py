@@ -103,7 +103,7 @@ class Run:
         sft = self._sft_trainer(clockwork)
         loading = time.monotonic() - started
         ends: list[float] = []
-        sft.add_callback(_timing_callback(ends, self.settings.deadline))
+        sft.add_callback(timing_callback(ends, self.settings.deadline))
         with _quiet():
             begun = time.perf_counter()
             sft.train()
@@ -309,7 +309,8 @@ def _rungs_callback(run: Run, clockwork: Clockwork) -> Any:
     return Rungs()
 
 
-def _timing_callback(ends: list[float], deadline: float | None) -> Any:
+def timing_callback(ends: list[float], deadline: float | None) -> Any:
+    """Returns what notes when each step ended, and stops a timing whose steps are slow or whose time is up."""
     from transformers import TrainerCallback
 
     class Timing(TrainerCallback):

@@ -241,7 +241,7 @@ class TransformersTrainer(Trainer):
         self, config: TransformersConfig, task: Task, data: TrainingData, seed: int, limits: Limits
     ) -> Network:
         width, folder = width_of(data.output, task.labels), self.base_model_folder
-        dropout = _dropout(folder, config.dropout)
+        dropout = dropout_fields(folder, config.dropout)
         if config.head == "architecture" or data.input is Input.IMAGE:
             model = load_with_head(folder, data.input, data.output, width=width, **dropout)
             whole = ArchitectureClassifier(model)
@@ -297,7 +297,8 @@ def default_epochs(num_rows: int) -> int:
     return int(np.clip(round(50_000 / max(num_rows, 1)), 3, 8))
 
 
-def _dropout(folder: Path, dropout: float) -> dict[str, float]:
+def dropout_fields(folder: Path, dropout: float) -> dict[str, float]:
+    """Returns the fields of a base model's config that set its dropout, by an architecture's own names for them."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
