@@ -19,7 +19,7 @@ from autosft.label_errors import find_label_errors
 from autosft.planning.arms import draft_arms
 from autosft.planning.machine import machine_here, resources_on
 from autosft.planning.plan import Arm, Plan, Resources
-from autosft.planning.settle import closing_seconds, settle
+from autosft.planning.settle import closing_seconds, settle, with_more
 from autosft.predictor import Predictor
 from autosft.prepare import Prepared, Question, check, understand, with_rows
 from autosft.proof import prove
@@ -231,8 +231,7 @@ def resume(
         spent = TrialLog(run.trials).spent_seconds()
         if budget is not None:
             done = len(TrialLog(run.trials).trials())
-            more = Budget.parse(budget)
-            made = made.with_budget(made.budget.plus(more, spent_seconds=spent, num_trials_done=done))
+            made = with_more(made, Budget.parse(budget), spent_seconds=spent, num_trials_done=done)
         try:
             made = with_rows(made)
             run.reopen()

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from autosft.budget import Budget
-from autosft.data.data import Rows
+from autosft.data.data import Data, Rows
 from autosft.data.finding import Finding, Severity
 from autosft.inputs.text import MAX_TOKENS
 from autosft.planning.division import Lengths, fit_lengths
@@ -18,6 +18,7 @@ from autosft.planning.machine import MAX_THREADS
 from autosft.planning.plan import Arm, DataOrigin, Plan, Quote, Resources
 from autosft.prepare import Prepared
 from autosft.search.settings import Machine
+from autosft.task import Task
 from autosft.tasks import kind as task_kind
 from autosft.trainers.base import Cost
 
@@ -61,23 +62,8 @@ def settle(
         arm if arm.cost else replace(arm, cost=_rough_cost(arm, train, num_validation=num_validation, machine=machine))
         for arm in arms
     ]
-    held_out = data.held_out()
-    limit = budget.wall_seconds(machine.gpus)
-    seconds_left = None if limit is None else limit - spent_seconds
-    lengths = fit_lengths(
-        costed,
-        budget=budget,
-        seconds_left=seconds_left,
-        closing_seconds=closing_seconds(
-            len(held_out[1]) if held_out else 0,
-            [arm.cost.predict_rows_per_second for arm in costed if arm.cost],
-            seconds_left,
-        ),
-        refit_factor=data.parts["search"] / max(1, len(train)),
-        rows_per_class=kind.rows_per_class(prepared.task, targets),
-        num_rows=len(train),
-        scheduler=scheduler,
-        max_concurrent=resources.max_concurrent,
+    lengths = _lengths(
+        prepared.task, data, costed, resources, budget=budget, scheduler=scheduler, spent_seconds=spent_seconds
     )
     return Plan(
         task=prepared.task,
@@ -95,6 +81,64 @@ def settle(
         seed=seed,
         quote=_quote(lengths, resources, spent_seconds=spent_seconds, timed=timed),
         reasons=tuple(filter(None, (*prepared.reasons, kind.convention, *reasons, *lengths.reasons))),
+    )
+
+
+def with_more(plan: Plan, more: Budget, *, spent_seconds: float, num_trials_done: int) -> Plan:
+    """Returns a plan that a run goes on by with more budget: what did not fit before may race now.
+
+    Args:
+        spent_seconds: What the run has spent. num_trials_done: Trials that ended.
+    """
+    plan = plan.with_budget(plan.budget.plus(more, spent_seconds=spent_seconds, num_trials_done=num_trials_done))
+    arms = [replace(arm, fidelity=1.0, rungs=(1.0,)) for arm in plan.arms]
+    lengths = _lengths(
+        plan.task,
+        plan.data,
+        arms,
+        plan.resources,
+        budget=plan.budget,
+        scheduler=plan.scheduler,
+        spent_seconds=spent_seconds,
+    )
+    # An arm that was tried belongs to the run, however little time there is now.
+    if {arm.name for arm in lengths.arms} != {arm.name for arm in plan.arms}:
+        return plan
+    by_name = {arm.name: arm for arm in lengths.arms}
+    return replace(
+        plan,
+        arms=tuple(by_name[arm.name] for arm in plan.arms),
+        refit=lengths.refit,
+        finals_share=lengths.finals_share,
+    )
+
+
+def _lengths(
+    task: Task,
+    data: Data,
+    arms: Sequence[Arm],
+    resources: Resources,
+    *,
+    budget: Budget,
+    scheduler: str,
+    spent_seconds: float,
+) -> Lengths:
+    """Divides what is left of a budget among arms whose cost is known."""
+    train, kind = data.training(0)[0], task_kind(task.kind)
+    held_out = data.held_out()
+    limit = budget.wall_seconds(resources.machine.gpus)
+    seconds_left = None if limit is None else limit - spent_seconds
+    rates = [arm.cost.predict_rows_per_second for arm in arms if arm.cost]
+    return fit_lengths(
+        arms,
+        budget=budget,
+        seconds_left=seconds_left,
+        closing_seconds=closing_seconds(len(held_out[1]) if held_out else 0, rates, seconds_left),
+        refit_factor=data.parts["search"] / max(1, len(train)),
+        rows_per_class=kind.rows_per_class(task, train.targets()),
+        num_rows=len(train),
+        max_concurrent=resources.max_concurrent,
+        scheduler=scheduler,
     )
 
 

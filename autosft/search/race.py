@@ -10,7 +10,7 @@ import heapq
 import math
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from statistics import median
@@ -23,7 +23,7 @@ ETA = 3
 RUNGS = (1 / 27, 1 / 9, 1 / 3, 1.0)
 
 #: The search ends early once so many full trainings' worth of time went by without a better full-length score.
-PATIENCE_RUNS = 12.0
+PATIENCE_RUNS = 24.0
 
 #: Full-length scores that must be there before the search may end early.
 _FEWEST_FULL = 4
@@ -109,6 +109,7 @@ class _Entry:
     arm: str
     config: Mapping[str, Any]
     is_default: bool
+    group: str
     reached: int = -1
     scores: dict[int, float] = field(default_factory=dict)
     slowness: float = 1.0
@@ -117,27 +118,41 @@ class _Entry:
 
 
 @dataclass
-class _Rung:
-    """The results at one length, of all arms and by arm: sorted, and those that were not promoted as a heap."""
+class _Group:
+    """What is ranked together: results, sorted, and those that were not promoted, as a heap."""
 
     results: list[tuple[float, int]] = field(default_factory=list)
-    by_arm: dict[str, list[tuple[float, int, _Entry]]] = field(default_factory=dict)
     waiting: list[tuple[float, int, _Entry]] = field(default_factory=list)
-
-    def add(self, entry: _Entry, score: float, order: int, *, waits: bool) -> None:
-        # Among equals the earlier one is the better one.
-        insort(self.results, (score, -order))
-        insort(self.by_arm.setdefault(entry.arm, []), (score, -order, entry))
-        if waits:
-            heapq.heappush(self.waiting, (-score, order, entry))
 
     def rank(self, score: float, order: int) -> int:
         """Returns how many results are better."""
         return len(self.results) - bisect_right(self.results, (score, -order))
 
+
+@dataclass
+class _Rung:
+    """The results at one length, by group and by arm."""
+
+    groups: dict[str, _Group] = field(default_factory=dict)
+    by_arm: dict[str, list[tuple[float, int, _Entry]]] = field(default_factory=dict)
+
+    def add(self, entry: _Entry, score: float, order: int, *, waits: bool) -> None:
+        # Among equals the earlier one is the better one.
+        group = self.groups.setdefault(entry.group, _Group())
+        insort(group.results, (score, -order))
+        insort(self.by_arm.setdefault(entry.arm, []), (score, -order, entry))
+        if waits:
+            heapq.heappush(group.waiting, (-score, order, entry))
+
     def best_first(self, arm: str) -> Iterator[tuple[float, _Entry]]:
         for score, _, entry in reversed(self.by_arm.get(arm, ())):
             yield score, entry
+
+    def waiting_groups(self) -> list[_Group]:
+        """Returns the groups in which somebody waits, that of the best first."""
+        return sorted(
+            (group for group in self.groups.values() if group.waiting), key=lambda group: group.waiting[0][:2]
+        )
 
 
 class _Costs:
@@ -184,6 +199,7 @@ class Race:
         lanes: The arms.
         proposer: Where configurations come from.
         workers: Heats that run at once.
+        group: Names who is ranked together with whom at lengths below the full one; None ranks all together.
         eta: Reduction factor.
         patience_runs: See `PATIENCE_RUNS`; None never ends early.
         min_gain: A better full-length score must be better by so much to count as progress.
@@ -195,6 +211,7 @@ class Race:
         proposer: Proposer,
         *,
         workers: int,
+        group: Callable[[Proposed], str] | None = None,
         eta: int = ETA,
         patience_runs: float | None = PATIENCE_RUNS,
         min_gain: float = 0.0,
@@ -202,6 +219,7 @@ class Race:
         self._lanes = {lane.arm: lane for lane in lanes}
         self._proposer = proposer
         self._workers = workers
+        self._group = group or (lambda proposal: "")
         self._eta = eta
         self._patience_runs = patience_runs
         self._min_gain = min_gain
@@ -327,7 +345,8 @@ class Race:
             yield entry.arm, {rungs[rung]: score for rung, score in entry.scores.items() if score > -math.inf}
 
     def _enter(self, proposal: Proposed) -> _Entry:
-        entry = _Entry(proposal.number, proposal.arm, proposal.config, proposal.is_default)
+        group = self._group(proposal)
+        entry = _Entry(proposal.number, proposal.arm, proposal.config, proposal.is_default, group)
         self._entries[entry.number] = entry
         self._num_configs[entry.arm] += 1
         if entry.is_default:
@@ -370,24 +389,39 @@ class Race:
     ) -> Heat | None:
         """Promotes the best of the highest rung: one that is due, or whoever is next while there is time."""
         for fidelity, rung in self._rungs.items():
-            passed_over = []
-            chosen: _Entry | None = None
-            while rung.waiting and chosen is None:
-                negative, order, entry = heapq.heappop(rung.waiting)
-                if not self._still_waits(entry, fidelity):
-                    continue
-                is_due = rung.rank(-negative, order) < len(rung.results) // self._eta
-                if is_due >= due and self._leaves_time(entry, entry.reached + 1, must, seconds_left, heats_left):
-                    chosen = entry
-                    continue
-                passed_over.append((negative, order, entry))
-                if is_due < due:
-                    break
-            for one in passed_over:
-                heapq.heappush(rung.waiting, one)
-            if chosen is not None:
-                return self._begin(chosen, chosen.reached + 1)
+            for group in rung.waiting_groups():
+                chosen = self._next_of(group, fidelity, must, seconds_left, heats_left, due=due)
+                if chosen is not None:
+                    return self._begin(chosen, chosen.reached + 1)
         return None
+
+    def _next_of(
+        self,
+        group: _Group,
+        fidelity: float,
+        must: Sequence[_Entry],
+        seconds_left: float | None,
+        heats_left: int | None,
+        *,
+        due: bool,
+    ) -> _Entry | None:
+        """Takes the best of a group that there is time for off its heap."""
+        passed_over = []
+        chosen: _Entry | None = None
+        while group.waiting and chosen is None:
+            negative, order, entry = heapq.heappop(group.waiting)
+            if not self._still_waits(entry, fidelity):
+                continue
+            is_due = group.rank(-negative, order) < len(group.results) // self._eta
+            if is_due >= due and self._leaves_time(entry, entry.reached + 1, must, seconds_left, heats_left):
+                chosen = entry
+                continue
+            passed_over.append((negative, order, entry))
+            if is_due < due:
+                break
+        for one in passed_over:
+            heapq.heappush(group.waiting, one)
+        return chosen
 
     def _leaves_time(
         self, entry: _Entry, rung: int, must: Sequence[_Entry], seconds_left: float | None, heats_left: int | None

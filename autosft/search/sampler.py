@@ -6,6 +6,7 @@ journal is for Optuna and its dashboard.
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -315,11 +316,17 @@ class Sampler:
 
     def _knowing(self, permitted: Sequence[str], *, only: Mapping[str, BaseDistribution] | None = None) -> optuna.Study:
         """Returns a study in memory that knows what is known of the permitted arms; of some parameters only, if so."""
-        study = _scratch_study(self._optuna_sampler(self._next_seed()), direction=self._direction)
+        import optuna
+
+        sampler = self._optuna_sampler(self._next_seed())
+        study = _scratch_study(sampler, direction=self._direction)
+        if isinstance(sampler, optuna.samplers.RandomSampler):
+            return study
         for trial in self._history(permitted):
-            chosen = trial.distributions if only is None else only
-            params = {name: trial.params[name] for name in chosen}
-            study.add_trial(_frozen(params, chosen, trial.state, trial.intermediate_values, trial.value))
+            if only is not None:
+                params = {name: trial.params[name] for name in only}
+                trial = _frozen(params, only, trial.state, trial.intermediate_values, trial.value)
+            study.add_trial(_shared(trial))
         return study
 
     def _history(self, permitted: Sequence[str]) -> list[FrozenTrial]:
@@ -466,6 +473,16 @@ def _frozen(
         distributions=dict(distributions),
         intermediate_values=dict(intermediate_values),
     )
+
+
+def _shared(trial: FrozenTrial) -> FrozenTrial:
+    """Returns a trial whose deep copies share its contents, which nobody changes.
+
+    Optuna copies what it is told, and with hundreds of trials known, that took ten times as long as TPE itself.
+    """
+    shared = copy.copy(trial)
+    shared.__deepcopy__ = lambda memo: copy.copy(trial)  # type: ignore[attr-defined]
+    return shared
 
 
 def _scratch_study(sampler: BaseSampler, *, direction: Direction) -> optuna.Study:

@@ -169,6 +169,15 @@ class Trainer(ABC):
         """Returns the fields that so much memory leaves no choice in, with the value that fits; mostly none."""
         return {}
 
+    @classmethod
+    def starts_from(cls, config: Mapping[str, Any]) -> str:
+        """Names what a training of this configuration starts from; "" where all start alike.
+
+        After a few steps, trainings that start from different things cannot be compared: a head that was fitted before
+        is good at once, a fresh one may end better. So a race ranks only those together that start from the same.
+        """
+        return ""
+
     @abstractmethod
     def fit(
         self,

@@ -7,6 +7,7 @@ rungs, and what to do when memory runs out. That loop is imported where it train
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -107,6 +108,10 @@ class TransformersTrainer(Trainer):
         }
     )
     reports_rungs: ClassVar[bool] = True
+
+    @classmethod
+    def starts_from(cls, config: Mapping[str, Any]) -> str:
+        return "probe" if config["head"] == "mean-from-probe" else "fresh head"
 
     @classmethod
     def default_config(cls, base_model: BaseModel, num_rows: int, input: Input, output: Output) -> TransformersConfig:

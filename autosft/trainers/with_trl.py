@@ -98,6 +98,11 @@ class TrlTrainer(Trainer):
         return TrlConfig(learning_rate=rate, lora_learning_rate=LORA_RATE_FACTOR * rate, num_train_epochs=epochs)
 
     @classmethod
+    def starts_from(cls, config: Mapping[str, Any]) -> str:
+        # A new adapter has to grow from nothing first.
+        return str(config["method"])
+
+    @classmethod
     def fitting(cls, base_model: BaseModel, memory_bytes: int) -> Mapping[str, Any]:
         return {"method": "lora"} if _FULL_BYTES * base_model.num_parameters > _FULL_SHARE * memory_bytes else {}
 

@@ -17,12 +17,14 @@ from autosft.arrays import from_matrix, save_array
 from autosft.budget import Budget, Clock
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
+from autosft.planning.settle import with_more
 from autosft.search.finals import Finals
 from autosft.search.job import Ended
 from autosft.search.policies import policy_for
 from autosft.search.rung_ranks import rung_ranks
 from autosft.search.search import Search
 from autosft.search.trial import OUTPUTS_FILE, Trial, TrialLog
+from autosft.task import Metric
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
 from autosft.trainers.base import Cost
@@ -70,8 +72,9 @@ class Played:
         folder: Path = arguments["scratch"]
         (folder / "model").mkdir(parents=True)
         save_array(from_matrix(np.eye(len(LABELS), dtype=np.float32)[answers]), folder / OUTPUTS_FILE)
-        value = {"score": float(right.mean()), "loss": 1.0, "interval": (0.0, 1.0), "fidelity": arguments["fidelity"]}
-        self.waiting.append(Ended(job_id, "complete", {**value, "micro_batch_size": None}, seconds=seconds))
+        value = {"score": float(right.mean()), "loss": 1.0 - share, "interval": (0.0, 1.0), "micro_batch_size": None}
+        done = {**value, "fidelity": arguments["fidelity"]}
+        self.waiting.append(Ended(job_id, "complete", done, seconds=seconds))
         return job_id
 
     def wait(self, timeout_seconds: float) -> Ended | None:
@@ -163,6 +166,28 @@ def test_the_study_has_one_trial_a_configuration_with_its_lengths_as_steps(plan:
         assert trial.state.name == ("COMPLETE" if 1000 in trial.intermediate_values else "PRUNED")
 
 
+def test_only_what_starts_alike_is_ranked_together(plan: Plan, tmp_path: Path) -> None:
+    def play(arguments: dict[str, Any]) -> float:
+        """A fresh head is poor unless it is trained to its end, and then it is the best."""
+        is_fresh = arguments["config"]["head"] != "mean-from-probe"
+        return (0.9 if arguments["fidelity"] == 1.0 else 0.4) if is_fresh else 0.7
+
+    trials = Race(plan, tmp_path, play).run()
+    assert max(trials, key=lambda trial: trial.score or 0.0).config["head"] != "mean-from-probe"
+
+
+def test_by_its_own_metric_a_user_ranks_what_is_short_too(plan: Plan, tmp_path: Path) -> None:
+    def promoted(chosen: Plan, folder: Path) -> list[float]:
+        folder.mkdir()
+        trials = Race(chosen, folder, lambda arguments: by_rate(arguments)).run()
+        return [trial.config["learning_rate"] for trial in trials if trial.rung == RUNGS[1]]
+
+    task = replace(plan.task, metric=Metric("low_rates", greater_is_better=False))
+    by_metric = promoted(replace(plan, task=task), tmp_path / "metric")
+    by_loss = promoted(plan, tmp_path / "loss")
+    assert max(by_metric) < max(by_loss) and min(by_metric) < min(by_loss)
+
+
 def test_a_failed_training_is_not_promoted(plan: Plan, tmp_path: Path) -> None:
     count = itertools.count()
     race = Race(plan, tmp_path, lambda arguments: None if next(count) % 3 == 2 else by_rate(arguments))
@@ -214,6 +239,25 @@ def test_more_budget_goes_on_with_everything_that_is_known(plan: Plan, tmp_path:
     assert len(set(heats(trials))) == len(trials)
     promoted = [trial for trial in trials[len(before) :] if trial.rung > RUNGS[0]]
     assert {trial.identity for trial in promoted} & {trial.identity for trial in before}, "old ones are promoted too"
+
+
+def test_a_run_that_was_too_short_to_race_races_with_more_budget(plan: Plan, tmp_path: Path) -> None:
+    [arm] = plan.arms
+    small = replace(plan, arms=(replace(arm, rungs=(1.0,)),), finals_share=0.0)
+    first = Race(small, tmp_path, by_rate, seconds=30.0)
+    before = list(first.run())
+    assert {trial.rung for trial in before} == {1.0}
+    spent = first.clock.spent
+    grown = with_more(first.plan, Budget(150.0), spent_seconds=spent, num_trials_done=len(before))
+    assert grown.races and grown.finals_share > 0 and not small.races
+    assert grown.budget.seconds is not None
+    more = Race(grown, tmp_path, by_rate, seconds=grown.budget.seconds, spent=spent)
+    trials = more.run()
+    assert trials[: len(before)] == before
+    assert len({trial.rung for trial in trials}) > 1
+    assert sum(trial.is_default and trial.rung == 1.0 for trial in trials) == 1, "it was trained at full length already"
+    nothing = with_more(first.plan, Budget(1.0), spent_seconds=spent, num_trials_done=len(before))
+    assert [one.name for one in nothing.arms] == [arm.name]
 
 
 def test_finals_repeat_the_best_and_the_default_on_other_folds(plan: Plan, tmp_path: Path) -> None:
