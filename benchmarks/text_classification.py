@@ -3,8 +3,8 @@
     python benchmarks/text_classification.py --data ROOT --set banking77_few --budget 5m --seeds 0,1,2
 
 ROOT is laid out as `benchmarks/data.md` says. Appends a JSON line a run to results/text_classification.jsonl.
-Sets: banking77_few (ten rows a class), banking77, sms_spam, sentence_polarity. The last two have no test file: a third
-of their distinct texts is held back, the same third for every seed.
+Sets: banking77_few (ten rows a class), banking77, snips, sms_spam, sentence_polarity. The last two have no test file: a
+third of their distinct texts is held back, the same third for every seed. `--cut N` draws other ten rows a class.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
@@ -29,20 +30,42 @@ RESULTS = Path(__file__).parent / "results" / "text_classification.jsonl"
 Split = tuple[object, object]
 
 
-def banking77_few(root: Path) -> Split:
-    return root / "intent/banking77/train_10_per_class.csv", root / "intent/banking77/test.csv"
+def banking77_few(root: Path, cut: int) -> Split:
+    test = root / "intent/banking77/test.csv"
+    if not cut:
+        return root / "intent/banking77/train_10_per_class.csv", test
+    table = read(root / "intent/banking77/train.csv").train
+    order = np.random.default_rng(cut).permutation(len(table))
+    labels = np.array(table.column("category").to_pylist())[order]
+    chosen = [order[labels == label][:10] for label in np.unique(labels)]
+    return table.take(np.sort(np.concatenate(chosen))), test
 
 
-def banking77(root: Path) -> Split:
+def banking77(root: Path, cut: int) -> Split:
     return root / "intent/banking77/train.csv", root / "intent/banking77/test.csv"
 
 
-def sms_spam(root: Path) -> Split:
+def snips(root: Path, cut: int) -> Split:
+    return tuple(_snips(root, name) for name in ("train", "validate"))
+
+
+def _snips(root: Path, name: str) -> pa.Table:
+    rows = []
+    for folder in sorted(path for path in (root / "intent/snips").iterdir() if path.is_dir()):
+        content = (folder / f"{name}_{folder.name}.json").read_text(encoding="utf-8", errors="replace")
+        rows += [
+            {"text": "".join(part["text"] for part in row["data"]), "intent": folder.name}
+            for row in json.loads(content)[folder.name]
+        ]
+    return pa.Table.from_pylist(rows)
+
+
+def sms_spam(root: Path, cut: int) -> Split:
     table = read(root / "text-classification/sms_spam/SMSSpamCollection").train
     return held_back(table.rename_columns(["label", "text"]))
 
 
-def sentence_polarity(root: Path) -> Split:
+def sentence_polarity(root: Path, cut: int) -> Split:
     folder = root / "text-classification/sentence_polarity_uci"
     tables = [read(path).train.rename_columns(["text", "label"]) for path in sorted(folder.glob("*_labelled.txt"))]
     return held_back(pa.concat_tables(tables))
@@ -60,6 +83,7 @@ def held_back(table: pa.Table) -> Split:
 SETS = {
     "banking77_few": (banking77_few, "Route each customer message to the banking intent it is about"),
     "banking77": (banking77, "Route each customer message to the banking intent it is about"),
+    "snips": (snips, "What does the speaker want?"),
     "sms_spam": (sms_spam, "Is this message spam?"),
     "sentence_polarity": (sentence_polarity, "Is this sentence positive or negative?"),
 }
@@ -76,10 +100,11 @@ def main() -> None:
     parser.add_argument("--set", choices=SETS, required=True)
     parser.add_argument("--budget", default="5m")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--cut", type=int, default=0, help="which ten rows a class; 0 are those of the file")
     arguments = parser.parse_args()
     make, sentence = SETS[arguments.set]
     for seed in map(int, arguments.seeds.split(",")):
-        data, test = make(arguments.data)
+        data, test = make(arguments.data, arguments.cut)
         started, load = time.monotonic(), os.getloadavg()[0]
         with tempfile.TemporaryDirectory() as folder:
             os.environ["AUTOSFT_CACHE"] = f"{folder}/cache"  # Every run pays for its own tokens and features.
@@ -95,6 +120,7 @@ def main() -> None:
             "set": arguments.set,
             "budget": arguments.budget,
             "seed": seed,
+            "cut": arguments.cut,
             "wall_seconds": round(wall, 1),
             **{key: summary[key] for key in ("metric", "validation", "test", "default", "gain_over_default", "best")},
             **{key: summary[key] for key in ("refit", "num_trials", "seconds", "versions")},

@@ -54,6 +54,7 @@ class Lengths:
         reasons: Why.
         num_trials: Trials that are expected to fit.
         finals_share: Share of the search's time that the finals get.
+        num_configs: Configurations that race, about; 0 where none do.
         wall_seconds: What the run is expected to take from here on.
     """
 
@@ -63,6 +64,21 @@ class Lengths:
     num_trials: int
     wall_seconds: float
     finals_share: float = 0.0
+    num_configs: int = 0
+
+    @property
+    def buys(self) -> str:
+        """What so much time buys, in words."""
+        if self.num_configs:
+            finals = " and finals" if self.finals_share else ""
+            return f"a race of about {self.num_configs} configurations{finals}"
+        costly = [arm for arm in self.arms if trainer_class(arm.trainer).reports_rungs]
+        if not costly:
+            return f"{' and '.join(arm.name for arm in self.arms)} alone"
+        fidelity = max(arm.fidelity for arm in costly)
+        runs = "one fine-tuning" if len(costly) == 1 else f"{len(costly)} fine-tunings"
+        length = "full length" if fidelity >= 1 else f"{max(fidelity, 0.01):.0%} of the full length"
+        return f"{runs} of {length}{' and a refit' if self.refit else ''}"
 
 
 def lane_of(arm: Arm) -> Lane:
@@ -181,14 +197,13 @@ def _race(
     """
     runs = max_concurrent * (available - floor) / typical
     finals_share = FINALS_SHARE if runs >= _FINALS_RUNS else 0.0
+    num_configs = _num_configs(racing, runs)
     kept = [*cheap, *racing]
     names = [arm.name for arm in kept]
     lengths = ", ".join(f"{rung:.0%}" for rung in max((arm.rungs for arm in racing), key=len))
     reasons = [
         f"the time left holds {runs:.1f} full runs: configurations race at {lengths} of the full length, and of each "
-        f"length one in {ETA} goes on",
-        f"that is about {_num_configs(racing, runs)} configurations; a third of the time would try about "
-        f"{_num_configs(racing, runs / 3)}, three times as much about {_num_configs(racing, 3 * runs)}",
+        f"length one in {ETA} goes on, about {num_configs} in all",
     ]
     if finals_share:
         reasons.append(f"{finals_share:.0%} of it is kept to train the best again, on other rows, before one is chosen")
@@ -197,8 +212,9 @@ def _race(
         for arm in costly
         if arm.name not in names
     ]
-    num_trials = round(1.5 * _num_configs(racing, runs)) + len(cheap)
-    return Lengths(tuple(kept), refit, tuple(reasons), num_trials, closing_seconds + available, finals_share)
+    num_trials = round(1.5 * num_configs) + len(cheap)
+    wall_seconds = closing_seconds + available
+    return Lengths(tuple(kept), refit, tuple(reasons), num_trials, wall_seconds, finals_share, num_configs)
 
 
 def _num_configs(racing: Sequence[Arm], runs: float) -> int:

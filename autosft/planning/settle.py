@@ -62,9 +62,18 @@ def settle(
         arm if arm.cost else replace(arm, cost=_rough_cost(arm, train, num_validation=num_validation, machine=machine))
         for arm in arms
     ]
-    lengths = _lengths(
-        prepared.task, data, costed, resources, budget=budget, scheduler=scheduler, spent_seconds=spent_seconds
-    )
+
+    def divided(seconds_left: float | None) -> Lengths:
+        return _lengths(
+            prepared.task, data, costed, resources, budget=budget, scheduler=scheduler, seconds_left=seconds_left
+        )
+
+    limit = budget.wall_seconds(machine.gpus)
+    seconds_left = None if limit is None else limit - spent_seconds
+    lengths, other_budgets = divided(seconds_left), ""
+    if limit is not None and seconds_left is not None:
+        less, more = divided(max(1.0, limit / 3 - spent_seconds)).buys, divided(3 * limit - spent_seconds).buys
+        other_budgets = f"a third of this budget would buy {less}, three times as much {more}"
     return Plan(
         task=prepared.task,
         origin=origin,
@@ -80,7 +89,7 @@ def settle(
         resources=resources,
         seed=seed,
         quote=_quote(lengths, resources, spent_seconds=spent_seconds, timed=timed),
-        reasons=tuple(filter(None, (*prepared.reasons, kind.convention, *reasons, *lengths.reasons))),
+        reasons=tuple(filter(None, (*prepared.reasons, kind.convention, *reasons, *lengths.reasons, other_budgets))),
     )
 
 
@@ -92,6 +101,7 @@ def with_more(plan: Plan, more: Budget, *, spent_seconds: float, num_trials_done
     """
     plan = plan.with_budget(plan.budget.plus(more, spent_seconds=spent_seconds, num_trials_done=num_trials_done))
     arms = [replace(arm, fidelity=1.0, rungs=(1.0,)) for arm in plan.arms]
+    limit = plan.budget.wall_seconds(plan.resources.machine.gpus)
     lengths = _lengths(
         plan.task,
         plan.data,
@@ -99,7 +109,7 @@ def with_more(plan: Plan, more: Budget, *, spent_seconds: float, num_trials_done
         plan.resources,
         budget=plan.budget,
         scheduler=plan.scheduler,
-        spent_seconds=spent_seconds,
+        seconds_left=None if limit is None else limit - spent_seconds,
     )
     # An arm that was tried belongs to the run, however little time there is now.
     if {arm.name for arm in lengths.arms} != {arm.name for arm in plan.arms}:
@@ -121,13 +131,11 @@ def _lengths(
     *,
     budget: Budget,
     scheduler: str,
-    spent_seconds: float,
+    seconds_left: float | None,
 ) -> Lengths:
     """Divides what is left of a budget among arms whose cost is known."""
     train, kind = data.training(0)[0], task_kind(task.kind)
     held_out = data.held_out()
-    limit = budget.wall_seconds(resources.machine.gpus)
-    seconds_left = None if limit is None else limit - spent_seconds
     rates = [arm.cost.predict_rows_per_second for arm in arms if arm.cost]
     return fit_lengths(
         arms,

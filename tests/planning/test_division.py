@@ -40,14 +40,22 @@ def test_with_time_every_run_is_a_full_one_and_the_winner_is_refitted() -> None:
     assert lengths.wall_seconds <= 2000
 
 
-def test_with_time_configurations_race_and_the_plan_says_what_more_time_would_buy() -> None:
+def test_with_time_configurations_race() -> None:
     lengths = divide(HEAD, TUNING, seconds=2000)
     assert [kept.rungs for kept in lengths.arms] == [(1.0,), (1 / 27, 1 / 9, 1 / 3, 1.0)]
     assert lengths.finals_share > 0
-    assert any("a third of the time" in reason and "three times" in reason for reason in lengths.reasons)
     less = divide(HEAD, TUNING, seconds=600)
     assert less.finals_share == 0, "two runs more of each of three finalists would not fit"
     assert less.num_trials < lengths.num_trials
+
+
+def test_what_a_budget_buys_is_said_in_words() -> None:
+    bought = [divide(HEAD, TUNING, seconds=seconds).buys for seconds in (16, 60, 240, 600, 2000)]
+    assert bought[0] == "frozen_head alone"
+    assert bought[1] == "one fine-tuning of 36% of the full length"
+    assert bought[2] == "one fine-tuning of full length"
+    assert bought[3].startswith("a race of about ") and bought[3].endswith(" configurations")
+    assert bought[4].endswith(" configurations and finals")
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "median", "none"])

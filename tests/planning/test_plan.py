@@ -50,7 +50,7 @@ def test_a_person_reads_what_is_done_with_what_why_and_for_how_much(plan: Plan) 
     text = str(plan)
     for said in (
         "'text' -> 'label', one of 3 labels", "accuracy", "rows.json", "frozen_head/tiny", "transformers/tiny",
-        "licence", "tpe, race", "5m", "factor of three", "Because",
+        "licence", "tpe, race", "5m", "factor of three", "Because", "a third of this budget would buy",
     ):  # fmt: skip
         assert said in text
     assert all(len(line) < 400 for line in text.splitlines())
