@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial, Trial, TrialState
+    from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState
 
 SAMPLERS = ("tpe", "random")
 
@@ -276,34 +276,29 @@ class Sampler:
 
     def _ask_this(self, arm: str, config: Mapping[str, Any], *, is_default: bool) -> Proposal:
         # TPE learns from a configuration only where the space could have drawn it.
-        params = self._params(arm, config)
-        trial = self._start(arm, params or {})
-        if params:
-            self._draw(arm, trial)
-        return self._propose(arm, trial, dict(config), is_default=is_default)
+        return self._propose(arm, dict(config), self._drawn(arm, config), is_default=is_default)
 
     def _ask_new(self, arm: str) -> Proposal | None:
         self._num_draws += 1
         study = self._knowing(list(self._arms))
         study.enqueue_trial({"arm": arm})
-        drawn = study.ask()
-        drawn.suggest_categorical("arm", list(self._arms))
-        config = self._draw(arm, drawn)
-        params: dict[str, Any] | None = {name: value for name, value in drawn.params.items() if name != "arm"}
+        trial = study.ask()
+        trial.suggest_categorical("arm", list(self._arms))
+        config = self._draw(arm, trial)
         if self._is_known(arm, config):
-            params = self._unseen_params(arm)
-        if params is None:
-            return None
-        trial = self._start(arm, params)
-        return self._propose(arm, trial, self._draw(arm, trial), is_default=False)
+            unseen = self._draw_unseen(arm)
+            if unseen is None:
+                return None
+            trial, config = unseen
+        return self._propose(arm, config, trial, is_default=False)
 
-    def _unseen_params(self, arm: str) -> dict[str, Any] | None:
-        # In memory, so that draws which lead nowhere do not fill the journal.
+    def _draw_unseen(self, arm: str) -> tuple[Trial, dict[str, Any]] | None:
         scratch = _scratch_study(_random_sampler(self._next_seed()), direction=self._direction)
         for _ in range(_NUM_DRAWS):
             trial = scratch.ask()
-            if not self._is_known(arm, self._draw(arm, trial)):
-                return trial.params
+            config = self._draw(arm, trial)
+            if not self._is_known(arm, config):
+                return trial, config
         return None
 
     def _draw_arm(self, permitted: Sequence[str]) -> str:
@@ -362,18 +357,12 @@ class Sampler:
             constant_liar=True,
         )
 
-    def _start(self, arm: str, params: Mapping[str, Any]) -> Trial:
-        self._study.enqueue_trial({"arm": arm, **params})
-        trial = self._study.ask()
-        trial.suggest_categorical("arm", list(self._arms))
-        return trial
-
     def _draw(self, arm: str, trial: Any) -> dict[str, Any]:
         chosen = self._arms[arm]
         drawn = chosen.space.suggest(trial, prefix=arm, defaults=chosen.defaults, facts=chosen.facts)
         return {**chosen.defaults, **drawn}
 
-    def _params(self, arm: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _drawn(self, arm: str, config: Mapping[str, Any]) -> FixedTrial | None:
         """Returns what the space would have drawn for a configuration, None where it could not have."""
         import optuna
 
@@ -386,7 +375,7 @@ class Sampler:
             # Optuna's word for a choice without the default, and for a parameter that is no field of the Config.
             return None
         inside = all(_contains(trial.distributions[name], value) for name, value in trial.params.items())
-        return trial.params if inside else None
+        return trial if inside else None
 
     def _rates(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yields the defaults of the first arms with other learning rates, where the space has those."""
@@ -394,15 +383,27 @@ class Sampler:
             rate = arm.defaults.get(_RATE)
             for factor in _RATE_FACTORS if isinstance(rate, float) else ():
                 config = {**arm.defaults, _RATE: arm.defaults[_RATE] * factor}
-                params = self._params(name, config) or {}
-                if f"{name}.{_RATE}" in params and not self._is_known(name, config):
+                drawn = self._drawn(name, config)
+                if drawn is not None and f"{name}.{_RATE}" in drawn.params and not self._is_known(name, config):
                     yield name, config
 
-    def _propose(self, arm: str, trial: Trial, config: dict[str, Any], *, is_default: bool) -> Proposal:
-        trial.set_user_attr("config", config)
-        trial.set_user_attr("is_default", is_default)
-        self._admit(arm, trial, config)
-        return Proposal(trial.number, arm, config, is_default)
+    def _propose(
+        self, arm: str, config: dict[str, Any], drawn: Trial | FixedTrial | None, *, is_default: bool
+    ) -> Proposal:
+        """Opens a trial in the journal, all at once: every write there is synced to disk."""
+        import optuna
+
+        choices = optuna.distributions.CategoricalDistribution(list(self._arms))
+        params = {"arm": arm, **(drawn.params if drawn else {})}
+        distributions = {"arm": choices, **(drawn.distributions if drawn else {})}
+        attributes = {"config": config, "is_default": is_default}
+        running = optuna.trial.TrialState.RUNNING
+        self._study.add_trial(
+            optuna.trial.create_trial(state=running, params=params, distributions=distributions, user_attrs=attributes)
+        )
+        added = self._study.get_trials(deepcopy=False)[-1]
+        self._admit(arm, optuna.trial.Trial(self._study, added._trial_id), config)
+        return Proposal(added.number, arm, config, is_default)
 
     def _admit(self, arm: str, trial: Trial, config: Mapping[str, Any]) -> None:
         from optuna.trial import TrialState

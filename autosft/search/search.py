@@ -275,7 +275,7 @@ class Search:
             if trial.stage == "finals":
                 # The model of the search is the one that is shipped; of its repetitions only the outputs count.
                 shutil.rmtree(self.scratch(trial) / "model", ignore_errors=True)
-            elif trial.number not in numbers:
+            elif trial.number not in numbers and self.scratch(trial).exists():
                 shutil.rmtree(self.scratch(trial), ignore_errors=True)
 
     def outputs(self, trial: Trial) -> pa.Array | None:
