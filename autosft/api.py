@@ -444,6 +444,8 @@ def _search_and_prove(
     )  # fmt: skip
     policy = policy_for(made, journal=run.path / "study.log", earlier=earlier, closing_seconds=closing)
     trials = search.run(policy)
+    if policy.remark():
+        listener.note(policy.remark())
     validation = made.data.training(0)[1]
     assert validation is not None, "fold 0 is the validation set"
     targets = validation.targets()
@@ -453,6 +455,7 @@ def _search_and_prove(
         kept = closing + made.refit_factor * winner.seconds.get("total", 0.0) * made.refit
         finals = Finals(made, trials, search.outputs, kept_seconds=kept)
         trials = search.run(finals)
+        listener.note(finals.remark())
         winner = finals.verdict() or winner
     default = best_default(trials, made.task.metric.greater_is_better) or winner
     tasks = {trial.number: _tuned(made.task, targets, search.outputs(trial)) for trial in (winner, default)}

@@ -104,6 +104,14 @@ class Finals:
     def close(self) -> None:
         """Does nothing: no sampler learns from finals."""
 
+    def remark(self) -> str:
+        winner = self.verdict()
+        if winner is None:
+            return "no time for finals: the search's own validation rows decide"
+        rounds = f"{self.num_rounds} round{'s' if self.num_rounds != 1 else ''}"
+        who = "the untuned default" if winner.is_default else f"trial {winner.number}"
+        return f"{who} won the finals, over {rounds} on other rows or with other seeds"
+
     def verdict(self) -> Trial | None:
         """Returns the winner's training in the search; None where no round was run to its end.
 

@@ -69,3 +69,6 @@ class Policy(Protocol):
 
     def close(self) -> None:
         """Hears that the search is over."""
+
+    def remark(self) -> str:
+        """Says what a person should know of how it went, in one sentence; "" for nothing."""

@@ -56,10 +56,6 @@ class Racing:
         for trial in earlier:
             self._recall(trial)
 
-    @property
-    def ended_early(self) -> bool:
-        return self._race.ended_early
-
     def ask(self, standing: Standing) -> Start | None:
         for arm in standing.broken:
             self._race.give_up(arm)
@@ -95,6 +91,13 @@ class Racing:
 
     def close(self) -> None:
         self._sampler.close()
+
+    def remark(self) -> str:
+        if not self._race.ended_early:
+            return ""
+        return (
+            f"the race ended early: {PATIENCE_RUNS:.0f} full runs' worth of time brought nothing better at full length"
+        )
 
     def _recall(self, trial: Trial) -> None:
         number = self._number(trial)

@@ -66,6 +66,9 @@ class WholeRuns:
     def close(self) -> None:
         self._sampler.close()
 
+    def remark(self) -> str:
+        return ""
+
     def _limit(self, arm: Arm, standing: Standing) -> float | None:
         """Seconds that a trial of an arm may take if it begins now, None without a time budget."""
         if standing.seconds_left is None:

@@ -289,6 +289,7 @@ def test_a_winner_by_luck_on_one_validation_set_does_not_win_the_finals(plan: Pl
     winner = finals.verdict()
     assert winner is not None and finals.num_rounds >= 2
     assert winner.is_default
+    assert finals.remark().startswith("the untuned default won the finals, over ")
 
 
 def test_who_is_beaten_beyond_the_noise_leaves_and_the_default_stays(plan: Plan, tmp_path: Path) -> None:
