@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "text_classification.jsonl"
 Split = tuple[object, object]
 
 
-def banking77_few(root: Path, cut: int) -> Split:
+def banking77_few(root: Path, cut: int = 0) -> Split:
     test = root / "intent/banking77/test.csv"
     if not cut:
         return root / "intent/banking77/train_10_per_class.csv", test
@@ -41,11 +41,11 @@ def banking77_few(root: Path, cut: int) -> Split:
     return table.take(np.sort(np.concatenate(chosen))), test
 
 
-def banking77(root: Path, cut: int) -> Split:
+def banking77(root: Path, cut: int = 0) -> Split:
     return root / "intent/banking77/train.csv", root / "intent/banking77/test.csv"
 
 
-def snips(root: Path, cut: int) -> Split:
+def snips(root: Path, cut: int = 0) -> Split:
     return tuple(_snips(root, name) for name in ("train", "validate"))
 
 
@@ -60,12 +60,12 @@ def _snips(root: Path, name: str) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def sms_spam(root: Path, cut: int) -> Split:
+def sms_spam(root: Path, cut: int = 0) -> Split:
     table = read(root / "text-classification/sms_spam/SMSSpamCollection").train
     return held_back(table.rename_columns(["label", "text"]))
 
 
-def sentence_polarity(root: Path, cut: int) -> Split:
+def sentence_polarity(root: Path, cut: int = 0) -> Split:
     folder = root / "text-classification/sentence_polarity_uci"
     tables = [read(path).train.rename_columns(["text", "label"]) for path in sorted(folder.glob("*_labelled.txt"))]
     return held_back(pa.concat_tables(tables))
