@@ -450,7 +450,8 @@ def _search_and_prove(
     assert validation is not None, "fold 0 is the validation set"
     targets = validation.targets()
     winner = choose(made.task, trials, targets, search.outputs, seed=made.seed)
-    if made.finals_share:
+    # Those of an earlier sitting count although there is no time for more.
+    if made.finals_share or any(trial.stage == "finals" for trial in trials):
         listener.phase("finals")
         kept = closing + made.refit_factor * winner.seconds.get("total", 0.0) * made.refit
         finals = Finals(made, trials, search.outputs, kept_seconds=kept)

@@ -136,7 +136,14 @@ def _summary(
             "num_rows_given": proof.num_rows_given,
             "constant": proof.constant,
         },
-        "default": {"trainer": default_arm.trainer, "model": default_arm.base_model.id, **_score(proof.default)},
+        "default": {
+            "trainer": default_arm.trainer,
+            "model": default_arm.base_model.id,
+            # None where no default was trained to an end, so that the winner stands in.
+            "trial": default.number if default.is_default else None,
+            "fidelity": default.fidelity,
+            **_score(proof.default),
+        },
         "gain_over_default": {
             "score": proof.gain,
             "interval": [proof.gain_interval.low, proof.gain_interval.high],
@@ -147,8 +154,9 @@ def _summary(
             "model": arm.base_model.id,
             "config": dict(winner.config),
             "changed": changed,
-            "is_default": winner.number == default.number,
+            "is_default": winner.is_default,
             "trial": winner.number,
+            "fidelity": winner.fidelity,
         },
         "refit": {
             "done": refit.model is not None,

@@ -25,6 +25,7 @@ from autosft.interrupt import Interrupt
 from autosft.intervals import SECONDS, Interval, bootstrap, expected_seconds, paired_gain
 from autosft.planning.plan import Plan
 from autosft.refit import distrust
+from autosft.search.finals import SAME_LENGTH
 from autosft.search.search import training_arguments
 from autosft.search.trial import OUTPUTS_FILE, Trial
 from autosft.task import Output, Task
@@ -45,9 +46,6 @@ _FOLDS_SLACK = 2.0
 
 #: A fold that overruns all of that by this much is given up: the fold of the search is there.
 _FOLD_OVERRUN_SECONDS = 6.0
-
-#: A fold whose time limit cut its training to less than this share is not a fold of the same model.
-_SAME_LENGTH = 0.9
 
 #: Time to leave for writing after the pass over held-out rows, and the least that the pass gets.
 _WRITING_SECONDS, _SHORTEST_PASS_SECONDS = 2.0, 5.0
@@ -342,7 +340,7 @@ def _run_fold(
         stop_file=stop_file,
     )
     ended = runner.result(job_id, interrupt=interrupt, stop_file=stop_file)
-    if ended.fate != "complete" or ended.value["fidelity"] < _SAME_LENGTH * trial.fidelity:
+    if ended.fate != "complete" or ended.value["fidelity"] < SAME_LENGTH * trial.fidelity:
         return None
     return _saved_outputs(folder, len(_validation_targets(plan.data, trial.fold)))
 

@@ -14,6 +14,7 @@ from autosft.planning.plan import Plan
 from autosft.predictor import Predictor
 from autosft.run_folder import RunFolder
 from autosft.search.choice import leaders
+from autosft.search.finals import SAME_LENGTH
 from autosft.search.trial import Trial, TrialLog
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
+
+#: Trials that are printed with a result.
+_NUM_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,10 @@ class Result:
 
 def _leaders(result: Result) -> list[str]:
     metric = result.plan.task.metric.name
-    shown = [trial for trial in result._ranked() if trial.stage == "search"][:8]
+    searched = [trial for trial in result._ranked() if trial.stage == "search"]
+    # Where the untuned default won, many may have been better on the rows that the search chose by.
+    won = [trial for trial in searched[_NUM_SHOWN:] if trial.number == result.summary["best"]["trial"]]
+    shown = [*searched[: _NUM_SHOWN - len(won)], *won]
     lines = [f"{'trial':>5}  {metric:>9}  {'95 % interval':<25} {'seconds':>8}  arm"]
     for trial in shown:
         score = "" if trial.score is None else f"{trial.score:.4f}"
@@ -170,8 +177,13 @@ def _verdict(result: Result) -> list[str]:
         lines.append(f"For scale {test['constant']:.4f} comes of the same answer for every row{verdict}")
     if best_row["is_default"]:
         lines.append("Gain      none: the untuned default won, and tuning did not improve on it")
+    elif "trial" in default and default["trial"] is None:
+        lines.append("Gain      not known: no untuned default was trained to its end")
     else:
         verdict = "proven better" if low > 0 else "not better than the default beyond the noise"
+        ran = default.get("fidelity", 1.0)
+        if ran < SAME_LENGTH * best_row.get("fidelity", 1.0):
+            verdict += f", but it was trained for {ran:.0%} of the full length only"
         lines.append(
             f"Gain      {_defined(gain['score']):+.4f} [{low:+.4f}, {high:+.4f}] over the best untuned default "
             f"({default['trainer']}): {verdict}"

@@ -343,7 +343,8 @@ def test_a_score_of_the_rows_that_chose_is_called_so(plan: Plan, tmp_path: Path)
 def test_a_short_training_a_sample_and_a_gain_are_told(plan: Plan, tmp_path: Path) -> None:
     given = shipped(plan, tmp_path)
     proof = replace(given.proof, num_rows_given=9000, gain=0.05, gain_interval=Interval(0.01, 0.09))
-    winner = replace(given.winner, number=1, fidelity=0.25, config={**given.winner.config, "C": 0.125})
+    config = {**given.winner.config, "C": 0.125}
+    winner = replace(given.winner, number=1, is_default=False, fidelity=0.25, config=config)
     found = model_card(replace(given, proof=proof, winner=winner))
     assert "1,500 (of 9,000, drawn at random)" in found
     assert "+0.0500, 95 % interval 0.0100 to 0.0900; proven" in found

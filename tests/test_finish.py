@@ -31,20 +31,24 @@ def plan(tiny_model: Path) -> Plan:
     return autosft.plan("sort messages", rows, models=str(tiny_model), timing=False, tracker=Tracker())
 
 
-def finished(folder: Path, plan: Plan, score: float = 0.75) -> RunFolder:
-    """Finishes a run of one trial whose every score is `score`."""
+def finished(
+    folder: Path, plan: Plan, score: float = 0.75, *, winner: Trial | None = None, default: Trial | None = None
+) -> RunFolder:
+    """Finishes a run whose every score is `score`, of one trial where no others are given."""
     run = RunFolder.create(folder / "run")
     run.write(run.plan, plan.to_json())
     arm = plan.arms[0]
-    trial = Trial(0, arm.name, dict(arm.default), 1.0, 0, 0, True, "complete", score, (score, score))
-    TrialLog(run.trials).append("ended", trial=trial.to_json())
+    trial = winner or Trial(0, arm.name, dict(arm.default), 1.0, 0, 0, True, "complete", score, (score, score))
+    trials = [trial, *([default] if default else [])]
+    for one in trials:
+        TrialLog(run.trials).append("ended", trial=one.to_json())
     (folder / "weights").mkdir()
     proven = Score(score, Interval(score, score), 30)
     gain = score - score
     proof = Proof("proof", False, proven, proven, gain, Interval(gain, gain), {"accuracy": score}, 0.5, 30)
     seconds = dict.fromkeys(("wall", "workers", "driver", *PHASES, "start_up", "idle"), 1.0)
     finish(
-        run, plan, plan.task, [trial], winner=trial, default=trial, refit=Refit(None, "no time"),
+        run, plan, plan.task, trials, winner=trial, default=default or trial, refit=Refit(None, "no time"),
         calibration=Calibration("not calibrated: too few rows"), proof=proof, model=folder / "weights",
         seconds=seconds, interrupted=False,
     )  # fmt: skip
@@ -86,6 +90,38 @@ def test_a_metric_that_is_not_defined_is_null_and_can_be_shown(plan: Plan, tmp_p
     # Also where a configuration won over the default, the gain is printed.
     tuned = {**result.summary, "best": {**result.summary["best"], "is_default": False}}
     assert "not better" in str(replace(result, summary=tuned))
+
+
+def test_a_gain_is_said_to_be_over_a_default_that_was_trained_as_long(plan: Plan, tmp_path: Path) -> None:
+    arm = plan.arms[0]
+    tuned = Trial(1, arm.name, {**arm.default, "learning_rate": 0.5}, 1.0, 0, 0, False, "complete", 0.75)
+    short = Trial(0, arm.name, dict(arm.default), 1 / 9, 0, 0, True, "complete", 0.7, rung=1 / 9)
+    for name in ("alone", "short", "whole"):
+        (tmp_path / name).mkdir()
+
+    alone = finished(tmp_path / "alone", plan, winner=tuned)
+    assert strict(alone.result)["best"]["is_default"] is False  # type: ignore[index]
+    assert "not known: no untuned default was trained" in str(autosft.Result.load(alone.path))
+    assert "not known, as no untuned default was trained" in card(alone)
+
+    run = finished(tmp_path / "short", plan, winner=tuned, default=short)
+    assert "trained for 11% of the full length only" in str(autosft.Result.load(run.path))
+    assert "for 11% of the full length only" in card(run)
+    run = finished(tmp_path / "whole", plan, winner=tuned, default=replace(short, fidelity=1.0, rung=1.0))
+    assert "length only" not in str(autosft.Result.load(run.path)) + card(run)
+
+
+def test_the_winner_is_shown_however_many_did_better_in_the_search(plan: Plan, tmp_path: Path) -> None:
+    run = finished(tmp_path, plan)
+    result = autosft.Result.load(run.path)
+    [default] = result.trials
+    tuned = [
+        replace(default, number=at, is_default=False, score=0.8, config={**default.config, "learning_rate": at / 1e4})
+        for at in range(1, 12)
+    ]
+    lines = str(replace(result, trials=(default, *tuned))).splitlines()
+    [won] = [line for line in lines if "<- won" in line]
+    assert "(default)" in won and any("and 4 more" in line for line in lines)
 
 
 @pytest.mark.parametrize(("score", "is_better"), [(0.75, True), (0.5, False), (0.4, False)])

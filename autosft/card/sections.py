@@ -23,6 +23,7 @@ from autosft.intervals import Interval
 from autosft.planning.plan import Arm, Plan
 from autosft.proof import Proof
 from autosft.refit import Refit
+from autosft.search.finals import SAME_LENGTH
 from autosft.search.trial import Trial
 from autosft.task import Input, Output, Task
 from autosft.tasks import kind as task_kind
@@ -138,11 +139,16 @@ def _better(greater: bool | None) -> str:
 
 def _gain(shipped: Shipped) -> str:
     proof, arm = shipped.proof, shipped.plan.arm(shipped.default.arm)
-    if shipped.winner.number == shipped.default.number:
+    if shipped.winner.is_default:
         return "Gain over the untuned default: none, as the default itself won."
+    if not shipped.default.is_default:
+        return "Gain over the untuned default: not known, as no untuned default was trained to its end."
     verdict = "proven, as the interval is above 0" if proof.is_proven else "not proven, as the interval reaches 0"
+    ran = shipped.default.fidelity
+    short = f" for {ran:.0%} of the full length only" if ran < SAME_LENGTH * shipped.winner.fidelity else ""
     return (
-        f"Gain over the best untuned default ({escaped(arm.trainer)} on {_base(arm)}), trained on the same rows: "
+        f"Gain over the best untuned default ({escaped(arm.trainer)} on {_base(arm)}), trained on the same rows"
+        f"{short}: "
         f"{proof.gain:+.4f}, {_interval(proof.gain_interval)}; {verdict}."
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -137,7 +138,7 @@ def fit_lengths(
         typical = float(np.median(whole)) if whole else math.inf
         if available - floor >= _SMALL_PLAN_RUNS * typical and any(len(arm.rungs) > 1 for arm in racing):
             return _race(
-                cheap, racing, costly, wanted, available, floor, typical, closing_seconds, refit_factor, max_concurrent
+                cheap, racing, costly, wanted, available, floor, typical, closing_seconds, budget, max_concurrent
             )
     if costly and available - floor < _SMALL_PLAN_RUNS * one_each:
         usable = max(0.0, _FILL * (available - floor))
@@ -187,7 +188,7 @@ def _race(
     floor: float,
     typical: float,
     closing_seconds: float,
-    refit_factor: float,
+    budget: Budget,
     max_concurrent: int,
 ) -> Lengths:
     """Divides time that holds a race.
@@ -196,23 +197,27 @@ def _race(
         typical: Seconds of the median arm's full run.
     """
     runs = max_concurrent * (available - floor) / typical
-    finals_share = FINALS_SHARE if runs >= _FINALS_RUNS else 0.0
+    # Where trials are counted the race uses all of them.
+    finals_share = FINALS_SHARE if runs >= _FINALS_RUNS and budget.num_trials is None else 0.0
     num_configs = _num_configs(racing, runs)
     kept = [*cheap, *racing]
     names = [arm.name for arm in kept]
     lengths = ", ".join(f"{rung:.0%}" for rung in max((arm.rungs for arm in racing), key=len))
     reasons = [
         f"the time left holds {runs:.1f} full runs: configurations race at {lengths} of the full length, and of each "
-        f"length one in {ETA} goes on, about {num_configs} in all",
+        f"length one in {ETA} goes on" + (f", about {num_configs} in all" if budget.num_trials is None else ""),
     ]
     if finals_share:
-        reasons.append(f"{finals_share:.0%} of it is kept to train the best again, on other rows, before one is chosen")
+        reasons.append(
+            f"{finals_share:.0%} of it is kept to train the best again, on other rows or with other seeds, before one "
+            "is chosen"
+        )
     reasons += [
         f"{arm.name} is left out: a full run takes {format_seconds(arm.trial_seconds)}"
         for arm in costly
         if arm.name not in names
     ]
-    num_trials = round(1.5 * num_configs) + len(cheap)
+    num_trials = min(round(1.5 * num_configs) + len(cheap), budget.num_trials or sys.maxsize)
     wall_seconds = closing_seconds + available
     return Lengths(tuple(kept), refit, tuple(reasons), num_trials, wall_seconds, finals_share, num_configs)
 
@@ -238,7 +243,16 @@ def _rungs(arm: Arm, num_rows: int, longest_seconds: float) -> tuple[float, ...]
 def _without_limit(
     arms: Sequence[Arm], budget: Budget, wanted: bool, closing: float, refit_factor: float, max_concurrent: int
 ) -> Lengths:
-    mean = float(np.mean([arm.trial_seconds for arm in arms]))
+    whole = float(np.mean([arm.trial_seconds for arm in arms]))
+    mean = float(np.mean([arm.trial_seconds * _mean_length(arm.rungs) for arm in arms]))
     num_trials = budget.num_trials if budget.num_trials is not None else MAX_TRIALS_PER_ARM * len(arms)
-    wall = closing + num_trials * mean / max_concurrent + refit_factor * mean * wanted
+    # However short most of a race's trainings are, the best one and its default are whole.
+    num_whole = min(2, num_trials)
+    trainings = num_whole * whole + (num_trials - num_whole) * mean
+    wall = closing + trainings / max_concurrent + refit_factor * whole * wanted
     return Lengths(tuple(arms), wanted, (), num_trials, wall)
+
+
+def _mean_length(rungs: Sequence[float]) -> float:
+    """Returns the mean length of a race's trainings: of each length one in `ETA` goes on."""
+    return float(np.average(rungs, weights=[ETA**-at for at in range(len(rungs))]))

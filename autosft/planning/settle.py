@@ -111,16 +111,23 @@ def with_more(plan: Plan, more: Budget, *, spent_seconds: float, num_trials_done
         scheduler=plan.scheduler,
         seconds_left=None if limit is None else limit - spent_seconds,
     )
-    # An arm that was tried belongs to the run, however little time there is now.
-    if {arm.name for arm in lengths.arms} != {arm.name for arm in plan.arms}:
+    limit = plan.budget.wall_seconds(plan.resources.machine.gpus)
+    # The finals' share is one of the whole budget, and only what is left of that is divided here.
+    left = 0.0 if limit is None else max(0.0, limit - spent_seconds) / limit
+    plan = replace(plan, finals_share=left * lengths.finals_share)
+    races = any(len(arm.rungs) > 1 for arm in lengths.arms)
+    # An arm that was tried belongs to the run, however little time there is now; and a race that began goes on, since
+    # the best of what was trained for a short time is worth more than what nothing is known of.
+    if {arm.name for arm in lengths.arms} != {arm.name for arm in plan.arms} or (plan.races and not races):
         return plan
     by_name = {arm.name: arm for arm in lengths.arms}
-    return replace(
-        plan,
-        arms=tuple(by_name[arm.name] for arm in plan.arms),
-        refit=lengths.refit,
-        finals_share=lengths.finals_share,
-    )
+    chosen = [_as_long(by_name[arm.name], arm) if plan.races else by_name[arm.name] for arm in plan.arms]
+    return replace(plan, arms=tuple(chosen), refit=lengths.refit)
+
+
+def _as_long(arm: Arm, before: Arm) -> Arm:
+    """Returns an arm that races no less far than before: what is shorter could never win over what was longer."""
+    return replace(arm, rungs=before.rungs) if before.rungs[-1] > arm.rungs[-1] else arm
 
 
 def _lengths(

@@ -29,16 +29,27 @@ _BEATEN = 2.0
 #: A repetition may take so much longer than the first training; more data in a fold, or a busier machine.
 _SLACK = 1.15
 
+#: What its time limit cut to less than this share is not a training of the same model.
+SAME_LENGTH = 0.9
+
 Outputs = Callable[[Trial], "pa.Array | None"]
 
 
 @dataclass
 class _Finalist:
-    """One configuration: its training in the search, and its repetitions by round."""
+    """One configuration: its training in the search, and its repetitions by round.
+
+    Out is who is beaten beyond the noise, and who failed; only the former says something about the others.
+    """
 
     first: Trial
     repeats: dict[int, Trial] = field(default_factory=dict)
-    is_out: bool = False
+    is_beaten: bool = False
+    has_failed: bool = False
+
+    @property
+    def is_out(self) -> bool:
+        return self.is_beaten or self.has_failed
 
     @property
     def seconds(self) -> float:
@@ -79,10 +90,12 @@ class Finals:
                 self._round += 1
                 continue
             waiting = [finalist for finalist in missing if finalist.first.identity not in running]
-            seconds = [finalist.seconds for finalist in missing]
             left = standing.seconds_left - self._kept_seconds
-            # A round that not all of them can run says nothing.
-            if not waiting or max(*seconds, sum(seconds) / self._plan.resources.max_concurrent) > left:
+            # A round that not all of them can run says nothing; three take two workers as long as four.
+            turns = math.ceil(len(missing) / self._plan.resources.max_concurrent)
+            slowest = max(finalist.seconds for finalist in missing)
+            needed = min(turns * slowest, sum(finalist.seconds for finalist in missing))
+            if not waiting or needed > left:
                 return None
             return self._start(waiting[0], left)
         return None
@@ -93,7 +106,7 @@ class Finals:
             return
         at = next((at for at in range(1, _MOST_ROUNDS + 1) if self._place(at) == (trial.fold, trial.seed)), None)
         if at is None or trial.fate != "complete" or self._outputs(trial) is None:
-            finalist.is_out = True
+            finalist.has_failed = True
         else:
             finalist.repeats[at] = trial
         self._eliminate()
@@ -116,14 +129,13 @@ class Finals:
         """Returns the winner's training in the search; None where no round was run to its end.
 
         The best over all rows that were answered, unless it is not better than the untuned default by more than one
-        standard error of the paired difference: then the default.
+        standard error of the paired difference: then the default. A default that failed counts by the rounds before.
         """
-        left = self._left()
-        rounds = _common(left)
+        left, rounds = self._compared()
         if not rounds:
             return None
         winner = max(left, key=lambda finalist: self._score(finalist, rounds))
-        default = next((one for one in left if self._default and one.first.number == self._default.number), None)
+        default = next((one for one in left if self._is_default(one)), None)
         if default is None or default is winner:
             return winner.first
         gain, error = self._gain(winner, default, rounds)
@@ -131,8 +143,8 @@ class Finals:
 
     @property
     def num_rounds(self) -> int:
-        """Rounds that all who are left have run."""
-        return len(_common(self._left()))
+        """Rounds that all who are compared have run."""
+        return len(self._compared()[1])
 
     def _start(self, finalist: _Finalist, seconds_left: float) -> Start:
         fold, seed = self._place(self._round)
@@ -151,6 +163,16 @@ class Finals:
     def _left(self) -> list[_Finalist]:
         return [finalist for finalist in self._finalists.values() if not finalist.is_out]
 
+    def _compared(self) -> tuple[list[_Finalist], list[int]]:
+        """Returns who may win, the default always among them, and their common rounds; none where nobody was met."""
+        entered = self._finalists.values()
+        left = [one for one in entered if not one.is_out or self._is_default(one)]
+        met = len(left) > 1 or any(one.is_beaten for one in entered)
+        return left, _common(left) if met else []
+
+    def _is_default(self, finalist: _Finalist) -> bool:
+        return self._default is not None and finalist.first.number == self._default.number
+
     def _eliminate(self) -> None:
         """Lets those leave that are beaten beyond the noise over the rounds that all have run."""
         left = self._left()
@@ -160,10 +182,10 @@ class Finals:
         leader = max(left, key=lambda finalist: self._score(finalist, rounds))
         for finalist in left:
             # The default stays whatever it scores: the verdict is about what tuning gained over it.
-            if finalist is leader or (self._default and finalist.first.number == self._default.number):
+            if finalist is leader or self._is_default(finalist):
                 continue
             gain, error = self._gain(leader, finalist, rounds)
-            finalist.is_out = gain > _BEATEN * error
+            finalist.is_beaten = gain > _BEATEN * error
 
     def _score(self, finalist: _Finalist, rounds: Sequence[int]) -> float:
         sign = 1.0 if self._plan.task.metric.greater_is_better else -1.0
@@ -176,7 +198,9 @@ class Finals:
         _, old = self._pooled(other, rounds)
         task, seconds = self._plan.task, SECONDS / 3
         gain, interval = paired_gain(self._kind, task, targets, new, old, seed=self._plan.seed, seconds=seconds)
-        return gain, (interval.high - interval.low) / (2 * STANDARD_ERRORS)
+        # Rows that were answered with several seeds are no more rows than they are.
+        repeated = len(rounds) / len({self._place(at)[0] for at in rounds})
+        return gain, math.sqrt(repeated) * (interval.high - interval.low) / (2 * STANDARD_ERRORS)
 
     def _pooled(self, finalist: _Finalist, rounds: Sequence[int]) -> tuple[pa.Array, pa.Array]:
         """Returns targets and outputs of those rounds' validation rows, one after the other.
@@ -199,7 +223,7 @@ class Finals:
 
 
 def repeats(first: Trial, trials: Sequence[Trial], *, seed: int) -> list[Trial]:
-    """Returns the repetitions of a search's trial on other folds, with its own seed."""
+    """Returns the repetitions of a search's trial on other folds, with its own seed and at its length."""
     return [
         trial
         for trial in trials
@@ -208,6 +232,7 @@ def repeats(first: Trial, trials: Sequence[Trial], *, seed: int) -> list[Trial]:
         and trial.fate == "complete"
         and trial.seed == seed
         and trial.fold != first.fold
+        and trial.fidelity >= SAME_LENGTH * first.fidelity
     ]
 
 

@@ -327,6 +327,14 @@ class Race:
         """Says that nothing more of an arm is to begin."""
         self._broken.add(arm)
 
+    def hope_again(self) -> None:
+        """Says that patience begins anew."""
+        self._hope_since = self._spent
+
+    def full_seconds(self, arm: str) -> float:
+        """Predicts what a training of an arm takes at its full length, by those that it had so far."""
+        return self._predict(arm, self._lanes[arm].rungs[-1])
+
     def knows(self, number: int) -> bool:
         """Whether a configuration is in the race."""
         return number in self._entries

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from autosft.planning.division import lane_of
 from autosft.planning.plan import Plan
@@ -20,6 +22,12 @@ _SLACK, _SLACK_SECONDS = 1.5, 3.0
 
 #: Share of the time left that an arm's first training may take: what it costs was only estimated.
 _FIRST_SHARE = 0.2
+
+#: Of an arm that failed so often, and was never trained to an end, nothing more begins in this sitting.
+_MOST_FAILURES = 10
+
+#: What its time cut to less than this share of what was asked for counts, to a later sitting, as the shorter training.
+_CUT = 0.5
 
 
 class Racing:
@@ -53,8 +61,12 @@ class Racing:
         self._race = Race(
             lanes, sampler, workers=plan.resources.max_concurrent, group=self._group, patience_runs=patience
         )
+        self._trained: set[str] = set()
+        self._failures: Counter[str] = Counter()
         for trial in earlier:
             self._recall(trial)
+        # Who goes on with more budget wants it used.
+        self._race.hope_again()
 
     def ask(self, standing: Standing) -> Start | None:
         for arm in standing.broken:
@@ -82,6 +94,10 @@ class Racing:
 
     def tell(self, trial: Trial) -> None:
         self._tell_race(trial)
+        if trial.fate != "complete":
+            self._failures[trial.arm] += 1
+            if trial.arm not in self._trained and self._failures[trial.arm] >= _MOST_FAILURES:
+                self._race.give_up(trial.arm)
         number, is_longest = self._number(trial), self._rung(trial) == len(self._arms[trial.arm].rungs) - 1
         state = "failed" if trial.fate != "complete" else "complete" if is_longest else "waiting"
         self._sampler.tell(number, score=trial.score, fidelity=trial.rung, state=state)  # type: ignore[arg-type]
@@ -103,9 +119,15 @@ class Racing:
         number = self._number(trial)
         if not self._race.knows(number):
             self._race.recall(Proposal(number, trial.arm, dict(trial.config), trial.is_default))
+        if trial.fate == "complete" and trial.fidelity < _CUT * trial.rung:
+            # A small budget anneals what is asked for whole within what there is. As a full training such a default
+            # would never be trained for as long as those that are compared with it.
+            trial = replace(trial, rung=trial.fidelity)
         self._tell_race(trial)
 
     def _tell_race(self, trial: Trial) -> None:
+        if trial.fate == "complete":
+            self._trained.add(trial.arm)
         self._race.tell(
             self._number(trial),
             self._rung(trial),
@@ -154,7 +176,10 @@ class Racing:
             return 0.0
         leader = self._leader(standing.trials)
         arms = [self._arms[leader.arm]] if leader else list(self._plan.arms)
-        longest = max(arm.trial_seconds * arm.rungs[-1] for arm in arms)
+        # As measured, where it was: a machine may be slower than it was timed to be.
+        longest = max(self._race.full_seconds(arm.name) for arm in arms)
+        if leader and leader.rung == self._arms[leader.arm].rungs[-1]:
+            longest = max(longest, leader.seconds.get("total", 0.0))
         return self._plan.refit_factor * longest
 
 

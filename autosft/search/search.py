@@ -80,6 +80,7 @@ class Search:
         self._unsure: list[Trial] = []
         self._begun = 0
         self._interrupt = interrupt
+        self._was_ended = False
 
     def run(self, policy: Policy) -> list[Trial]:
         """Runs trials until the policy has no more or the user ends the search; returns every trial.
@@ -109,7 +110,9 @@ class Search:
         """Waits for running trials to notice the stop file; one that does not loses its worker."""
         if self._leader is None:
             raise KeyboardInterrupt
-        self._tracker.note("interrupted: ending with the best model so far (again to stop at once)")
+        if not self._was_ended:
+            self._tracker.note("interrupted: ending with the best model so far (again to stop at once)")
+        self._was_ended = True
         for trial in self._running.values():
             self._stop_file(trial).touch()
         while self._running:

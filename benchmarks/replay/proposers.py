@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -59,15 +59,13 @@ class SnappedSampler(Sampler):
     def _ask_new(self, arm: str) -> Proposal | None:
         return None if self._used.all() else super()._ask_new(arm)
 
-    def _start(self, arm: str, params: Mapping[str, Any]) -> Any:
-        drawn = {name.removeprefix(f"{arm}."): value for name, value in params.items()}
-        position = self._neighbours.nearest({**self._arms[arm].defaults, **drawn}, self._used)
+    def _propose(self, arm: str, config: dict[str, Any], drawn: Any, *, is_default: bool) -> Proposal:
+        position = self._neighbours.nearest(config, self._used)
         self._used[position] = True
-        snapped = self._params(arm, self._recorded[position])
-        assert snapped is not None
-        trial = super()._start(arm, snapped)
-        self._positions[trial.number] = position
-        return trial
+        snapped = dict(self._recorded[position])
+        proposal = super()._propose(arm, snapped, self._drawn(arm, snapped), is_default=is_default)
+        self._positions[proposal.number] = position
+        return proposal
 
 
 class SnappedOptuna:

@@ -82,6 +82,18 @@ def test_an_arm_too_large_for_the_time_races_up_to_the_length_that_fits() -> Non
     ]
 
 
+def test_where_trials_are_counted_too_the_plan_holds_no_more_of_them_and_no_finals() -> None:
+    lengths = divide(HEAD, TUNING, seconds=2000, budget=Budget(seconds=2000, num_trials=15))
+    assert lengths.num_trials == 15 and len(lengths.arms[1].rungs) == 4
+    assert lengths.finals_share == 0
+    assert not any("configurations; a third" in reason for reason in lengths.reasons)
+
+
+def test_the_quote_of_a_race_of_some_trials_knows_that_most_are_short() -> None:
+    lengths = divide(TUNING, seconds=None, budget=Budget(num_trials=30))
+    assert lengths.wall_seconds == pytest.approx(10 + 2 * 100 + 28 * 10 + 1.25 * 100, rel=0.02)
+
+
 def test_a_budget_of_some_trials_races_and_of_few_does_not() -> None:
     assert [len(divide(TUNING, seconds=None, budget=Budget(num_trials=num)).arms[0].rungs) for num in (5, 30)] == [1, 4]
 

@@ -15,12 +15,14 @@ import pytest
 import autosft
 from autosft.arrays import from_matrix, save_array
 from autosft.budget import Budget, Clock
+from autosft.errors import SearchFailed
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
 from autosft.planning.settle import with_more
-from autosft.search.finals import Finals
+from autosft.search.finals import Finals, repeats
 from autosft.search.job import Ended
 from autosft.search.policies import policy_for
+from autosft.search.racing import Racing
 from autosft.search.rung_ranks import rung_ranks
 from autosft.search.search import Search
 from autosft.search.trial import OUTPUTS_FILE, Trial, TrialLog
@@ -347,3 +349,162 @@ def test_outputs_of_finals_are_arrays_of_their_own_folds(plan: Plan, tmp_path: P
         if trial.stage == "finals":
             validation, found = plan.data.training(trial.fold)[1], race.search.outputs(trial)
             assert validation is not None and isinstance(found, pa.Array) and len(found) == len(validation)
+
+
+def test_an_arm_that_fails_every_time_leaves_the_budget_to_the_others(plan: Plan, tmp_path: Path) -> None:
+    [arm] = plan.arms
+    both = replace(plan, arms=(arm, replace(arm, name="broken", folder=f"{arm.folder}/broken")))
+
+    def play(arguments: dict[str, Any]) -> float | None:
+        return None if arguments["folder"].endswith("broken") else by_rate(arguments)
+
+    trials = Race(both, tmp_path, play, seconds=300.0).run()
+    assert sum(trial.arm == "broken" for trial in trials) == 10
+    assert sum(trial.arm == arm.name for trial in trials) > 20
+
+
+def test_where_everything_fails_the_search_ends_long_before_its_time(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, lambda arguments: None, seconds=3000.0)
+    with pytest.raises(SearchFailed, match="not a number"):
+        race.run()
+    assert len(race.runner.begun) == 10
+    assert len(Race(plan, tmp_path, by_rate, seconds=3000.0).run()) > 20, "a later sitting tries again"
+
+
+def test_the_time_kept_for_the_refit_follows_what_trainings_take(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, by_rate, seconds=400.0, runs=27.0)
+    race.run()
+    left = race.clock.left
+    assert left is not None
+    assert left >= 5.0 + 0.25 * 395 + 27.0 * plan.refit_factor - 0.1
+
+
+def test_finals_of_a_run_that_goes_on_get_their_share_of_what_was_added(plan: Plan, tmp_path: Path) -> None:
+    first = Race(plan, tmp_path, by_rate, seconds=900.0)
+    before = list(first.run())
+    grown = with_more(first.plan, Budget(100.0), spent_seconds=880.0, num_trials_done=len(before))
+    assert grown.budget.seconds == 1000.0
+    more = Race(grown, tmp_path, by_rate, seconds=1000.0, spent=880.0)
+    assert len(more.run()) > len(before) + 5
+    left = more.clock.left
+    assert left is not None and left > 5.0 + 20.0 + 9.0 * plan.refit_factor
+
+
+def test_a_race_with_a_little_more_budget_goes_on_as_a_race(plan: Plan, tmp_path: Path) -> None:
+    first = Race(plan, tmp_path, by_rate)
+    before = list(first.run())
+    grown = with_more(first.plan, Budget(30.0), spent_seconds=150.0, num_trials_done=len(before))
+    assert [arm.rungs for arm in grown.arms] == [RUNGS] and grown.finals_share == 0
+    more = Race(grown, tmp_path, by_rate, seconds=180.0, spent=150.0)
+    added = more.run()[len(before) :]
+    assert added and {trial.identity for trial in added} & {trial.identity for trial in before}
+
+
+def test_an_arm_races_no_shorter_with_more_budget_than_it_did(plan: Plan) -> None:
+    [arm] = plan.arms
+    assert arm.cost is not None
+    large = replace(arm, name="large", cost=replace(arm.cost, run_seconds=60.0))
+    both = replace(plan, arms=(arm, replace(arm, name="twin"), large))
+    grown = with_more(both.with_budget(Budget(900.0)), Budget(100.0), spent_seconds=900.0, num_trials_done=9)
+    assert {one.rungs for one in grown.arms} == {RUNGS}
+
+
+def test_patience_that_ended_a_race_begins_anew_with_more_budget(plan: Plan, tmp_path: Path) -> None:
+    def same(arguments: dict[str, Any]) -> float:
+        return 0.5
+
+    first = Race(plan, tmp_path, same, seconds=2000.0)
+    before = list(first.run())
+    assert isinstance(first.policy, Racing) and first.policy.remark()
+    spent = first.clock.spent
+    assert len(Race(plan, tmp_path, same, seconds=4000.0, spent=spent).run()) > len(before) + 10
+
+
+def test_a_default_that_a_small_budget_cut_short_is_trained_whole_in_the_race(plan: Plan, tmp_path: Path) -> None:
+    [arm] = plan.arms
+    default = Trial(
+        0, arm.name, dict(arm.default), 0.3, 0, plan.seed, True, "complete", 0.6, (0.5, 0.7), 0.4,
+        ((1.0, 0.6),), {"total": 2.7},
+    )  # fmt: skip
+    for event in ("started", "ended"):
+        TrialLog(tmp_path / "trials.jsonl").append(event, trial=default.to_json(), spent_seconds=3.0)
+    trials = Race(plan, tmp_path, by_rate, spent=3.0).run()
+    assert any(trial.is_default and trial.fidelity == 1.0 for trial in trials)
+
+
+def test_without_the_default_in_the_finals_the_search_decides(plan: Plan, tmp_path: Path) -> None:
+    def play(arguments: dict[str, Any]) -> float | None:
+        is_default = arguments["config"] == dict(plan.arms[0].default)
+        return None if is_default and arguments["fold"] else by_rate(arguments)
+
+    race = Race(plan, tmp_path, play, seconds=250.0)
+    race.run()
+    finals = race.finals()
+    assert any(trial.fate == "failed" for trial in race.search.trials if trial.stage == "finals")
+    assert finals.verdict() is None
+
+
+def test_a_repetition_that_was_cut_short_is_no_fold_of_the_same_model(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, by_rate, seconds=250.0)
+    race.run()
+    first = race.finals().verdict()
+    assert first is not None
+    found = repeats(first, race.search.trials, seed=plan.seed)
+    assert found
+    cut = [replace(trial, fidelity=0.5) if trial is found[0] else trial for trial in race.search.trials]
+    assert repeats(first, cut, seed=plan.seed) == found[1:]
+
+
+def test_a_round_begins_only_where_its_workers_can_end_it(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, by_rate, seconds=250.0)
+    race.run()
+    two = replace(race.plan, resources=replace(plan.resources, max_concurrent=2))
+    finals = Finals(two, race.search.trials, race.search.outputs, kept_seconds=15.0)
+    # Three finalists of 9 s each take two workers twice as long as one of them.
+    standing = race.search._standing()
+    assert finals.ask(replace(standing, seconds_left=15.0 + 1.8 * 9 * 1.15)) is None
+    assert finals.ask(replace(standing, seconds_left=15.0 + 2.1 * 9 * 1.15)) is not None
+
+
+def test_an_interrupt_is_told_once_and_leaves_the_finals_out(plan: Plan, tmp_path: Path) -> None:
+    class Notes(Tracker):
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+
+        def note(self, message: str) -> None:
+            self.notes.append(message)
+
+    count = itertools.count()
+
+    def play(arguments: dict[str, Any]) -> float:
+        race.interrupt.requested = next(count) == 12
+        return by_rate(arguments)
+
+    race = Race(plan, tmp_path, play, seconds=250.0)
+    race.search._tracker = notes = Notes()
+    race.run()
+    finals = race.finals()
+    assert len(race.search.trials) == 13 and finals.verdict() is None
+    assert len([note for note in notes.notes if "interrupted" in note]) == 1
+
+
+def test_the_same_rows_answered_with_other_seeds_are_not_more_rows(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, by_rate, seconds=250.0)
+    race.run()
+
+    def error(num_folds: int, rounds: list[int]) -> float:
+        finals = race.finals()
+        finals._place = lambda at: (at if at < num_folds else 0, plan.seed)  # type: ignore[method-assign]
+        better, other = list(finals._finalists.values())[:2]
+        return finals._gain(better, other, rounds)[1]
+
+    assert error(1, [1, 2]) == pytest.approx(2**0.5 * error(9, [1, 2]))
+
+
+def test_finals_of_an_earlier_sitting_count_where_there_is_no_time_for_more(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, by_rate, seconds=250.0)
+    race.run()
+    winner = race.finals().verdict()
+    without = Finals(replace(plan, finals_share=0.0), race.search.trials, race.search.outputs, kept_seconds=15.0)
+    assert without.ask(race.search._standing()) is None
+    assert winner is not None and without.verdict() == winner
