@@ -5,6 +5,7 @@ from __future__ import annotations
 import time as clocks
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from autosft.result import Result
 from autosft.run_folder import RunFolder
 from autosft.search.choice import best_default, choose
 from autosft.search.finals import Finals, repeats
-from autosft.search.policies import policy_for
+from autosft.search.policies import goes_on_from, policy_for
 from autosft.search.sampler import check_sampler
 from autosft.search.search import Search
 from autosft.search.settings import Machine, check_scheduler
@@ -449,7 +450,9 @@ def _search_and_prove(
     validation = made.data.training(0)[1]
     assert validation is not None, "fold 0 is the validation set"
     targets = validation.targets()
-    winner = choose(made.task, trials, targets, search.outputs, seed=made.seed)
+    winner = choose(
+        made.task, trials, targets, search.outputs, seed=made.seed, goes_on_from=partial(goes_on_from, made)
+    )
     # Those of an earlier sitting count although there is no time for more.
     if made.finals_share or any(trial.stage == "finals" for trial in trials):
         listener.phase("finals")

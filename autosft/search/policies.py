@@ -13,6 +13,7 @@ from autosft.search.racing import Racing
 from autosft.search.sampler import ArmSpace, Known, Sampler, State
 from autosft.search.trial import Trial
 from autosft.search.whole_runs import WholeRuns
+from autosft.trainers import trainer_class
 
 #: Share of a race's draws that are random though TPE draws the others: what it learns from short trainings misleads.
 _RANDOM_SHARE = 0.5
@@ -39,6 +40,18 @@ def policy_for(plan: Plan, *, journal: Path, earlier: Sequence[Trial], closing_s
     if plan.races:
         return Racing(plan, sampler, earlier=earlier, closing_seconds=closing_seconds)
     return WholeRuns(plan, sampler, Pace(closing_seconds, plan.refit_factor if plan.refit else 0.0))
+
+
+def goes_on_from(plan: Plan, trial: Trial, other: Trial) -> bool:
+    """Whether a trial fine-tunes the base model whose frozen features the other fits a head on, from such a head."""
+    arm, frozen = plan.arm(trial.arm), plan.arm(other.arm)
+    trainer = trainer_class(arm.trainer)
+    return (
+        arm.base_model.id == frozen.base_model.id
+        and not trainer_class(frozen.trainer).reports_rungs
+        and trainer.reports_rungs
+        and trainer.starts_from(trial.config) == "probe"
+    )
 
 
 def _known(plan: Plan, trials: Sequence[Trial]) -> list[Known]:

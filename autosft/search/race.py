@@ -244,7 +244,7 @@ class Race:
         if self._patience_runs is None or len(self._full_scores) < _FEWEST_FULL:
             return False
         runs = [self._predict(lane.arm, lane.rungs[-1]) for lane in self._lanes.values() if len(lane.rungs) > 1]
-        return bool(runs) and self._spent - self._hope_since > self._patience_runs * min(runs)
+        return bool(runs) and self._spent - self._hope_since > self._patience_runs * sum(runs) / len(runs)
 
     def ask(
         self, seconds_left: float | None = None, heats_left: int | None = None, *, only_must: bool = False

@@ -120,6 +120,27 @@ def test_models_are_kept_of_finalists_and_of_each_arms_best_and_default() -> Non
     assert {one.number for one in contenders(trials, True)} == {0, 4, 5, 6, 7}
 
 
+def test_the_luck_of_the_best_of_many_counts() -> None:
+    default = trial(0, 0.80, default=True)
+    # Two standard errors better: enough for the only other configuration, not for the best of thirty.
+    found = {0: outputs(0.80), 1: outputs(0.82, first=5)}
+    assert winner([default, trial(1, 0.82)], found) == 1
+    crowd = [trial(number, 0.79) for number in range(2, 31)]
+    assert winner([default, trial(1, 0.82), *crowd], found) == 0
+
+
+@pytest.mark.parametrize(("frozen", "expected"), [(0.81, 1), (0.90, 0)])
+def test_what_goes_on_from_the_winner_wins_unless_it_is_clearly_worse(frozen: float, expected: int) -> None:
+    trials = [trial(0, frozen, arm="frozen", default=True), trial(1, 0.80, arm="tuned", default=True)]
+    found = {0: outputs(frozen), 1: outputs(0.80, first=100)}
+    chosen = choose(
+        task(), trials, pa.array(TARGETS), lambda one: found[one.number], seed=0,
+        goes_on_from=lambda one, other: (one.arm, other.arm) == ("tuned", "frozen"),
+    )  # fmt: skip
+    assert chosen.number == expected
+    assert winner(trials, found) == 0, "where nothing goes on from it the best score wins"
+
+
 def test_of_an_arm_only_its_longest_trainings_are_compared() -> None:
     short, long, other = trial(0, 0.9, rung=1 / 9), trial(1, 0.7), trial(2, 0.8, arm="b", rung=1 / 3)
     assert [one.number for one in leaders([short, long, other], True)] == [2, 1]
