@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import heapq
 import math
-from bisect import bisect_right, insort
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
-from statistics import median
 from typing import Any, Protocol
+
+from autosft.search.heat_costs import Costs
+from autosft.search.rungs import Entry, Group, Rung
 
 #: Of so many configurations at a rung one is promoted, and rungs are as many times longer than the one before.
 ETA = 3
@@ -33,9 +33,6 @@ _MARGIN = 1.2
 
 #: A heat that its time cut short counts as at most so many times longer than it was.
 _MOST_CUT = 2.0
-
-#: What a heat of an arm costs is the median of so many latest ones of the same length.
-_LATEST = 5
 
 
 class Proposed(Protocol):
@@ -98,90 +95,6 @@ class Heat:
     seconds: float
 
 
-@dataclass(eq=False)
-class _Entry:
-    """A configuration in the race: how far it came, and what it is doing.
-
-    A heat that was lost counts as running: nothing else of the configuration may begin meanwhile.
-    """
-
-    number: int
-    arm: str
-    config: Mapping[str, Any]
-    is_default: bool
-    group: str
-    reached: int = -1
-    scores: dict[int, float] = field(default_factory=dict)
-    slowness: float = 1.0
-    running: int | None = None
-    failed: bool = False
-
-
-@dataclass
-class _Group:
-    """What is ranked together: results, sorted, and those that were not promoted, as a heap."""
-
-    results: list[tuple[float, int]] = field(default_factory=list)
-    waiting: list[tuple[float, int, _Entry]] = field(default_factory=list)
-
-    def rank(self, score: float, order: int) -> int:
-        """Returns how many results are better."""
-        return len(self.results) - bisect_right(self.results, (score, -order))
-
-
-@dataclass
-class _Rung:
-    """The results at one length, by group and by arm."""
-
-    groups: dict[str, _Group] = field(default_factory=dict)
-    by_arm: dict[str, list[tuple[float, int, _Entry]]] = field(default_factory=dict)
-
-    def add(self, entry: _Entry, score: float, order: int, *, waits: bool) -> None:
-        # Among equals the earlier one is the better one.
-        group = self.groups.setdefault(entry.group, _Group())
-        insort(group.results, (score, -order))
-        insort(self.by_arm.setdefault(entry.arm, []), (score, -order, entry))
-        if waits:
-            heapq.heappush(group.waiting, (-score, order, entry))
-
-    def best_first(self, arm: str) -> Iterator[tuple[float, _Entry]]:
-        for score, _, entry in reversed(self.by_arm.get(arm, ())):
-            yield score, entry
-
-    def waiting_groups(self) -> list[_Group]:
-        """Returns the groups in which somebody waits, that of the best first."""
-        return sorted(
-            (group for group in self.groups.values() if group.waiting), key=lambda group: group.waiting[0][:2]
-        )
-
-
-class _Costs:
-    """What heats of one arm take, by length: as measured, and beyond the longest measured as far as is known."""
-
-    def __init__(self, lane: Lane) -> None:
-        self._run_seconds = lane.run_seconds
-        self._taken: dict[float, deque[float]] = {}
-
-    def add(self, fidelity: float, seconds: float) -> float:
-        """Takes in a measurement; returns by how much it was slower than others of its length."""
-        taken = self._taken.setdefault(fidelity, deque(maxlen=_LATEST))
-        usual = median(taken) if taken else seconds
-        taken.append(seconds)
-        return seconds / usual if usual > 0 else 1.0
-
-    def predict(self, fidelity: float) -> float:
-        if fidelity in self._taken:
-            return median(self._taken[fidelity])
-        shorter = sorted(length for length in self._taken if length < fidelity)
-        if not shorter:
-            return self._run_seconds * fidelity
-        rate = self._run_seconds
-        if len(shorter) > 1:
-            rise = median(self._taken[shorter[-1]]) - median(self._taken[shorter[-2]])
-            rate = max(0.0, rise) / (shorter[-1] - shorter[-2])
-        return median(self._taken[shorter[-1]]) + rate * (fidelity - shorter[-1])
-
-
 class Race:
     """Decides which configuration is trained next, and for how long, until time or hope is used up.
 
@@ -223,13 +136,13 @@ class Race:
         self._eta = eta
         self._patience_runs = patience_runs
         self._min_gain = min_gain
-        self._entries: dict[int, _Entry] = {}
-        self._defaults: dict[str, _Entry] = {}
+        self._entries: dict[int, Entry] = {}
+        self._defaults: dict[str, Entry] = {}
         lengths = sorted({rung for lane in lanes for rung in lane.rungs}, reverse=True)
-        self._rungs = {fidelity: _Rung() for fidelity in lengths}
+        self._rungs = {fidelity: Rung() for fidelity in lengths}
         self._again: list[tuple[int, int]] = []
         self._order = count()
-        self._costs = {lane.arm: _Costs(lane) for lane in lanes}
+        self._costs = {lane.arm: Costs(lane.run_seconds) for lane in lanes}
         self._num_configs = dict.fromkeys(self._lanes, 0)
         self._exhausted: set[str] = set()
         self._broken: set[str] = set()
@@ -352,27 +265,27 @@ class Race:
             rungs = self._lanes[entry.arm].rungs
             yield entry.arm, {rungs[rung]: score for rung, score in entry.scores.items() if score > -math.inf}
 
-    def _enter(self, proposal: Proposed) -> _Entry:
+    def _enter(self, proposal: Proposed) -> Entry:
         group = self._group(proposal)
-        entry = _Entry(proposal.number, proposal.arm, proposal.config, proposal.is_default, group)
+        entry = Entry(proposal.number, proposal.arm, proposal.config, proposal.is_default, group)
         self._entries[entry.number] = entry
         self._num_configs[entry.arm] += 1
         if entry.is_default:
             self._defaults[entry.arm] = entry
         return entry
 
-    def _begin(self, entry: _Entry, rung: int) -> Heat:
+    def _begin(self, entry: Entry, rung: int) -> Heat:
         entry.running = rung
         self._note_full(entry, rung)
         fidelity = self._lanes[entry.arm].rungs[rung]
         seconds = self._predict_heat(entry, rung)
         return Heat(entry.number, entry.arm, entry.config, entry.is_default, rung, fidelity, seconds)
 
-    def _note_full(self, entry: _Entry, rung: int) -> None:
+    def _note_full(self, entry: Entry, rung: int) -> None:
         if rung == self._top(entry) and not entry.is_default:
             self._compared[entry.arm] = None
 
-    def _new(self, must: Sequence[_Entry], seconds_left: float | None, heats_left: int | None) -> Heat | None:
+    def _new(self, must: Sequence[Entry], seconds_left: float | None, heats_left: int | None) -> Heat | None:
         """Starts a configuration, where what must be run still fits after it."""
         if heats_left is not None and heats_left <= len(must):
             return None
@@ -393,7 +306,7 @@ class Race:
         return seconds_left is None or needed + (reserved if arm in self._defaults else 0.0) <= seconds_left
 
     def _promotion(
-        self, must: Sequence[_Entry], seconds_left: float | None, heats_left: int | None, *, due: bool
+        self, must: Sequence[Entry], seconds_left: float | None, heats_left: int | None, *, due: bool
     ) -> Heat | None:
         """Promotes the best of the highest rung: one that is due, or whoever is next while there is time."""
         for fidelity, rung in self._rungs.items():
@@ -405,17 +318,17 @@ class Race:
 
     def _next_of(
         self,
-        group: _Group,
+        group: Group,
         fidelity: float,
-        must: Sequence[_Entry],
+        must: Sequence[Entry],
         seconds_left: float | None,
         heats_left: int | None,
         *,
         due: bool,
-    ) -> _Entry | None:
+    ) -> Entry | None:
         """Takes the best of a group that there is time for off its heap."""
         passed_over = []
-        chosen: _Entry | None = None
+        chosen: Entry | None = None
         while group.waiting and chosen is None:
             negative, order, entry = heapq.heappop(group.waiting)
             if not self._still_waits(entry, fidelity):
@@ -432,7 +345,7 @@ class Race:
         return chosen
 
     def _leaves_time(
-        self, entry: _Entry, rung: int, must: Sequence[_Entry], seconds_left: float | None, heats_left: int | None
+        self, entry: Entry, rung: int, must: Sequence[Entry], seconds_left: float | None, heats_left: int | None
     ) -> bool:
         """Returns whether there is time for a heat, and then for what must be run at full length."""
         held = list(must)
@@ -444,7 +357,7 @@ class Race:
         needed = self._predict_heat(entry, rung) + _MARGIN * self._reserved(held)
         return seconds_left is None or needed <= seconds_left
 
-    def _still_waits(self, entry: _Entry, fidelity: float) -> bool:
+    def _still_waits(self, entry: Entry, fidelity: float) -> bool:
         rungs = self._lanes[entry.arm].rungs
         return (
             entry.running is None
@@ -454,7 +367,7 @@ class Race:
             and rungs[entry.reached] == fidelity
         )
 
-    def _must(self, seconds_left: float | None) -> list[_Entry]:
+    def _must(self, seconds_left: float | None) -> list[Entry]:
         """Returns who is to be trained at full length before the end and was not: the best, and its arm's default.
 
         So is every default that a configuration at full length will be, or was, compared with.
@@ -465,17 +378,17 @@ class Race:
         all_due = [*dict.fromkeys([*due, *(self._owed(best) if best else ())])]
         return all_due if self._fits(all_due, seconds_left) else due
 
-    def _owed(self, entry: _Entry) -> list[_Entry]:
+    def _owed(self, entry: Entry) -> list[Entry]:
         """Returns what it takes that a configuration is known at full length: its arm's default first, then itself."""
         default = self._defaults.get(entry.arm, entry)
         pair = [default] if default is entry else [default, entry]
         return [one for one in pair if self._is_open(one)]
 
-    def _is_open(self, entry: _Entry) -> bool:
+    def _is_open(self, entry: Entry) -> bool:
         top = self._top(entry)
         return not entry.failed and entry.arm not in self._broken and entry.reached < top and entry.running != top
 
-    def _candidate(self, seconds_left: float | None) -> _Entry | None:
+    def _candidate(self, seconds_left: float | None) -> Entry | None:
         """Returns the best of what the arms have to offer: compared by score, whatever length that was reached at."""
         best, best_score = None, -math.inf
         for arm in self._lanes:
@@ -484,14 +397,14 @@ class Race:
                 best, best_score = entry, score
         return best
 
-    def _best_of(self, arm: str, seconds_left: float | None) -> tuple[float, _Entry | None]:
+    def _best_of(self, arm: str, seconds_left: float | None) -> tuple[float, Entry | None]:
         """Returns an arm's best tuned configuration at the longest rung that has one, else its default.
 
         Only what was trained at full length or still can be, its arm's default as well, counts.
         """
         top = self._lanes[arm].rungs[-1]
         has_time = seconds_left is None or self._predict(arm, top) <= seconds_left
-        found: tuple[float, _Entry | None] = -math.inf, None
+        found: tuple[float, Entry | None] = -math.inf, None
         for fidelity, rung in self._rungs.items():
             if fidelity < top and (not has_time or arm in self._broken):
                 break
@@ -504,20 +417,20 @@ class Race:
                 found = found if found[1] else (score, entry)
         return found
 
-    def _reserved(self, must: Sequence[_Entry]) -> float:
+    def _reserved(self, must: Sequence[Entry]) -> float:
         """Predicts the wall time that these take at full length, on all workers."""
         seconds = [self._predict_heat(entry, self._top(entry)) for entry in must]
         return max(max(seconds, default=0.0), sum(seconds) / self._workers)
 
-    def _fits(self, must: Sequence[_Entry], seconds_left: float | None) -> bool:
+    def _fits(self, must: Sequence[Entry], seconds_left: float | None) -> bool:
         return seconds_left is None or self._reserved(must) <= seconds_left
 
-    def _top(self, entry: _Entry) -> int:
+    def _top(self, entry: Entry) -> int:
         return len(self._lanes[entry.arm].rungs) - 1
 
     def _predict(self, arm: str, fidelity: float) -> float:
         return self._costs[arm].predict(fidelity)
 
-    def _predict_heat(self, entry: _Entry, rung: int) -> float:
+    def _predict_heat(self, entry: Entry, rung: int) -> float:
         # Some configurations are slower than others: a smaller batch, more layers that learn.
         return self._predict(entry.arm, self._lanes[entry.arm].rungs[rung]) * max(1.0, entry.slowness)
