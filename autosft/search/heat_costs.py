@@ -8,6 +8,9 @@ from statistics import median
 #: What a length costs is the median of so many latest trainings.
 _LATEST = 5
 
+#: Of what an arm was timed to cost, a longer training takes at least this share.
+_LEAST_RATE = 0.5
+
 
 class Costs:
     """What heats of one arm take, by length: as measured, and beyond the longest measured as far as is known."""
@@ -32,5 +35,6 @@ class Costs:
         rate = self._run_seconds
         if len(shorter) > 1:
             rise = median(self._taken[shorter[-1]]) - median(self._taken[shorter[-2]])
-            rate = max(0.0, rise) / (shorter[-1] - shorter[-2])
+            # Two noisy medians may lie close together, which does not make what is longer cheap.
+            rate = max(rise / (shorter[-1] - shorter[-2]), _LEAST_RATE * self._run_seconds)
         return median(self._taken[shorter[-1]]) + rate * (fidelity - shorter[-1])

@@ -35,6 +35,10 @@ _MARGIN = 1.2
 _MOST_CUT = 2.0
 
 
+#: Of those that would take more than the time left, so many are looked at for one that does not.
+_MOST_PASSED_OVER = 16
+
+
 class Proposed(Protocol):
     """A configuration, as `autosft.search.sampler.Proposal` is one."""
 
@@ -105,8 +109,7 @@ class Race:
     then whoever comes next while there is time. Only a default is trained at full length where there is no time for
     its arm's default as well.
 
-    Asking and telling take logarithmic time in the number of configurations, but for those that wait to be promoted
-    and would take more than the time left.
+    Asking and telling take logarithmic time in the number of configurations.
 
     Args:
         lanes: The arms.
@@ -338,7 +341,7 @@ class Race:
                 chosen = entry
                 continue
             passed_over.append((negative, order, entry))
-            if is_due < due:
+            if is_due < due or len(passed_over) >= _MOST_PASSED_OVER:
                 break
         for one in passed_over:
             heapq.heappush(group.waiting, one)
@@ -408,9 +411,14 @@ class Race:
         for fidelity, rung in self._rungs.items():
             if fidelity < top and (not has_time or arm in self._broken):
                 break
+            passed_over = 0
             for score, entry in rung.best_first(arm):
-                counts = fidelity == top or self._fits(self._owed(entry), seconds_left)
-                if entry.failed or not counts:
+                if entry.failed:
+                    continue
+                if fidelity < top and not self._fits(self._owed(entry), seconds_left):
+                    passed_over += 1
+                    if passed_over >= _MOST_PASSED_OVER:
+                        break
                     continue
                 if not entry.is_default:
                     return score, entry
