@@ -34,7 +34,7 @@ from autosft.search.policies import goes_on_from, policy_for
 from autosft.search.sampler import check_sampler
 from autosft.search.search import Search
 from autosft.search.settings import Machine, check_scheduler
-from autosft.search.trial import TrialLog
+from autosft.search.trial import Trial, TrialLog
 from autosft.task import AnswerFunction, Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
 from autosft.tracking.base import Tracker
@@ -437,43 +437,13 @@ def _search_and_prove(
     num_models = 3 if made.refit else 2
     closing = closing_seconds(len(held_out[1]) if held_out else 0, rates, clock.left, num_models=num_models)
 
-    listener.phase("search")
-    earlier = TrialLog(run.trials).trials()
-    search = Search(
-        made, runner, folder=run.path, cache=cache_folder(), clock=clock, tracker=listener, interrupt=interrupt,
-        earlier=earlier,
-    )  # fmt: skip
-    policy = policy_for(made, journal=run.path / "study.log", earlier=earlier, closing_seconds=closing)
-    trials = search.run(policy)
-    if policy.remark():
-        listener.note(policy.remark())
-    validation = made.data.training(0)[1]
-    assert validation is not None, "fold 0 is the validation set"
-    targets = validation.targets()
-    winner = choose(
-        made.task, trials, targets, search.outputs, seed=made.seed, goes_on_from=partial(goes_on_from, made)
-    )
-    # Those of an earlier sitting count although there is no time for more.
-    if made.finals_share or any(trial.stage == "finals" for trial in trials):
-        listener.phase("finals")
-        kept = closing + made.refit_factor * winner.seconds.get("total", 0.0) * made.refit
-        finals = Finals(made, trials, search.outputs, kept_seconds=kept)
-        trials = search.run(finals)
-        listener.note(finals.remark())
-        winner = finals.verdict() or winner
+    search, winner = _search(made, run, runner, clock, listener, interrupt, closing_seconds=closing)
+    trials, targets = search.trials, _validation_targets(made)
     default = best_default(trials, made.task.metric.greater_is_better) or winner
     tasks = {trial.number: _tuned(made.task, targets, search.outputs(trial)) for trial in (winner, default)}
 
     left = None if clock.left is None else clock.left - closing
-    against = reason_against(made, winner, seconds_left=left, interrupt=interrupt)
-    if against is None:
-        listener.phase("refit")
-        place = run.path / "trials" / "refit"
-        refitted = run_refit(
-            made, winner, runner, folder=place, cache=cache_folder(), seconds_left=left, interrupt=interrupt
-        )
-    else:
-        refitted = Refit(None, against)
+    refitted = _refit(made, winner, run, runner, listener, interrupt, seconds_left=left)
     listener.note(refitted.reason)
     folders = {
         (first.number, trial.fold or 0): search.scratch(trial)
@@ -535,6 +505,73 @@ def _search_and_prove(
         interrupted=interrupt.requested,
     )
     return Result(run.path, made, tuple(trials), summary)
+
+
+def _search(
+    made: Plan,
+    run: RunFolder,
+    runner: Runner,
+    clock: Clock,
+    listener: Tracker,
+    interrupt: Interrupt,
+    *,
+    closing_seconds: float,
+) -> tuple[Search, Trial]:
+    """Searches, holds the finals where there is time for them, and says who won."""
+    listener.phase("search")
+    earlier = TrialLog(run.trials).trials()
+    search = Search(
+        made, runner, folder=run.path, cache=cache_folder(), clock=clock, tracker=listener, interrupt=interrupt,
+        earlier=earlier,
+    )  # fmt: skip
+    policy = policy_for(made, journal=run.path / "study.log", earlier=earlier, closing_seconds=closing_seconds)
+    trials = search.run(policy)
+    if policy.remark():
+        listener.note(policy.remark())
+    winner = choose(
+        made.task,
+        trials,
+        _validation_targets(made),
+        search.outputs,
+        seed=made.seed,
+        goes_on_from=partial(goes_on_from, made),
+    )
+    # Those of an earlier sitting count although there is no time for more.
+    if made.finals_share or any(trial.stage == "finals" for trial in trials):
+        listener.phase("finals")
+        kept = closing_seconds + made.refit_factor * winner.seconds.get("total", 0.0) * made.refit
+        finals = Finals(made, trials, search.outputs, kept_seconds=kept)
+        search.run(finals)
+        listener.note(finals.remark())
+        winner = finals.verdict() or winner
+    return search, winner
+
+
+def _refit(
+    made: Plan,
+    winner: Trial,
+    run: RunFolder,
+    runner: Runner,
+    listener: Tracker,
+    interrupt: Interrupt,
+    *,
+    seconds_left: float | None,
+) -> Refit:
+    """Trains the winner on all rows, unless something speaks against it."""
+    against = reason_against(made, winner, seconds_left=seconds_left, interrupt=interrupt)
+    if against is not None:
+        return Refit(None, against)
+    listener.phase("refit")
+    place = run.path / "trials" / "refit"
+    return run_refit(
+        made, winner, runner, folder=place, cache=cache_folder(), seconds_left=seconds_left, interrupt=interrupt
+    )
+
+
+def _validation_targets(made: Plan) -> pa.Array:
+    validation = made.data.training(0)[1]
+    assert validation is not None, "fold 0 is the validation set"
+    return validation.targets()
 
 
 def _tuned(task: Task, targets: pa.Array, outputs: pa.Array | None) -> Task:
