@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time as clocks
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autosft.budget import Budget, Clock
 from autosft.cache import cache_folder
@@ -21,6 +21,7 @@ from autosft.planning.arms import draft_arms
 from autosft.planning.machine import machine_here, resources_on
 from autosft.planning.plan import Arm, Plan, Resources
 from autosft.planning.settle import closing_seconds, settle, with_more
+from autosft.planning.spaces import GivenSpace, with_space
 from autosft.predictor import Predictor
 from autosft.prepare import Prepared, Question, check, understand, with_rows
 from autosft.proof import prove
@@ -59,7 +60,7 @@ class Options:
     budget: Budget
     models: Sequence[str] | None = None
     trainer: str | Sequence[str] | None = None
-    space: object | None = None
+    space: GivenSpace | None = None
     sampler: str = "tpe"
     scheduler: str = "race"
     max_concurrent: int | None = None
@@ -78,7 +79,7 @@ def fit(
     test: object | None = None,
     models: Sequence[str] | str | None = None,
     trainer: str | Sequence[str] | None = None,
-    space: str | Path | Callable[[Any], dict[str, object]] | None = None,
+    space: GivenSpace | None = None,
     metric: str | Metric | MetricFunction | None = None,
     positive: object | None = None,
     group: str | None = None,
@@ -106,7 +107,7 @@ def fit(
         target: Column to predict. inputs: columns to read. Both are worked out where they are left out.
         test: Rows that decide nothing and prove the result; without them, some are set aside where there are enough.
         models: Base models, as hub ids or folders. trainer: one or several of the registered trainers.
-        space: A search space: a YAML file, or a function of an Optuna trial.
+        space: A search space: a YAML file, a folder of them (one a trainer), or a function of an Optuna trial.
         metric: What decides: a name, a Metric, or a function of (targets, predictions).
         positive: The label that a binary F1, precision or recall is about.
         group: Rows that share a value of this column stay on one side of every split.
@@ -160,7 +161,7 @@ def plan(
     test: object | None = None,
     models: Sequence[str] | str | None = None,
     trainer: str | Sequence[str] | None = None,
-    space: str | Path | Callable[[Any], dict[str, object]] | None = None,
+    space: GivenSpace | None = None,
     metric: str | Metric | MetricFunction | None = None,
     positive: object | None = None,
     group: str | None = None,
@@ -208,6 +209,7 @@ def resume(
     folder: str | Path,
     *,
     budget: str | float | Budget | None = None,
+    space: GivenSpace | None = None,
     tracker: Tracker | None = None,
     cluster: str | None = None,
     verbose: bool = False,
@@ -218,6 +220,7 @@ def resume(
         folder: The run's folder.
         budget: What is added to the run's budget, such as "+1h" or "+10 trials". A finished run needs it; without, it
             is returned as it is.
+        space: Another search space from here on, wider or narrower, as for `fit`; what was tried before still counts.
 
     Raises:
         RunFolderError: The folder is not a run's, or another process works on it.
@@ -225,6 +228,9 @@ def resume(
     """
     run = RunFolder.open(folder)
     if run.result.exists() and budget is None:
+        if space is not None:
+            wrong = f"{run.path} holds a finished run, and another search space needs something to spend"
+            raise PlanError(explain(wrong=wrong, expected="more budget", fix="pass budget='+30m' too"))
         return Result.load(folder)
     listener = tracker or progress()
     with run.locked():
@@ -233,6 +239,8 @@ def resume(
         if budget is not None:
             done = len(TrialLog(run.trials).trials())
             made = with_more(made, Budget.parse(budget), spent_seconds=spent, num_trials_done=done)
+        if space is not None:
+            made = with_space(made, space)
         try:
             made = with_rows(made)
             run.reopen()
@@ -253,7 +261,7 @@ def load(folder: str | Path) -> Predictor:
 def _options(
     models: Sequence[str] | str | None,
     trainer: str | Sequence[str] | None,
-    space: object | None,
+    space: GivenSpace | None,
     budget: str | float | Budget,
     sampler: str,
     scheduler: str,

@@ -75,7 +75,9 @@ TrainerName = Annotated[
     str | None,
     typer.Option("--trainer", help="Trainers, separated by commas: frozen_head, ...", rich_help_panel=_SEARCH),
 ]
-Space = Annotated[str | None, typer.Option(help="A search space in YAML.", rich_help_panel=_SEARCH)]
+Space = Annotated[
+    str | None, typer.Option(help="A search space in YAML, or a folder of them.", rich_help_panel=_SEARCH)
+]
 SamplerName = Annotated[str, typer.Option("--sampler", help="tpe or random.", rich_help_panel=_SEARCH)]
 SchedulerName = Annotated[str, typer.Option("--scheduler", help="race, asha, median or none.", rich_help_panel=_SEARCH)]
 Seed = Annotated[
@@ -263,6 +265,7 @@ def predict(
 def resume(
     folder: Annotated[str, typer.Argument(help="The run's folder.")],
     budget: Annotated[str | None, typer.Option(help="What to add, such as +1h or '+10 trials'.")] = None,
+    space: Space = None,
     cluster: Cluster = None,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -274,7 +277,7 @@ def resume(
     from autosft import api
 
     with _libraries_unheard():
-        result = api.resume(folder, budget=budget, cluster=cluster, verbose=verbose)
+        result = api.resume(folder, budget=budget, space=space, cluster=cluster, verbose=verbose)
     _show_result(result, as_json)
 
 

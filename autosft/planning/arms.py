@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from autosft.base_models import BaseModel, at_hand, candidates, describe, locate
 from autosft.errors import BaseModelError, MissingExtraError, PlanError, explain
 from autosft.planning.plan import Arm
+from autosft.planning.spaces import GivenSpace, given_spaces, space_of
 from autosft.search.settings import Machine
-from autosft.search.space import FunctionSpace, SearchSpace, Space
-from autosft.search.space_file import find_space, read_space
+from autosft.search.space import SearchSpace
+from autosft.search.space_file import find_space
 from autosft.task import Input, Output
 from autosft.trainers import trainer_class, trainer_names
 
@@ -37,7 +37,7 @@ def draft_arms(
     num_rows: int,
     models: Sequence[str] | None,
     trainers: Sequence[str] | None,
-    space: str | os.PathLike[str] | object | None,
+    space: GivenSpace | None,
     machine: Machine,
     language: str | None = None,
 ) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
@@ -59,14 +59,14 @@ def draft_arms(
     able, lacking = _equipped(able, named=bool(trainers))
     bases, reasons = _base_models(input, output, models, machine, language)
     reasons = (*lacking, *reasons)
+    spaces = {} if space is None else given_spaces(space, list(able))
     arms = []
     shorts = [_short(base.id) for base, _ in bases]
     for name, found in able.items():
-        chosen = _space(space, name, input, output, named=len(able) == 1)
+        chosen = spaces.get(name) or find_space(name, input, output)
         if chosen is None:
             chosen = SearchSpace(f"none for {name}", name, input, output, ())
             reasons = (*reasons, f"{name} ships no search space for {input} to {output}: only its default is tried")
-        chosen.check(found.Config)
         for base, folder in bases:
             if base.only_trainer not in (None, name):
                 continue
@@ -78,8 +78,8 @@ def draft_arms(
             if forced:
                 listed = ", ".join(f"{field} is {value}" for field, value in forced.items())
                 reasons = (*reasons, f"{name}/{short}: {listed}, all that {memory / 1e9:.0f} GB of memory hold")
-            space_here = chosen.pinned(forced) if isinstance(chosen, SearchSpace) else chosen
-            arms.append(Arm(f"{name}/{short}", name, base, folder, {**default, **forced}, space_here, max_length=None))
+            arm = Arm(f"{name}/{short}", name, base, folder, {**default, **forced}, chosen, max_length=None)
+            arms.append(replace(arm, space=space_of(arm, chosen, memory_bytes=memory)))
     if not arms:
         made = {base.id: base.only_trainer for base, _ in bases}
         listed = ", ".join(f"{model} for {trainer}" for model, trainer in made.items())
@@ -177,17 +177,6 @@ def _writes_nothing(name: str) -> str:
         expected="a decoder, whose config.json names an architecture that ends in ForCausalLM",
         fix=f"name one with models=, such as {_SMALL_DECODER}, or leave models= out",
     )
-
-
-def _space(given: object, trainer: str, input: Input, output: Output, *, named: bool) -> Space | None:
-    """Returns the user's space, or the one that is shipped, or None."""
-    chosen = None if given is None else FunctionSpace(given) if callable(given) else read_space(str(given))
-    if isinstance(chosen, FunctionSpace):
-        if not named:
-            wrong = "a search space that is a function, for several trainers"
-            raise PlanError(explain(wrong=wrong, expected="one trainer", fix="pass trainer='transformers' too"))
-        return chosen
-    return chosen if chosen is not None and chosen.trainer == trainer else find_space(trainer, input, output)
 
 
 def _short(model_id: str) -> str:

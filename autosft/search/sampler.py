@@ -393,9 +393,7 @@ class Sampler:
         """Opens a trial in the journal, all at once: every write there is synced to disk."""
         import optuna
 
-        choices = optuna.distributions.CategoricalDistribution(list(self._arms))
-        params = {"arm": arm, **(drawn.params if drawn else {})}
-        distributions = {"arm": choices, **(drawn.distributions if drawn else {})}
+        params, distributions = self._params(arm, drawn)
         attributes = {"config": config, "is_default": is_default}
         running = optuna.trial.TrialState.RUNNING
         self._study.add_trial(
@@ -427,7 +425,7 @@ class Sampler:
             config = trial.user_attrs.get("config")
             if trial.state.is_finished() and config and (trial.state.name != "FAIL" or "failed" in trial.user_attrs):
                 self._numbers[identity(trial.params["arm"], config)] = trial.number
-                self._learned[trial.number] = trial
+                self._learned[trial.number] = self._as_drawn_now(trial, config)
         for known in earlier:
             if known.state == "interrupted":
                 continue
@@ -435,11 +433,34 @@ class Sampler:
             orphan = orphans.pop(key, None)
             if orphan is not None:
                 self._admit(known.arm, optuna.trial.Trial(self._study, orphan._trial_id), known.config)
+                number = self._numbers[key]
+                self._learned[number] = self._as_drawn_now(self._learned[number], known.config)
             elif key not in self._numbers:
                 self._ask_this(known.arm, known.config, is_default=known.is_default)
             self._tell(self._numbers[key], known.reports, known.state)
         for orphan in orphans.values():
             self._study.tell(orphan.number, state=optuna.trial.TrialState.FAIL)
+
+
+    def _as_drawn_now(self, trial: FrozenTrial, config: Mapping[str, Any]) -> FrozenTrial:
+        """Returns a trial as the present space would have drawn it; the journal may hold it as another space did.
+
+        TPE models only what all trials have in common, so ranges of before would end what it knows of a parameter.
+        """
+        params, distributions = self._params(trial.params["arm"], self._drawn(trial.params["arm"], config))
+        if distributions == trial.distributions:
+            return trial
+        return _frozen(params, distributions, trial.state, trial.intermediate_values, trial.value)
+
+    def _params(
+        self, arm: str, drawn: Trial | FixedTrial | None
+    ) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+        import optuna
+
+        choices = optuna.distributions.CategoricalDistribution(list(self._arms))
+        if drawn is None:
+            return {"arm": arm}, {"arm": choices}
+        return {"arm": arm, **drawn.params}, {"arm": choices, **drawn.distributions}
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from autosft.errors import SearchFailed
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
 from autosft.planning.settle import with_more
+from autosft.planning.spaces import with_space
 from autosft.search.finals import Finals, repeats
 from autosft.search.job import Ended
 from autosft.search.policies import policy_for
@@ -241,6 +242,26 @@ def test_more_budget_goes_on_with_everything_that_is_known(plan: Plan, tmp_path:
     assert len(set(heats(trials))) == len(trials)
     promoted = [trial for trial in trials[len(before) :] if trial.rung > RUNGS[0]]
     assert {trial.identity for trial in promoted} & {trial.identity for trial in before}, "old ones are promoted too"
+
+
+def test_a_run_goes_on_with_another_space_and_what_it_knows(plan: Plan, tmp_path: Path) -> None:
+    first = Race(plan, tmp_path, by_rate, seconds=100.0)
+    before = list(first.run())
+    default = plan.arms[0].default["learning_rate"]
+    highest = max(trial.config["learning_rate"] for trial in before)
+    (tmp_path / "higher.yaml").write_text(
+        "format: 1\nname: higher\ntrainer: transformers\ninput: text\noutput: label\nparameters:\n"
+        f"  learning_rate: {{type: float, low: {2 * highest}, high: {20 * highest}, log: true}}\n"
+    )
+    wider = with_space(plan, tmp_path / "higher.yaml")
+    assert Plan.from_json(wider.to_json()).arms == wider.arms
+    trials = Race(wider, tmp_path, by_rate, seconds=300.0, spent=first.clock.spent).run()
+    assert trials[: len(before)] == before and len(set(heats(trials))) == len(trials)
+    fresh = {trial.identity: trial.config["learning_rate"] for trial in trials[len(before) :]}
+    drawn = [rate for name, rate in fresh.items() if name not in {trial.identity for trial in before}]
+    # Beside what the space holds, the default's rate is tried as a third and threefold.
+    inside = [rate for rate in drawn if 2 * highest <= rate <= 20 * highest]
+    assert len(inside) >= 10 and set(drawn) - set(inside) <= {default / 3, default * 3}
 
 
 def test_a_run_that_was_too_short_to_race_races_with_more_budget(plan: Plan, tmp_path: Path) -> None:

@@ -227,6 +227,45 @@ def test_a_default_that_a_crash_interrupted_is_proposed_again_but_a_failed_one_i
     assert not second.is_default
 
 
+def rates_of(space: SearchSpace, journal: Path, count: int, *, seed: int) -> list[float]:
+    """Draws configurations whose best rate is 5e-2, with TPE alone."""
+    sampler = make({"good": ArmSpace(space, {"rate": 2e-2, "head": "a"}, {})}, journal=journal, seed=seed)
+    found = []
+    for _ in range(count):
+        proposal = sampler.ask()
+        assert proposal is not None
+        found.append(proposal.config["rate"])
+        score = -abs(math.log10(found[-1] / 5e-2))
+        sampler.tell(proposal.number, score=score, fidelity=1.0, state="complete")
+    return found
+
+
+HEADS = {"type": "choice", "values": ["a"]}
+NARROW = search_space(rate={**RATE, "low": 1e-2, "high": 2e-1}, head=HEADS)
+WIDE = search_space(rate={**RATE, "low": 1e-6, "high": 1.0}, head={**HEADS, "values": ["a", "b"]})
+
+
+def test_a_wider_space_is_looked_at_where_it_is_new(tmp_path: Path) -> None:
+    for seed in range(3):
+        before = rates_of(NARROW, tmp_path / f"{seed}.log", 20, seed=seed)
+        after = rates_of(WIDE, tmp_path / f"{seed}.log", 10, seed=seed)
+        assert not set(before) & set(after)
+        assert any(not 1e-2 <= rate <= 2e-1 for rate in after)
+
+
+def test_a_narrower_space_goes_on_from_what_the_wider_one_found(tmp_path: Path) -> None:
+    known, fresh = 0.0, 0.0
+    narrower = search_space(rate={**RATE, "low": 1e-4, "high": 1.0}, head=HEADS)
+    for seed in range(4):
+        rates_of(WIDE, tmp_path / f"{seed}.log", 30, seed=seed)
+        after = rates_of(narrower, tmp_path / f"{seed}.log", 8, seed=seed)
+        alone = rates_of(narrower, tmp_path / f"alone{seed}.log", 8, seed=seed)
+        assert all(1e-4 <= rate <= 1.0 for rate in after)
+        known += sum(abs(math.log10(rate / 5e-2)) for rate in after)
+        fresh += sum(abs(math.log10(rate / 5e-2)) for rate in alone)
+    assert known < 0.9 * fresh, (known, fresh)
+
+
 def test_every_torn_journal_can_be_opened(tmp_path: Path) -> None:
     journal = tmp_path / "study.log"
     run(make(journal=journal), 3)
