@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autosft.api import fit, load, plan, resume
+    from autosft.api import fit, load, plan, resume, sync
     from autosft.budget import Budget
     from autosft.data.data import Data
     from autosft.errors import (
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RunFolderError,
         SearchFailed,
         TaskError,
+        TrackerError,
         TrialFailed,
     )
     from autosft.planning.plan import Plan
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "autosft.api": ("fit", "plan", "resume", "load"),
+    "autosft.api": ("fit", "plan", "resume", "load", "sync"),
     "autosft.budget": ("Budget",),
     "autosft.data.data": ("Data",),
     "autosft.errors": (
@@ -43,6 +44,7 @@ _PLACES = {
         "RunFolderError",
         "SearchFailed",
         "TaskError",
+        "TrackerError",
         "TrialFailed",
     ),
     "autosft.planning.plan": ("Plan",),
@@ -57,6 +59,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a user meets them
     "plan",
     "resume",
     "load",
+    "sync",
     "Budget",
     "Data",
     "Metric",
@@ -72,6 +75,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a user meets them
     "RunFolderError",
     "SearchFailed",
     "TaskError",
+    "TrackerError",
     "TrialFailed",
 ]
 

@@ -1,4 +1,4 @@
-"""`fit`, `plan`, `resume` and `load`: the order of work, on one page. Each step is one function elsewhere."""
+"""`fit`, `plan`, `resume`, `load`, `sync`: the order of work, on one page. Each step is one function elsewhere."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ from autosft.search.trial import Trial, TrialLog
 from autosft.task import AnswerFunction, Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
 from autosft.tracking.base import Tracker
-from autosft.tracking.terminal import progress
+from autosft.tracking.choose import listening
+from autosft.tracking.wandb_mirror.sync import sync as sync_with_wandb
 from autosft.trainers.base import Cost, Limits
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def fit(
     max_concurrent: int | None = None,
     gpus_per_trial: float | None = None,
     fixes_off: Collection[str] = (),
-    tracker: Tracker | None = None,
+    tracker: str | Tracker | None = None,
     cluster: str | None = None,
     folder: str | Path | None = None,
     seed: int = 0,
@@ -118,7 +119,8 @@ def fit(
         sampler: "tpe" or "random". scheduler: "race", "asha", "median" or "none".
         max_concurrent: Trials at once. gpus_per_trial: GPUs of each, fractions allowed.
         fixes_off: Names of audit checks that only report, or "all".
-        tracker: Listens to the run; None shows progress on standard error.
+        tracker: Listens to the run: "wandb" or "wandb:ENTITY/PROJECT" beside the terminal, or a Tracker in its place;
+            None shows progress on standard error.
         cluster: Address of a Ray cluster; None uses this machine, or the Ray that runs in this process.
         folder: The run's folder, new or empty; None makes one under `runs/`.
         seed: Decides splits, configurations and trainings.
@@ -127,7 +129,7 @@ def fit(
     Raises:
         AutosftError: Something the caller can change; the message says what.
     """
-    clock, listener = Clock(), tracker or progress()
+    clock, listener = Clock(), listening(tracker)
     try:
         if isinstance(task, Plan):
             return _fit_plan(task, RunFolder.create(folder), clock, listener, cluster=cluster, verbose=verbose)
@@ -173,7 +175,7 @@ def plan(
     max_concurrent: int | None = None,
     gpus_per_trial: float | None = None,
     fixes_off: Collection[str] = (),
-    tracker: Tracker | None = None,
+    tracker: str | Tracker | None = None,
     cluster: str | None = None,
     seed: int = 0,
     timing: bool = True,
@@ -184,7 +186,7 @@ def plan(
     Args:
         timing: Whether a few real steps are timed; without, the quote holds within a factor of three.
     """
-    clock, listener = Clock(), tracker or progress()
+    clock, listener = Clock(), listening(tracker)
     question = Question(task, data, test, target, inputs, metric, positive, group, time, kind, answer, fixes_off, seed)
     options = _options(
         models, trainer, space, budget, sampler, scheduler, max_concurrent, gpus_per_trial, cluster, verbose
@@ -208,7 +210,7 @@ def resume(
     folder: str | Path,
     *,
     budget: str | float | Budget | None = None,
-    tracker: Tracker | None = None,
+    tracker: str | Tracker | None = None,
     cluster: str | None = None,
     verbose: bool = False,
 ) -> Result:
@@ -218,15 +220,15 @@ def resume(
         folder: The run's folder.
         budget: What is added to the run's budget, such as "+1h" or "+10 trials". A finished run needs it; without, it
             is returned as it is.
+        tracker: As in `fit`.
 
     Raises:
         RunFolderError: The folder is not a run's, or another process works on it.
         PlanError: The data are no longer what the plan was made for.
     """
-    run = RunFolder.open(folder)
+    run, listener = RunFolder.open(folder), listening(tracker)
     if run.result.exists() and budget is None:
         return Result.load(folder)
-    listener = tracker or progress()
     with run.locked():
         made = Plan.load(run.plan)
         spent = TrialLog(run.trials).spent_seconds()
@@ -248,6 +250,23 @@ def load(folder: str | Path) -> Predictor:
         RunFolderError: It is neither.
     """
     return Predictor.load(folder)
+
+
+def sync(folder: str | Path, *, tracker: str | None = None) -> str:
+    """Sends a run to Weights & Biases later, or again; what is there already is not sent twice.
+
+    Args:
+        folder: The run's folder, finished or not.
+        tracker: "wandb:ENTITY/PROJECT"; None is where the run was tracked, or WANDB_ENTITY and WANDB_PROJECT.
+
+    Returns:
+        What is where now, in one sentence.
+
+    Raises:
+        RunFolderError: The folder is not a run's, or no trial has ended in it.
+        TrackerError: There is no key, or W&B did not take everything.
+    """
+    return sync_with_wandb(folder, tracker)
 
 
 def _options(
@@ -430,6 +449,7 @@ def _search_and_prove(
 ) -> Result:
     """Searches, refits, proves and writes the result: from here on everything follows from the plan."""
     run.write(run.plan, made.to_json())
+    listener.opened(run.path)
     cpu_before = clocks.process_time()
     clock = clock.limited(made.budget.wall_seconds(made.resources.machine.gpus))
     held_out = made.data.held_out()
@@ -504,6 +524,7 @@ def _search_and_prove(
         seconds=seconds,
         interrupted=interrupt.requested,
     )
+    listener.finished(summary)
     return Result(run.path, made, tuple(trials), summary)
 
 

@@ -89,6 +89,10 @@ Gpus = Annotated[
     typer.Option("--gpus-per-trial", min=0, help="GPUs of a trial, fractions allowed.", rich_help_panel=_RUN),
 ]
 Cluster = Annotated[str | None, typer.Option(help="Address of a Ray cluster.", rich_help_panel=_RUN)]
+TrackerName = Annotated[
+    str | None,
+    typer.Option("--tracker", help="Track beside the terminal: wandb, or wandb:ENTITY/PROJECT.", rich_help_panel=_RUN),
+]
 Folder = Annotated[
     str | None, typer.Option(help="The run's folder, new or empty; else one under runs/.", rich_help_panel=_RUN)
 ]
@@ -123,6 +127,7 @@ def fit(
     max_concurrent: Concurrent = None,
     gpus_per_trial: Gpus = None,
     fixes_off: Off = None,
+    tracker: TrackerName = None,
     cluster: Cluster = None,
     folder: Folder = None,
     seed: Seed = 0,
@@ -139,7 +144,7 @@ def fit(
 
     with _libraries_unheard():
         if _is_plan_file(data):
-            result = api.fit(Plan.load(data), folder=folder, cluster=cluster, verbose=verbose)
+            result = api.fit(Plan.load(data), folder=folder, tracker=tracker, cluster=cluster, verbose=verbose)
         else:
             result = api.fit(
                 task,
@@ -162,6 +167,7 @@ def fit(
                 max_concurrent=max_concurrent,
                 gpus_per_trial=gpus_per_trial,
                 fixes_off=_names(fixes_off) or (),
+                tracker=tracker,
                 cluster=cluster,
                 folder=folder,
                 seed=seed,
@@ -263,6 +269,7 @@ def predict(
 def resume(
     folder: Annotated[str, typer.Argument(help="The run's folder.")],
     budget: Annotated[str | None, typer.Option(help="What to add, such as +1h or '+10 trials'.")] = None,
+    tracker: TrackerName = None,
     cluster: Cluster = None,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -274,8 +281,24 @@ def resume(
     from autosft import api
 
     with _libraries_unheard():
-        result = api.resume(folder, budget=budget, cluster=cluster, verbose=verbose)
+        result = api.resume(folder, budget=budget, tracker=tracker, cluster=cluster, verbose=verbose)
     _show_result(result, as_json)
+
+
+@app.command()
+def sync(
+    folder: Annotated[str, typer.Argument(help="The run's folder, finished or not.")],
+    tracker: Annotated[
+        str | None, typer.Option(help="Where to: wandb:ENTITY/PROJECT; else where the run was tracked.")
+    ] = None,
+) -> None:
+    """Send a run to Weights & Biases later: its trials, their sweep and the report. Nothing is sent twice.
+
+    Example: autosft sync runs/spam --tracker wandb:my-team/spam
+    """
+    from autosft import api
+
+    typer.echo(api.sync(folder, tracker=tracker))
 
 
 @app.command()
@@ -327,7 +350,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _ARGUMENTS = (
     "target|inputs|test|models|trainer|space|metric|positive|group|time|kind|answer|budget|sampler|scheduler"
-    "|max_concurrent|gpus_per_trial|fixes_off|cluster|folder|seed"
+    "|max_concurrent|gpus_per_trial|fixes_off|tracker|cluster|folder|seed"
 )
 
 

@@ -41,6 +41,10 @@ class MissingExtraError(AutosftError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 
 
+class TrackerError(AutosftError, ConnectionError):
+    """What a run came to could not be sent to where it is tracked."""
+
+
 class TrialFailed(AutosftError, RuntimeError):
     """One trial could not be trained. The search records it and goes on."""
 
