@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autosft.api import fit, load, plan, resume
+    from autosft.api import fit, load, plan, resume, review
     from autosft.budget import Budget
     from autosft.data.data import Data
     from autosft.errors import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "autosft.api": ("fit", "plan", "resume", "load"),
+    "autosft.api": ("fit", "plan", "resume", "load", "review"),
     "autosft.budget": ("Budget",),
     "autosft.data.data": ("Data",),
     "autosft.errors": (
@@ -57,6 +57,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a user meets them
     "plan",
     "resume",
     "load",
+    "review",
     "Budget",
     "Data",
     "Metric",

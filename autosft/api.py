@@ -1,4 +1,4 @@
-"""`fit`, `plan`, `resume` and `load`: the order of work, on one page. Each step is one function elsewhere."""
+"""`fit`, `plan`, `resume`, `load` and `review`: the order of work, on one page. Each step is one function elsewhere."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ from autosft.trainers.base import Cost, Limits
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from autosft.reviewing.claim import Review
     from autosft.search.runner import Runner
 
 DEFAULT_BUDGET = "20m"
@@ -248,6 +249,24 @@ def load(folder: str | Path) -> Predictor:
         RunFolderError: It is neither.
     """
     return Predictor.load(folder)
+
+
+def review(target: str | Path, *, metric: str | None = None, goal: str | None = None) -> Review:
+    """Says what a sweep shows, each claim with its number: what mattered, what was wasted, what luck, what next.
+
+    Args:
+        target: A run's folder, finished or not; a table of trials, a row each; or W&B's "entity/project/sweep",
+            ".../group" or "entity/project".
+        metric: Of a table or W&B: the column that decides. None goes by the sweep's own word, else by names.
+        goal: "maximize" or "minimize"; likewise.
+
+    Raises:
+        AutosftError: There is nothing there, or it cannot be read.
+    """
+    from autosft.reviewing.claims import review as review_sweep
+    from autosft.reviewing.open import open_sweep
+
+    return review_sweep(open_sweep(target, metric=metric, goal=goal))
 
 
 def _options(

@@ -279,6 +279,36 @@ def resume(
 
 
 @app.command()
+def review(
+    target: Annotated[
+        str,
+        typer.Argument(help="A run's folder, a table of trials, or W&B's entity/project/sweep.", show_default=False),
+    ],
+    metric: Annotated[str | None, typer.Option(help="What decides, of a table or W&B.")] = None,
+    goal: Annotated[str | None, typer.Option(help="maximize or minimize, of a table or W&B.")] = None,
+    next_space: Annotated[
+        str | None, typer.Option("--next-space", help="Write the next search space here, as YAML.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a sweep shows: what mattered, what was wasted, what was luck, and what to search next.
+
+    Example: autosft review runs/spam --next-space next.yaml
+    """
+    from autosft import api
+    from autosft.disk import writing
+
+    with _libraries_unheard():
+        found = api.review(target, metric=metric, goal=goal)
+    if next_space is not None and found.next_space is not None:
+        with writing(Path(next_space)):
+            Path(next_space).write_text(found.next_space, encoding="utf-8")
+    typer.echo(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
+    if next_space is not None and found.next_space is None:
+        typer.echo(f"autosft: nothing was written to {next_space}: see the last line above", err=True)
+
+
+@app.command()
 def models() -> None:
     """List the base models autosft knows, and which are on this machine."""
     from autosft.base_models import BASE_MODELS, at_hand
