@@ -503,6 +503,7 @@ def _search_and_prove(
         model=calibration.of(model),
         seconds=seconds,
         interrupted=interrupt.requested,
+        tracker=listener,
     )
     return Result(run.path, made, tuple(trials), summary)
 

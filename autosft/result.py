@@ -13,7 +13,7 @@ from autosft.errors import RunFolderError, explain
 from autosft.planning.plan import Plan
 from autosft.predictor import Predictor
 from autosft.run_folder import RunFolder
-from autosft.search.choice import leaders
+from autosft.search.choice import in_order
 from autosft.search.finals import SAME_LENGTH
 from autosft.search.trial import Trial, TrialLog
 
@@ -63,6 +63,11 @@ class Result:
         return Predictor.load(self.folder / "model")
 
     @property
+    def report(self) -> Path:
+        """The report: one HTML file that opens in any browser, without a network."""
+        return RunFolder(self.folder).report
+
+    @property
     def best(self) -> Trial:
         """The winning trial."""
         return next(trial for trial in self.trials if trial.number == self.summary["best"]["trial"])
@@ -97,16 +102,7 @@ class Result:
         return frame.reset_index(drop=True)
 
     def _ranked(self) -> list[Trial]:
-        greater = self.plan.task.metric.greater_is_better
-        first = leaders(self.trials, greater)
-        sign = -1 if greater else 1
-
-        def place(trial: Trial) -> tuple[bool, bool, float, float]:
-            score = math.inf if trial.score is None or math.isnan(trial.score) else sign * trial.score
-            return trial.fate != "complete", trial.stage != "search", -trial.rung, score
-
-        numbers = {trial.number for trial in first}
-        return [*first, *sorted((trial for trial in self.trials if trial.number not in numbers), key=place)]
+        return in_order(self.trials, self.plan.task.metric.greater_is_better)
 
     def predict(self, rows: object) -> list[Any]:
         """Returns one prediction a row; see `Predictor.predict`."""
@@ -189,6 +185,9 @@ def _verdict(result: Result) -> list[str]:
             f"({default['trainer']}): {verdict}"
         )
     lines.append(f"Shipped   {result.folder / 'model'}: {summary['refit']['reason']}")
+    # Runs of earlier versions have none.
+    if result.report.exists():
+        lines.append(f"Report    {result.report}")
     return lines
 
 

@@ -46,6 +46,10 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def model(self) -> Path:
         return self.path / "model"
 

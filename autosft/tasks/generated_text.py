@@ -114,6 +114,23 @@ class GeneratedText(TaskKind):
         """Returns bits per byte."""
         return _bits(targets, outputs)
 
+    def verdicts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> pa.Table:
+        """Returns the texts and, as the loss, bits per byte; a row is right where the generated answer is the target's.
+
+        Without a generated text it is neither.
+        """
+        written = one_array(outputs).field("text")
+        hits = pa.array(_hits(task, targets, outputs) > 0)
+        return pa.table(
+            {
+                "target": one_array(targets).cast(pa.string()),
+                "prediction": written.cast(pa.string()),
+                "score": pa.nulls(len(targets), pa.float32()),
+                "right": pc.if_else(pc.is_valid(written), hits, pa.scalar(None, pa.bool_())),
+                "loss": pa.array(_nats(outputs) / math.log(2) / _num_bytes(targets)),
+            }
+        )
+
 
 def answers(task: Task, texts: list[str | None]) -> list[str | None]:
     """Returns the answer that each text holds, stripped; None where it holds none.

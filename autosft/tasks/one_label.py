@@ -15,7 +15,7 @@ from autosft.data.texts import codes, label_texts
 from autosft.errors import DataError, explain, nearest
 from autosft.task import Output, Task
 from autosft.tasks import label_metrics
-from autosft.tasks.base import SCARCE_ROWS_PER_CLASS, Scorer, TaskKind
+from autosft.tasks.base import SCARCE_ROWS_PER_CLASS, ClassCounts, Scorer, TaskKind
 from autosft.tasks.columns import user_column
 from autosft.tasks.label_values import original_values
 
@@ -74,6 +74,35 @@ class OneLabel(TaskKind):
     def loss(self, task: Task, targets: pa.Array, outputs: pa.Array) -> float:
         """Returns the mean negative log-likelihood in nats."""
         return float(label_metrics.negative_log_likelihood(_all_rows(targets, outputs))[0])
+
+    def verdicts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> pa.Table:
+        """Returns the labels, the largest probability, and the negative log-likelihood of the label in nats."""
+        true, probabilities, names = to_numbers(targets), to_matrix(outputs), pa.array(task.labels, pa.string())
+        best = probabilities.argmax(axis=1)
+        of_truth = probabilities[np.arange(len(true)), true].astype(np.float64)
+        nats = -np.log(np.clip(of_truth, label_metrics.SMALLEST_PROBABILITY, 1.0))
+        return pa.table(
+            {
+                "target": names.take(pa.array(true)),
+                "prediction": names.take(pa.array(best)),
+                "score": pa.array(np.clip(probabilities.max(axis=1), 0.0, 1.0), pa.float32()),
+                "right": pa.array(best == true),
+                "loss": pa.array(nats),
+            }
+        )
+
+    def class_counts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> ClassCounts:
+        true, best = to_numbers(targets), to_matrix(outputs).argmax(axis=1)
+        counted = [np.bincount(rows, minlength=len(task.labels)) for rows in (true[true == best], best, true)]
+        return ClassCounts(tuple(task.labels), *counted)
+
+    def confidences(
+        self, task: Task, targets: pa.Array, outputs: pa.Array
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Returns each row's largest probability, and whether it is that of its label."""
+        probabilities = to_matrix(outputs)
+        right = probabilities.argmax(axis=1) == to_numbers(targets)
+        return probabilities.max(axis=1).astype(np.float64), np.asarray(right)
 
     def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array:
         """Returns the shares of the labels."""

@@ -96,6 +96,19 @@ class OneNumber(TaskKind):
         true, predicted = to_numbers(targets).astype(np.float64), to_numbers(outputs).astype(np.float64)
         return float(np.mean((true - predicted) ** 2) / (true.var() or 1.0))
 
+    def verdicts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> pa.Table:
+        """Returns the numbers and, as the loss, the size of the error in the user's unit; none is right or wrong."""
+        true, predicted = to_numbers(targets).astype(np.float64), to_numbers(outputs).astype(np.float64)
+        return pa.table(
+            {
+                "target": pa.array(true),
+                "prediction": pa.array(predicted),
+                "score": pa.nulls(len(true), pa.float32()),
+                "right": pa.nulls(len(true), pa.bool_()),
+                "loss": pa.array(np.abs(true - predicted)),
+            }
+        )
+
     def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array:
         """Returns the mean."""
         mean = float(np.mean(to_numbers(train.drop_null()))) if len(train) > train.null_count else 0.0
