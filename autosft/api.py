@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from autosft.budget import Budget, Clock
 from autosft.cache import cache_folder
 from autosft.calibration import calibrate
-from autosft.errors import AutosftError, PlanError, SearchFailed, TrialFailed, explain
+from autosft.cluster.address import check_form
+from autosft.errors import AutosftError, SearchFailed, TrialFailed, explain
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
 from autosft.label_errors import find_label_errors
 from autosft.planning.arms import draft_arms
-from autosft.planning.machine import machine_here, resources_on
+from autosft.planning.machine import fitted, machine_here, resources_on
 from autosft.planning.plan import Arm, Plan, Resources
 from autosft.planning.settle import closing_seconds, settle, with_more
 from autosft.predictor import Predictor
@@ -119,7 +120,8 @@ def fit(
         max_concurrent: Trials at once. gpus_per_trial: GPUs of each, fractions allowed.
         fixes_off: Names of audit checks that only report, or "all".
         tracker: Listens to the run; None shows progress on standard error.
-        cluster: Address of a Ray cluster; None uses this machine, or the Ray that runs in this process.
+        cluster: "local", "auto" (the Ray cluster of this machine) or host:port of one; None uses this machine, or the
+            Ray that runs in this process. See docs/cluster.md.
         folder: The run's folder, new or empty; None makes one under `runs/`.
         seed: Decides splits, configurations and trainings.
         verbose: Shows Ray's own output.
@@ -265,6 +267,7 @@ def _options(
     """Checks what can be checked before anything is read."""
     check_sampler(sampler)
     check_scheduler(scheduler)
+    check_form(cluster)
     return Options(
         models=[models] if isinstance(models, str) else models,
         trainer=[trainer] if isinstance(trainer, str) else trainer,
@@ -286,7 +289,7 @@ def _runner(options: Options, task: Task, scratch: Path) -> Runner:
         scratch=scratch,
         scheduler=options.scheduler,
         greater_is_better=task.metric.greater_is_better,
-        address=options.cluster,
+        cluster=options.cluster,
         machine=machine_here(),
         verbose=options.verbose,
     )
@@ -409,15 +412,7 @@ def _with_runner(
 
 def _fitted(made: Plan, machine: Machine) -> Plan:
     """Returns a plan made before for the machine that is here now; raises PlanError where its trials do not fit."""
-    resources = made.resources
-    if resources.cpus_per_trial > machine.cpus or resources.gpus_per_trial > machine.gpus:
-        asked = f"{resources.cpus_per_trial} CPUs and {resources.gpus_per_trial:g} GPUs"
-        wrong = f"the plan's trials take {asked}, and {machine.cpus} and {machine.gpus} are free here"
-        raise PlanError(explain(wrong=wrong, expected="at most what is free", fix="plan again on this machine"))
-    at_once = min(resources.max_concurrent, machine.cpus // resources.cpus_per_trial)
-    if resources.gpus_per_trial:
-        at_once = min(at_once, int(machine.gpus / resources.gpus_per_trial))
-    return replace(made, resources=replace(resources, machine=machine, max_concurrent=at_once))
+    return replace(made, resources=fitted(made.resources, machine))
 
 
 def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listener: Tracker) -> Result:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autosft.errors import AutosftError, SearchFailed, explain
+from autosft.errors import AutosftError, PlanError, SearchFailed, explain
 
 app = typer.Typer(
     name="autosft",
@@ -88,7 +88,10 @@ Gpus = Annotated[
     float | None,
     typer.Option("--gpus-per-trial", min=0, help="GPUs of a trial, fractions allowed.", rich_help_panel=_RUN),
 ]
-Cluster = Annotated[str | None, typer.Option(help="Address of a Ray cluster.", rich_help_panel=_RUN)]
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="A Ray cluster: host:port, 'auto' on its head, or 'local'.", rich_help_panel=_RUN),
+]
 Folder = Annotated[
     str | None, typer.Option(help="The run's folder, new or empty; else one under runs/.", rich_help_panel=_RUN)
 ]
@@ -276,6 +279,46 @@ def resume(
     with _libraries_unheard():
         result = api.resume(folder, budget=budget, cluster=cluster, verbose=verbose)
     _show_result(result, as_json)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(
+    context: typer.Context,
+    address: Annotated[
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard, such as http://head:8265.")
+    ],
+    working_dir: Annotated[str, typer.Option(help="What relative paths in the command start from.")] = ".",
+    also: Annotated[
+        list[str] | None, typer.Option("--with", help="A further file or folder below it to upload; may be repeated.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Show what the job says, and end with its exit code.")] = False,
+) -> None:
+    """Send a command to a Ray cluster, with the files that it names; the run's folder stays on the cluster.
+
+    Example: autosft submit --address http://head:8265 --wait -- fit train.csv --task "Is this message spam?"
+    """
+    from autosft.cluster.submit import follow
+    from autosft.cluster.submit import submit as send
+
+    verbs = sorted({*typer.main.get_command(app).list_commands(context)} - {"submit"})  # type: ignore[attr-defined]
+    if not context.args or context.args[0] not in verbs:
+        given = context.args[0] if context.args else "nothing"
+        fix = "write the command behind two dashes: autosft submit --address http://HEAD:8265 -- fit train.csv"
+        raise PlanError(explain(wrong=f"'{given}' is no verb of autosft", expected=", ".join(verbs), fix=fix))
+    job, client = send(context.args, address=address, working_folder=Path(working_dir), also=also or ())
+    uploaded = f"uploaded: {', '.join(job.uploaded)}" if job.uploaded else "nothing was uploaded"
+    typer.echo(f"job {job.job_id} ({uploaded})", err=wait)
+    how = f"ray job logs --follow {job.job_id} --address {address}"
+    if not wait:
+        typer.echo(f"to follow it: {how}")
+        return
+    try:
+        code = follow(job, client, lambda text: typer.echo(text, nl=False))
+    except KeyboardInterrupt:
+        stop = f"ray job stop {job.job_id} --address {address}"
+        typer.echo(f"\nautosft: the job goes on; to follow it: {how}; to stop it: {stop}", err=True)
+        code = 130
+    raise typer.Exit(code)
 
 
 @app.command()

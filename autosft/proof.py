@@ -338,6 +338,7 @@ def _run_fold(
         gpus=resources.gpus_per_trial,
         kill_after_seconds=seconds_left + _FOLD_OVERRUN_SECONDS,
         stop_file=stop_file,
+        leaves=(OUTPUTS_FILE,),
     )
     ended = runner.result(job_id, interrupt=interrupt, stop_file=stop_file)
     if ended.fate != "complete" or ended.value["fidelity"] < SAME_LENGTH * trial.fidelity:

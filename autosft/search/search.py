@@ -19,10 +19,11 @@ from autosft.errors import SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Arm, Plan
 from autosft.search.choice import best, contenders
-from autosft.search.job import Ended, Report
+from autosft.search.job import Delayed, Ended, Report
 from autosft.search.policy import Policy, Standing, Start
 from autosft.search.trial import OUTPUTS_FILE, Trial, TrialLog
 from autosft.tracking.base import Tracker
+from autosft.trainers import trainer_class
 from autosft.trainers.base import Limits
 
 #: Share of the budget's tolerance that trials may overrun before they are told to stop.
@@ -37,7 +38,9 @@ class JobRunner(Protocol):
 
     def submit(self, function: str, arguments: dict[str, Any], **job: Any) -> str: ...
 
-    def wait(self, timeout_seconds: float) -> Report | Ended | None: ...
+    def wait(self, timeout_seconds: float) -> Report | Delayed | Ended | None: ...
+
+    def num_at_once(self, cpus: float, gpus: float) -> int | None: ...
 
 
 class Search:
@@ -92,7 +95,7 @@ class Search:
         """
         (self._folder / "trials").mkdir(parents=True, exist_ok=True)
         while not self._interrupt.requested:
-            while len(self._running) < self._plan.resources.max_concurrent and self._submit_next(policy):
+            while len(self._running) < self._num_at_once() and self._submit_next(policy):
                 pass
             if not self._running:
                 break
@@ -105,6 +108,14 @@ class Search:
         if self._leader is None:
             raise _nothing_complete(self.trials)
         return self.trials
+
+    def _num_at_once(self) -> int:
+        """As many as the plan says; on a cluster no more than its nodes carry now, and as many where none was given."""
+        resources = self._plan.resources
+        carried = self._runner.num_at_once(resources.cpus_per_trial, resources.gpus_per_trial)
+        if carried is None:
+            return resources.max_concurrent
+        return carried if resources.follows_nodes else min(carried, resources.max_concurrent)
 
     def _end_early(self, policy: Policy) -> None:
         """Waits for running trials to notice the stop file; one that does not loses its worker."""
@@ -201,12 +212,15 @@ class Search:
         }
 
     def _job(self, trial: Trial, start: Start) -> dict[str, Any]:
-        resources = self._plan.resources
+        resources, arm = self._plan.resources, self._plan.arm(trial.arm)
         return {
             "cpus": float(resources.cpus_per_trial),
             "gpus": resources.gpus_per_trial,
             "may_be_stopped": start.may_be_stopped,
             "stop_file": self._stop_file(trial),
+            "memory_bytes": trainer_class(arm.trainer).least_memory_bytes(arm.base_model, trial.config),
+            # Of a repetition only the outputs count, so its model need not come back from another machine.
+            "leaves": (OUTPUTS_FILE,) if trial.stage == "finals" else None,
         }
 
     def _stop_file(self, trial: Trial) -> Path:
@@ -217,7 +231,7 @@ class Search:
         """Returns the folder of a trial."""
         return self._folder / "trials" / f"{trial.number:04d}"
 
-    def _hear(self, event: Report | Ended | None, policy: Policy) -> None:
+    def _hear(self, event: Report | Delayed | Ended | None, policy: Policy) -> None:
         if event is None or event.job_id not in self._running:
             return
         trial = self._running[event.job_id]
@@ -226,6 +240,13 @@ class Search:
             trial = replace(trial, reports=reports, score=event.score, loss=event.values.get("loss"))
             self._running[event.job_id] = trial
             self._tracker.reported(trial, event.fidelity, event.score)
+            return
+        if isinstance(event, Delayed):
+            self._until[event.job_id] += event.seconds
+            if event.why:
+                self._log.append("again", trial=trial.to_json(), message=event.why, spent_seconds=self._clock.spent)
+                self._running[event.job_id] = replace(trial, reports=(), score=None, loss=None)
+                self._tracker.note(f"trial {trial.number}: {event.why}")
             return
         del self._running[event.job_id], self._until[event.job_id]
         was_told = self._interrupt.requested or self._stop_file(trial).exists()
