@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autosft.api import fit, load, plan, resume
+    from autosft.batch.many import fit_many
     from autosft.budget import Budget
     from autosft.data.data import Data
     from autosft.errors import (
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "autosft.api": ("fit", "plan", "resume", "load"),
+    "autosft.batch.many": ("fit_many",),
     "autosft.budget": ("Budget",),
     "autosft.data.data": ("Data",),
     "autosft.errors": (
@@ -54,6 +56,7 @@ _MODULE_OF = {name: module for module, names in _PLACES.items() for name in name
 
 __all__ = [  # noqa: RUF022 - in the order in which a user meets them
     "fit",
+    "fit_many",
     "plan",
     "resume",
     "load",

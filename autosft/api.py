@@ -34,6 +34,7 @@ from autosft.search.policies import goes_on_from, policy_for
 from autosft.search.sampler import check_sampler
 from autosft.search.search import Search
 from autosft.search.settings import Machine, check_scheduler
+from autosft.search.slots import within_slots
 from autosft.search.trial import Trial, TrialLog
 from autosft.task import AnswerFunction, Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
@@ -300,7 +301,9 @@ def _plan(
     machine = machine_here() if runner is None else runner.machine()
     # Refuses what this machine cannot spend, before anything is timed.
     clock = clock.limited(options.budget.wall_seconds(machine.gpus))
-    resources = resources_on(machine, gpus_per_trial=options.gpus_per_trial, max_concurrent=options.max_concurrent)
+    resources = within_slots(
+        resources_on(machine, gpus_per_trial=options.gpus_per_trial, max_concurrent=options.max_concurrent)
+    )
     arms, reasons = draft_arms(
         kind.input,
         kind.output,

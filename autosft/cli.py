@@ -279,6 +279,38 @@ def resume(
 
 
 @app.command()
+def batch(
+    jobs: Annotated[str, typer.Argument(help="A file of jobs, YAML or JSON.", show_default=False)],
+    folder: Annotated[
+        str | None, typer.Option(help="The batch's folder, new or begun; else one under runs/.", rich_help_panel=_RUN)
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Wall time of the whole batch, such as 8h.", rich_help_panel=_SEARCH)
+    ] = None,
+    cluster: Cluster = None,
+    max_jobs: Annotated[
+        int | None, typer.Option("--max-jobs", min=1, help="Jobs beside each other.", rich_help_panel=_RUN)
+    ] = None,
+    as_json: Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say where logs are.", rich_help_panel=_RUN)] = False,
+) -> None:
+    """Run many jobs within one budget; run it again to go on. Exit 1 where a job has no model.
+
+    Example: autosft batch jobs.yaml --folder runs/night --budget 8h
+    """
+    from autosft.batch.jobs_file import read_jobs
+    from autosft.batch.many import run_batch
+
+    with _libraries_unheard():
+        found = run_batch(
+            read_jobs(jobs), budget=budget, folder=folder, cluster=cluster, max_jobs=max_jobs, verbose=verbose
+        )
+    typer.echo(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
+    if found.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def models() -> None:
     """List the base models autosft knows, and which are on this machine."""
     from autosft.base_models import BASE_MODELS, at_hand

@@ -49,6 +49,10 @@ class SearchFailed(AutosftError, RuntimeError):
     """No trial produced a model, so there is nothing to return."""
 
 
+class RunnerLost(SearchFailed):
+    """What the trials ran on is gone; the run can go on where there is another."""
+
+
 def explain(*, wrong: str, expected: str, fix: str) -> str:
     """Words an error: what was wrong, what was expected, and what to do about it."""
     return f"{_sentence(wrong)}\n  Expected: {_sentence(expected)}\n  To fix: {_sentence(fix)}"

@@ -12,6 +12,7 @@ import os
 import queue
 import shutil
 import socket
+import tempfile
 import threading
 import time
 import uuid
@@ -26,7 +27,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from ray.tune.search import Searcher
 
 from autosft.accounting import PHASES
-from autosft.errors import AutosftError, PlanError, SearchFailed, explain
+from autosft.errors import AutosftError, PlanError, RunnerLost, SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.search.job import Ended, Job, Report, execute
 from autosft.search.settings import Machine
@@ -171,7 +172,8 @@ class Runner:
         """Now and then makes sure that something can still come: a Ray that is gone says nothing, and would for ever.
 
         Raises:
-            SearchFailed: Ray ended, or has no node that could hold a job.
+            RunnerLost: Ray ended.
+            SearchFailed: It has no node that could hold a job.
         """
         now = time.monotonic()
         # A worker may have died because Ray did; its trial must then not pass for one that failed.
@@ -185,7 +187,7 @@ class Runner:
             self._is_lost = True
             wrong = "Ray ended while the run needed it (killed, or out of memory)"
             fix = "`autosft resume FOLDER` goes on with the trials that ended, or start again if there is no folder yet"
-            raise SearchFailed(explain(wrong=wrong, expected="a running Ray", fix=fix))
+            raise RunnerLost(explain(wrong=wrong, expected="a running Ray", fix=fix))
         else:
             return
         for job in list(self._without_room.values()):
@@ -283,9 +285,11 @@ class Runner:
     def _offered(self) -> Machine:
         """Returns the CPUs and GPUs that the running Ray has in all, and its memory where it is this machine's."""
         resources = ray.cluster_resources()
-        is_here = self._address in (None, "local") and len(ray.nodes()) == 1
-        memory = self._machine.memory_bytes if self._machine is not None and is_here else 0
-        return Machine(max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0)), memory_bytes=memory)
+        # A process joins through the Ray on its own machine, so a single node is this one.
+        is_here = len(ray.nodes()) == 1 and not str(self._address).startswith("ray://")
+        known = self._machine if self._machine is not None and is_here else Machine(1)
+        cpus, gpus = max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0))
+        return Machine(cpus, gpus, known.gpu_memory_bytes if gpus else 0, memory_bytes=known.memory_bytes)
 
     def _tune(self) -> None:
         tuner = tune.Tuner(
@@ -307,6 +311,28 @@ class Runner:
             ),
         )
         tuner.fit()
+
+
+@contextlib.contextmanager
+def shared(address: str | None, machine: Machine) -> Iterator[tuple[str, Machine]]:
+    """Starts a Ray here that several processes join, or joins one; yields its address and what there is to run on.
+
+    Args:
+        address: A Ray cluster's address; None or "local" starts one here.
+        machine: CPUs and GPUs to use here.
+
+    Raises:
+        PlanError: The cluster cannot be reached.
+    """
+    with tempfile.TemporaryDirectory(prefix="autosft-") as scratch, _silence(False):
+        host = Runner(scratch=Path(scratch), address=address, machine=machine)
+        owned = host._start_ray()
+        try:
+            assert host._found is not None, "Ray has started"
+            yield ray.get_runtime_context().gcs_address, host._found
+        finally:
+            if owned:
+                ray.shutdown()
 
 
 def _connect(options: Mapping[str, Any]) -> None:

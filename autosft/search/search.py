@@ -21,6 +21,7 @@ from autosft.planning.plan import Arm, Plan
 from autosft.search.choice import best, contenders
 from autosft.search.job import Ended, Report
 from autosft.search.policy import Policy, Standing, Start
+from autosft.search.slots import at_once
 from autosft.search.trial import OUTPUTS_FILE, Trial, TrialLog
 from autosft.tracking.base import Tracker
 from autosft.trainers.base import Limits
@@ -92,7 +93,7 @@ class Search:
         """
         (self._folder / "trials").mkdir(parents=True, exist_ok=True)
         while not self._interrupt.requested:
-            while len(self._running) < self._plan.resources.max_concurrent and self._submit_next(policy):
+            while len(self._running) < at_once(self._plan.resources.max_concurrent) and self._submit_next(policy):
                 pass
             if not self._running:
                 break
