@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time as clocks
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from autosft.budget import Budget, Clock
 from autosft.cache import cache_folder
 from autosft.calibration import calibrate
+from autosft.disk import disk_error, is_disk_error, writing
 from autosft.errors import AutosftError, PlanError, SearchFailed, TrialFailed, explain
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
@@ -140,7 +143,7 @@ def fit(
         RunFolder.check_free(folder)
         listener.phase("read")
         understood, source = understand(question)
-        with TemporaryDirectory(prefix="autosft-") as scratch, _runner(options, understood, Path(scratch)) as runner:
+        with _scratch() as scratch, _runner(options, understood, scratch) as runner:
             listener.phase("audit")
             prepared = check(question, understood, source)
             made = _plan(question, options, prepared, runner, clock, listener)
@@ -196,7 +199,7 @@ def plan(
         if not timing:
             prepared = check(question, understood, source)
             return _plan(question, options, prepared, None, clock, listener)
-        with TemporaryDirectory(prefix="autosft-") as scratch, _runner(options, understood, Path(scratch)) as runner:
+        with _scratch() as scratch, _runner(options, understood, scratch) as runner:
             listener.phase("audit")
             prepared = check(question, understood, source)
             return _plan(question, options, prepared, runner, clock, listener)
@@ -277,6 +280,19 @@ def _options(
         cluster=cluster,
         verbose=verbose,
     )
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """Makes a folder of temporary files, which goes at the end.
+
+    Raises:
+        RunFolderError: The disk is full, or nothing may be written there.
+    """
+    with writing(Path(tempfile.gettempdir())):
+        made = TemporaryDirectory(prefix="autosft-", ignore_cleanup_errors=True)
+    with made as folder:
+        yield Path(folder)
 
 
 def _runner(options: Options, task: Task, scratch: Path) -> Runner:
@@ -375,10 +391,14 @@ def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: flo
     }
     # The rest of the budget's half is for loading and tokenising, which know no limit.
     kill_after = None if left is None or clock.limit_seconds is None else left + _TIMING_SHARE * clock.limit_seconds
-    job_id = runner.submit(
-        "autosft.search.work:measure", arguments, cpus=float(cpus), gpus=gpus, kill_after_seconds=kill_after
-    )
-    ended = runner.outcome(job_id)
+    for _ in range(2):
+        job_id = runner.submit(
+            "autosft.search.work:measure", arguments, cpus=float(cpus), gpus=gpus, kill_after_seconds=kill_after
+        )
+        ended = runner.outcome(job_id)
+        # What killed a worker once, from outside, need not do so again; without its cost an arm would be left out.
+        if not ended.worker_died:
+            break
     if isinstance(ended.value, AutosftError):
         raise ended.value
     if ended.fate == "failed" and kill_after is not None and clock.spent > kill_after:
@@ -403,7 +423,7 @@ def _with_runner(
     made: Plan, run: RunFolder, clock: Clock, listener: Tracker, *, cluster: str | None, verbose: bool
 ) -> Result:
     options = Options(made.budget, scheduler=made.scheduler, cluster=cluster, verbose=verbose)
-    with TemporaryDirectory(prefix="autosft-") as scratch, _runner(options, made.task, Path(scratch)) as runner:
+    with _scratch() as scratch, _runner(options, made.task, scratch) as runner:
         return _carry_out(_fitted(made, runner.machine()), run, runner, clock, listener)
 
 
@@ -422,7 +442,13 @@ def _fitted(made: Plan, machine: Machine) -> Plan:
 
 def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listener: Tracker) -> Result:
     with Interrupt() as interrupt:
-        return _search_and_prove(made, run, runner, clock, listener, interrupt)
+        try:
+            return _search_and_prove(made, run, runner, clock, listener, interrupt)
+        except OSError as error:
+            # What writes without naming its place: Optuna's journal, or a folder that is made.
+            if not is_disk_error(error):
+                raise
+            raise disk_error(error, str(run.path)) from error
 
 
 def _search_and_prove(

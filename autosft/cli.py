@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,9 @@ from typing import Annotated, Any
 
 import typer
 
+from autosft.disk import disk_error, is_disk_error
 from autosft.errors import AutosftError, SearchFailed, explain
+from autosft.interrupt import Interrupt
 
 app = typer.Typer(
     name="autosft",
@@ -324,7 +327,6 @@ def demo(
 
 # Some typers bring a click of their own, so that its exceptions are only reached through theirs.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _ARGUMENTS = (
     "target|inputs|test|models|trainer|space|metric|positive|group|time|kind|answer|budget|sampler|scheduler"
     "|max_concurrent|gpus_per_trial|fixes_off|cluster|folder|seed"
@@ -333,7 +335,14 @@ _ARGUMENTS = (
 
 def main() -> None:
     """Runs the shell command; turns errors into one message and an exit code."""
-    sys.exit(_exit_code(lambda: app(prog_name="autosft", standalone_mode=False)))
+    Interrupt.end_at_once()
+    code = _exit_code(lambda: app(prog_name="autosft", standalone_mode=False))
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # Its reader has gone; what Python would still write as it ends would change the exit code.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 def _exit_code(command: Callable[[], Any]) -> int:
@@ -341,31 +350,35 @@ def _exit_code(command: Callable[[], Any]) -> int:
         code = command()
         return code if isinstance(code, int) else 0
     except _UsageError as error:
-        typer.echo(_explain_usage(error), err=True)
+        _tell(_explain_usage(error))
         return 2
     except typer.Abort:
         return 130
     except KeyboardInterrupt:
-        typer.echo("autosft: stopped before there was a model", err=True)
+        _tell("autosft: stopped before there was a model")
         return 130
     except SearchFailed as error:
-        typer.echo(f"autosft: {error}", err=True)
+        _tell(f"autosft: {error}")
         return 1
     except AutosftError as error:
-        typer.echo(f"autosft: {_in_shell_words(str(error))}", err=True)
+        _tell(f"autosft: {_in_shell_words(str(error))}")
         return 2
     except OSError as error:
         # Where no place could be named, the disk is still the user's to free.
-        if error.errno not in _DISK_ERRORS:
-            typer.echo(f"autosft: {_fault()}", err=True)
+        if not is_disk_error(error):
+            _tell(f"autosft: {_fault()}")
             return 1
-        wrong = f"{error.filename or 'a file'} cannot be written ({error.strerror})"
-        fix = "free some disk space, or point --folder, AUTOSFT_CACHE and TMPDIR at a disk with room"
-        typer.echo(f"autosft: {explain(wrong=wrong, expected='a writable disk with room', fix=fix)}", err=True)
+        _tell(f"autosft: {disk_error(error, 'a file')}")
         return 2
     except Exception:  # A fault of ours: its traceback goes to a log, never to the shell.
-        typer.echo(f"autosft: {_fault()}", err=True)
+        _tell(f"autosft: {_fault()}")
         return 1
+
+
+def _tell(message: str) -> None:
+    """Writes to standard error, where somebody may be there to read it."""
+    with contextlib.suppress(OSError):
+        typer.echo(message, err=True)
 
 
 def _explain_usage(error: Any) -> str:
@@ -415,7 +428,12 @@ def _libraries_unheard() -> Iterator[None]:
 
 
 def _show_result(result: Any, as_json: bool) -> None:
-    typer.echo(json.dumps(dict(result.summary), ensure_ascii=False) if as_json else str(result))
+    try:
+        typer.echo(json.dumps(dict(result.summary), ensure_ascii=False) if as_json else str(result))
+    except OSError as error:
+        # A terminal that was closed, or a pipe whose reader ended: the result is in its folder all the same.
+        if error.errno not in (errno.EIO, errno.EPIPE):
+            raise
 
 
 def _names(text: str | None) -> list[str] | None:

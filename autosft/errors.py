@@ -25,6 +25,10 @@ class TaskError(AutosftError, ValueError):
     """What is to be predicted cannot be worked out, or an override contradicts the data."""
 
 
+class MetricError(TaskError):
+    """A metric of the user's own raised, or gave something that is no number."""
+
+
 class PlanError(AutosftError, ValueError):
     """A budget, search space, trainer, sampler or plan file that cannot be used."""
 

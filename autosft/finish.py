@@ -59,10 +59,10 @@ def finish(
         Shipped(plan, task, trials, winner, default, refit, calibration, proof, model, versions, seconds["wall"])
     )
     with writing(run.path):
-        shutil.rmtree(run.model, ignore_errors=True)
-        copy_model(model, run.model)
         trainer = plan.arm(winner.arm).trainer
-        describe_model(run.model, task, trainer, card=card, versions=versions)
+        copy_model(
+            model, run.model, then=lambda folder: describe_model(folder, task, trainer, card=card, versions=versions)
+        )
         _write_trials(run.path / "trials.parquet", trials)
         for done_with in ("refit", "calibrated", "folds"):
             shutil.rmtree(run.path / "trials" / done_with, ignore_errors=True)

@@ -181,13 +181,16 @@ def _predicted(
     plan: Plan, models: Mapping[str, tuple[str, str]], rows: Rows, runner: Runner, *, seconds: float | None
 ) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
     """Predicts rows with saved models in one pass; returns what `work.predict` does."""
-    ended = runner.run(
-        "autosft.search.work:predict",
-        {"task": plan.task, "models": models, "rows": rows, "seconds": seconds, "seed": plan.seed},
-        cpus=float(plan.resources.cpus_per_trial),
-        gpus=plan.resources.gpus_per_trial,
-        kill_after_seconds=None if seconds is None else seconds + _PASS_OVERRUN_SECONDS,
-    )
+    for _ in range(2):
+        ended = runner.run(
+            "autosft.search.work:predict",
+            {"task": plan.task, "models": models, "rows": rows, "seconds": seconds, "seed": plan.seed},
+            cpus=float(plan.resources.cpus_per_trial),
+            gpus=plan.resources.gpus_per_trial,
+            kill_after_seconds=None if seconds is None else seconds + _PASS_OVERRUN_SECONDS,
+        )
+        if not ended.worker_died:
+            break
     if ended.fate != "complete":
         wrong = f"winner and default could not be scored ({ended.message})"
         fix = "`autosft resume` tries again; the trials are kept"

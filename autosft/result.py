@@ -55,7 +55,15 @@ class Result:
             wrong = f"{run.path} holds an unfinished run"
             raise RunFolderError(explain(wrong=wrong, expected="a finished one", fix=f"autosft resume {run.path}"))
         trials = tuple(TrialLog(run.trials).trials())
-        return Result(run.path, Plan.from_json(run.read(run.plan), strict=False), trials, run.read(run.result))
+        found = Result(run.path, Plan.from_json(run.read(run.plan), strict=False), trials, run.read(run.result))
+        try:
+            # What others read of it is all there if a person can be told.
+            _, _ = str(found), repr(found)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            wrong = f"{run.result} is damaged ({type(error).__name__}: {error})"
+            fix = "restore the file, or remove it and `autosft resume`: the trials are kept"
+            raise RunFolderError(explain(wrong=wrong, expected="the result as it was written", fix=fix)) from error
+        return found
 
     @property
     def predictor(self) -> Predictor:

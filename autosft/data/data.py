@@ -110,6 +110,13 @@ class Data:
             return None
         return name, Rows(self.held_out_folder / f"{name}.arrow")
 
+    def is_sound(self) -> bool:
+        """Whether the rows lie there as they were written, which their own hash tells: read whole, once a sitting."""
+        files = {self.folder / _ROWS_FILE: self.fingerprint}
+        if (held_out := self.held_out()) is not None:
+            files[held_out[1].path] = held_out[1].path.parent.name
+        return all(path.is_file() and _file_digest(path) == digest for path, digest in files.items())
+
     def for_search(self) -> Data:
         """Returns the same data without any path to the held-out rows, or their number."""
         return replace(self, parts={"search": self.parts["search"]}, held_out_folder=None)
@@ -183,6 +190,11 @@ def _encoded(kind: TaskKind, task: Task, part: Part, *, held_out: bool) -> pa.Ta
 
 def _digest(table: pa.Table) -> str:
     return hashlib.sha256(_as_bytes(table)).hexdigest()[:16]
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _as_bytes(table: pa.Table) -> memoryview:

@@ -233,7 +233,7 @@ class Plan:
                 finals_share=row.get("finals_share", 0.0),
                 **{key: row[key] for key in ("refit", "scheduler", "sampler", "seed")},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, AutosftError):
                 raise
             wrong = f"the plan cannot be read ({type(error).__name__}: {error})"

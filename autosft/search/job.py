@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from autosft.accounting import open_ledger
+from autosft.disk import disk_error, is_disk_error
 from autosft.errors import AutosftError, TrialFailed
 
 #: A job that was told to stop gets this long to save what it has.
@@ -72,6 +73,7 @@ class Ended:
             waits for it knows better, the run must stop).
         value: What the function returned, if complete; what it raised, if that was an error of autosft's own.
         message: Why it failed, in one sentence; the worker's last lines if fatal.
+        worker_died: Whether the worker's process went, and it was not us who ended it.
         seconds: Seconds by phase of the worker, with "start_up" (from submission to start) and "total".
     """
 
@@ -80,6 +82,7 @@ class Ended:
     value: Any = None
     message: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    worker_died: bool = False
 
 
 def execute(job: Job, send: Callable[[Report | Ended], None]) -> None:
@@ -103,10 +106,23 @@ def execute(job: Job, send: Callable[[Report | Ended], None]) -> None:
             ended = Ended(job.id, "failed", message=str(error))
         except AutosftError as error:
             ended = Ended(job.id, "fatal", error, str(error))
-        except Exception as error:  # Whatever it is must reach the driver, with its place.
-            ended = Ended(job.id, "fatal", message=f"{error!r}\n{traceback.format_exc(limit=-6)}")
+        except (Exception, SystemExit) as error:  # Whatever it is must reach the driver, with its place.
+            ended = _ended_by(error, job)
     _release_memory()
     send(replace(ended, seconds=seconds()))
+
+
+def _ended_by(error: BaseException, job: Job) -> Ended:
+    """Tells what ends this job alone, or what the user can mend, from what is a defect."""
+    from autosft.trainers.memory import is_out_of_memory
+
+    if is_out_of_memory(error):
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        return Ended(job.id, "failed", message=f"it ran out of memory ({said})")
+    if is_disk_error(error):
+        worded = disk_error(error, "what a worker left")
+        return Ended(job.id, "fatal", worded, str(worded))
+    return Ended(job.id, "fatal", message=f"{error!r}\n{traceback.format_exc(limit=-6)}")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import logging
 import os
 import queue
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -26,6 +27,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from ray.tune.search import Searcher
 
 from autosft.accounting import PHASES
+from autosft.disk import disk_error, is_disk_error
 from autosft.errors import AutosftError, PlanError, SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.search.job import Ended, Job, Report, execute
@@ -155,6 +157,8 @@ class Runner:
                 return None
         if isinstance(event, AutosftError):
             raise event
+        if isinstance(event, BaseException) and is_disk_error(event):
+            raise disk_error(event, "the folder of temporary files") from event
         if isinstance(event, BaseException):
             wrong = f"Ray could not go on ({type(event).__name__}: {event})"
             raise SearchFailed(
@@ -223,6 +227,9 @@ class Runner:
                 return event
 
     def _run(self) -> None:
+        # A terminal that is closed tells every process in it. Ray's must live on until the run has ended with what it
+        # has; they inherit this from the thread that starts them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             with _silence(self._verbose):
                 owned = self._start_ray()
@@ -454,12 +461,12 @@ def _ended(last: Report | Ended, error: bool, job: Job, seconds: float) -> Ended
     if isinstance(last, Ended):
         return last
     if error:
-        message = "its worker died (out of memory, or ended from outside)"
+        message, died = "its worker died (out of memory, or ended from outside)", True
         if job.kill_after_seconds is not None and seconds >= job.kill_after_seconds:
-            message = f"it did not end within {job.kill_after_seconds:.0f} s, so its worker was ended"
+            message, died = f"it did not end within {job.kill_after_seconds:.0f} s, so its worker was ended", False
         elif job.stop_file is not None and job.stop_file.exists():
-            message = "it did not end when it was told to, so its worker was ended"
-        return Ended(last.job_id, "failed", message=message, seconds=last.seconds)
+            message, died = "it did not end when it was told to, so its worker was ended", False
+        return Ended(last.job_id, "failed", message=message, seconds=last.seconds, worker_died=died)
     return Ended(last.job_id, "stopped", seconds=last.seconds)
 
 

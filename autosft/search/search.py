@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from autosft.arrays import load_array
 from autosft.budget import Clock
-from autosft.errors import SearchFailed, explain
+from autosft.errors import AutosftError, MetricError, SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Arm, Plan
 from autosft.search.choice import best, contenders
 from autosft.search.job import Ended, Report
 from autosft.search.policy import Policy, Standing, Start
 from autosft.search.trial import OUTPUTS_FILE, Trial, TrialLog
+from autosft.task import Metric
 from autosft.tracking.base import Tracker
 from autosft.trainers.base import Limits
 
@@ -103,7 +104,7 @@ class Search:
         if self._leader is None and self._defects:
             raise SearchFailed(_fatal([*self._defects.values()][-1]))
         if self._leader is None:
-            raise _nothing_complete(self.trials)
+            raise _nothing_complete(self.trials, self._plan.task.metric)
         return self.trials
 
     def _end_early(self, policy: Policy) -> None:
@@ -232,7 +233,10 @@ class Search:
         self._stop_file(trial).unlink(missing_ok=True)
         if event.fate == "fatal":
             self._log.append("fatal", trial=trial.to_json(), message=event.message)
-            if isinstance(event.value, BaseException):
+            # A user's metric that works for some models and not for others costs a trial and not the run.
+            if isinstance(event.value, BaseException) and not (
+                isinstance(event.value, MetricError) and self._leader is not None
+            ):
                 raise event.value
             self._defects[trial.arm] = event.message
             event = replace(event, fate="failed", message=event.message.partition("\n")[0])
@@ -302,7 +306,12 @@ def training_arguments(plan: Plan, trial: Trial) -> dict[str, Any]:
     }
 
 
-def _nothing_complete(trials: Sequence[Trial]) -> SearchFailed:
+def _nothing_complete(trials: Sequence[Trial], metric: Metric) -> AutosftError:
+    unscored = sum(trial.fate == "complete" for trial in trials)
+    if unscored and metric.function is not None:
+        wrong = f"the metric {metric.name} gave no finite number for any of {unscored} complete trials"
+        fix = "correct the function, then `autosft resume` with more budget, or start again"
+        return MetricError(explain(wrong=wrong, expected="a number that two models can be compared by", fix=fix))
     reasons = {trial.message for trial in trials if trial.message}
     wrong = f"none of {len(trials)} trials produced a model" + (
         f" ({'; '.join(sorted(reasons)[:3])})" if reasons else ""

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autosft.disk import writing
 from autosft.errors import RunFolderError, explain
 
 #: A trial's outputs for the validation rows, in its folder.
@@ -86,9 +87,13 @@ class TrialLog:
         _drop_torn_end(path)
 
     def append(self, event: str, **values: Any) -> None:
-        """Writes one event."""
+        """Writes one event.
+
+        Raises:
+            RunFolderError: The disk is full; what of the line came through is cut off when the log is opened again.
+        """
         line = json.dumps({"event": event, **values}, ensure_ascii=False) + "\n"
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())

@@ -101,13 +101,11 @@ def _all_rows(targets: pa.Array, outputs: pa.Array, positive: int | None = None)
 
 
 def _function_scorer(task: Task, targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Scorer:
-    function = task.metric.function
-    assert function is not None
     values = np.array(original_values(task.labels, task.label_type).to_pylist(), dtype=object)
     true, predicted = values[targets], values[probabilities.argmax(axis=1)]
 
     def score(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.array([float(function(true[chosen].tolist(), predicted[chosen].tolist())) for chosen in rows])
+        return np.array([task.metric.value(true[chosen].tolist(), predicted[chosen].tolist()) for chosen in rows])
 
     return score
 

@@ -72,12 +72,11 @@ class OneNumber(TaskKind):
 
     def scorer(self, task: Task, targets: pa.Array, outputs: pa.Array) -> Scorer:
         true, predicted = to_numbers(targets).astype(np.float64), to_numbers(outputs).astype(np.float64)
-        function = task.metric.function
-        if function is None:
+        if task.metric.function is None:
             measure = _FUNCTIONS[task.metric.name]
             return lambda rows: np.array([measure(true[chosen], predicted[chosen]) for chosen in rows])
         return lambda rows: np.array(
-            [float(function(true[chosen].tolist(), predicted[chosen].tolist())) for chosen in rows]
+            [task.metric.value(true[chosen].tolist(), predicted[chosen].tolist()) for chosen in rows]
         )
 
     def score(self, task: Task, targets: pa.Array, outputs: pa.Array) -> float:

@@ -152,8 +152,8 @@ class SeveralLabels(TaskKind):
         return {"prediction": prediction, "score": pa.array(score, pa.float32())}
 
     def scorer(self, task: Task, targets: pa.Array, outputs: pa.Array) -> Scorer:
-        decided, function = _decided(task, targets, outputs), task.metric.function
-        if function is None:
+        decided = _decided(task, targets, outputs)
+        if task.metric.function is None:
             return lambda rows: label_set_metrics.metric_values(
                 task.metric.name, decided, row_weights(rows, len(decided.targets))
             )
@@ -161,7 +161,7 @@ class SeveralLabels(TaskKind):
         true = [values[holds].tolist() for holds in decided.targets]
         predicted = [values[holds].tolist() for holds in decided.predictions]
         return lambda rows: np.array(
-            [float(function([true[at] for at in chosen], [predicted[at] for at in chosen])) for chosen in rows]
+            [task.metric.value([true[at] for at in chosen], [predicted[at] for at in chosen]) for chosen in rows]
         )
 
     def scores(self, task: Task, targets: pa.Array, outputs: pa.Array) -> dict[str, float]:

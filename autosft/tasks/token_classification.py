@@ -84,11 +84,11 @@ class TokenClassification(TaskKind):
 
     def scorer(self, task: Task, targets: pa.Array, outputs: pa.Array) -> Scorer:
         """Entities are counted once a row; a user's metric is given lists of BIO tags, one list a row."""
-        function = task.metric.function
-        if function is not None:
+        if task.metric.function is not None:
             true, predicted = _tag_lists(task, targets, outputs)
+            value = task.metric.value
             return lambda rows: np.array(
-                [float(function([true[row] for row in chosen], [predicted[row] for row in chosen])) for chosen in rows]
+                [value([true[row] for row in chosen], [predicted[row] for row in chosen]) for chosen in rows]
             )
         counts = _counts(task, targets, outputs)
         return lambda rows: entities.metric_values(task.metric.name, counts, row_weights(rows, len(targets)))
