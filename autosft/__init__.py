@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autosft.api import fit, load, plan, resume
+    from autosft.api import fit, load, plan, resume, review, sync
+    from autosft.batch.many import fit_many
     from autosft.budget import Budget
     from autosft.data.data import Data
     from autosft.errors import (
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         RunFolderError,
         SearchFailed,
         TaskError,
+        TrackerError,
         TrialFailed,
     )
     from autosft.planning.plan import Plan
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "autosft.api": ("fit", "plan", "resume", "load"),
+    "autosft.api": ("fit", "plan", "resume", "load", "review", "sync"),
+    "autosft.batch.many": ("fit_many",),
     "autosft.budget": ("Budget",),
     "autosft.data.data": ("Data",),
     "autosft.errors": (
@@ -43,6 +46,7 @@ _PLACES = {
         "RunFolderError",
         "SearchFailed",
         "TaskError",
+        "TrackerError",
         "TrialFailed",
     ),
     "autosft.planning.plan": ("Plan",),
@@ -54,9 +58,12 @@ _MODULE_OF = {name: module for module, names in _PLACES.items() for name in name
 
 __all__ = [  # noqa: RUF022 - in the order in which a user meets them
     "fit",
+    "fit_many",
     "plan",
     "resume",
     "load",
+    "review",
+    "sync",
     "Budget",
     "Data",
     "Metric",
@@ -72,6 +79,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a user meets them
     "RunFolderError",
     "SearchFailed",
     "TaskError",
+    "TrackerError",
     "TrialFailed",
 ]
 

@@ -1,9 +1,11 @@
-"""`fit`, `plan`, `resume` and `load`: the order of work, on one page. Each step is one function elsewhere."""
+"""`fit`, `plan`, `resume`, `load`, `review`, `sync`: the order of work, on one page; each step lives elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time as clocks
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +15,14 @@ from typing import TYPE_CHECKING
 from autosft.budget import Budget, Clock
 from autosft.cache import cache_folder
 from autosft.calibration import calibrate
+from autosft.cluster.address import check_form
+from autosft.disk import disk_error, is_disk_error, writing
 from autosft.errors import AutosftError, PlanError, SearchFailed, TrialFailed, explain
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
 from autosft.label_errors import find_label_errors
 from autosft.planning.arms import draft_arms
-from autosft.planning.machine import machine_here, resources_on
+from autosft.planning.machine import fitted, machine_here, resources_on
 from autosft.planning.plan import Arm, Plan, Resources
 from autosft.planning.settle import closing_seconds, settle, with_more
 from autosft.planning.spaces import GivenSpace, with_space
@@ -35,16 +39,19 @@ from autosft.search.policies import goes_on_from, policy_for
 from autosft.search.sampler import check_sampler
 from autosft.search.search import Search
 from autosft.search.settings import Machine, check_scheduler
+from autosft.search.slots import within_slots
 from autosft.search.trial import Trial, TrialLog
 from autosft.task import AnswerFunction, Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
 from autosft.tracking.base import Tracker
-from autosft.tracking.terminal import progress
+from autosft.tracking.choose import listening
+from autosft.tracking.wandb_mirror.sync import sync as sync_with_wandb
 from autosft.trainers.base import Cost, Limits
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from autosft.reviewing.claim import Review
     from autosft.search.runner import Runner
 
 DEFAULT_BUDGET = "20m"
@@ -92,7 +99,7 @@ def fit(
     max_concurrent: int | None = None,
     gpus_per_trial: float | None = None,
     fixes_off: Collection[str] = (),
-    tracker: Tracker | None = None,
+    tracker: str | Tracker | None = None,
     cluster: str | None = None,
     folder: str | Path | None = None,
     seed: int = 0,
@@ -119,8 +126,10 @@ def fit(
         sampler: "tpe" or "random". scheduler: "race", "asha", "median" or "none".
         max_concurrent: Trials at once. gpus_per_trial: GPUs of each, fractions allowed.
         fixes_off: Names of audit checks that only report, or "all".
-        tracker: Listens to the run; None shows progress on standard error.
-        cluster: Address of a Ray cluster; None uses this machine, or the Ray that runs in this process.
+        tracker: Listens to the run: "wandb" or "wandb:ENTITY/PROJECT" beside the terminal, or a Tracker in its place;
+            None shows progress on standard error.
+        cluster: "local", "auto" (the Ray cluster of this machine) or host:port of one; None uses this machine, or the
+            Ray that runs in this process. See docs/cluster.md.
         folder: The run's folder, new or empty; None makes one under `runs/`.
         seed: Decides splits, configurations and trainings.
         verbose: Shows Ray's own output.
@@ -128,7 +137,7 @@ def fit(
     Raises:
         AutosftError: Something the caller can change; the message says what.
     """
-    clock, listener = Clock(), tracker or progress()
+    clock, listener = Clock(), listening(tracker)
     try:
         if isinstance(task, Plan):
             return _fit_plan(task, RunFolder.create(folder), clock, listener, cluster=cluster, verbose=verbose)
@@ -141,7 +150,7 @@ def fit(
         RunFolder.check_free(folder)
         listener.phase("read")
         understood, source = understand(question)
-        with TemporaryDirectory(prefix="autosft-") as scratch, _runner(options, understood, Path(scratch)) as runner:
+        with _scratch() as scratch, _runner(options, understood, scratch) as runner:
             listener.phase("audit")
             prepared = check(question, understood, source)
             made = _plan(question, options, prepared, runner, clock, listener)
@@ -174,7 +183,7 @@ def plan(
     max_concurrent: int | None = None,
     gpus_per_trial: float | None = None,
     fixes_off: Collection[str] = (),
-    tracker: Tracker | None = None,
+    tracker: str | Tracker | None = None,
     cluster: str | None = None,
     seed: int = 0,
     timing: bool = True,
@@ -185,7 +194,7 @@ def plan(
     Args:
         timing: Whether a few real steps are timed; without, the quote holds within a factor of three.
     """
-    clock, listener = Clock(), tracker or progress()
+    clock, listener = Clock(), listening(tracker)
     question = Question(task, data, test, target, inputs, metric, positive, group, time, kind, answer, fixes_off, seed)
     options = _options(
         models, trainer, space, budget, sampler, scheduler, max_concurrent, gpus_per_trial, cluster, verbose
@@ -197,7 +206,7 @@ def plan(
         if not timing:
             prepared = check(question, understood, source)
             return _plan(question, options, prepared, None, clock, listener)
-        with TemporaryDirectory(prefix="autosft-") as scratch, _runner(options, understood, Path(scratch)) as runner:
+        with _scratch() as scratch, _runner(options, understood, scratch) as runner:
             listener.phase("audit")
             prepared = check(question, understood, source)
             return _plan(question, options, prepared, runner, clock, listener)
@@ -210,7 +219,7 @@ def resume(
     *,
     budget: str | float | Budget | None = None,
     space: GivenSpace | None = None,
-    tracker: Tracker | None = None,
+    tracker: str | Tracker | None = None,
     cluster: str | None = None,
     verbose: bool = False,
 ) -> Result:
@@ -221,18 +230,18 @@ def resume(
         budget: What is added to the run's budget, such as "+1h" or "+10 trials". A finished run needs it; without, it
             is returned as it is.
         space: Another search space from here on, wider or narrower, as for `fit`; what was tried before still counts.
+        tracker: As in `fit`.
 
     Raises:
         RunFolderError: The folder is not a run's, or another process works on it.
         PlanError: The data are no longer what the plan was made for.
     """
-    run = RunFolder.open(folder)
+    run, listener = RunFolder.open(folder), listening(tracker)
     if run.result.exists() and budget is None:
         if space is not None:
             wrong = f"{run.path} holds a finished run, and another search space needs something to spend"
             raise PlanError(explain(wrong=wrong, expected="more budget", fix="pass budget='+30m' too"))
         return Result.load(folder)
-    listener = tracker or progress()
     with run.locked():
         made = Plan.load(run.plan)
         spent = TrialLog(run.trials).spent_seconds()
@@ -258,6 +267,41 @@ def load(folder: str | Path) -> Predictor:
     return Predictor.load(folder)
 
 
+def sync(folder: str | Path, *, tracker: str | None = None) -> str:
+    """Sends a run to Weights & Biases later, or again; what is there already is not sent twice.
+
+    Args:
+        folder: The run's folder, finished or not.
+        tracker: "wandb:ENTITY/PROJECT"; None is where the run was tracked, or WANDB_ENTITY and WANDB_PROJECT.
+
+    Returns:
+        What is where now, in one sentence.
+
+    Raises:
+        RunFolderError: The folder is not a run's, or no trial has ended in it.
+        TrackerError: There is no key, or W&B did not take everything.
+    """
+    return sync_with_wandb(folder, tracker)
+
+
+def review(target: str | Path, *, metric: str | None = None, goal: str | None = None) -> Review:
+    """Says what a sweep shows, each claim with its number: what mattered, what was wasted, what luck, what next.
+
+    Args:
+        target: A run's folder, finished or not; a table of trials, a row each; or W&B's "entity/project/sweep",
+            ".../group" or "entity/project".
+        metric: Of a table or W&B: the column that decides. None goes by the sweep's own word, else by names.
+        goal: "maximize" or "minimize"; likewise.
+
+    Raises:
+        AutosftError: There is nothing there, or it cannot be read.
+    """
+    from autosft.reviewing.claims import review as review_sweep
+    from autosft.reviewing.open import open_sweep
+
+    return review_sweep(open_sweep(target, metric=metric, goal=goal))
+
+
 def _options(
     models: Sequence[str] | str | None,
     trainer: str | Sequence[str] | None,
@@ -273,6 +317,7 @@ def _options(
     """Checks what can be checked before anything is read."""
     check_sampler(sampler)
     check_scheduler(scheduler)
+    check_form(cluster)
     return Options(
         models=[models] if isinstance(models, str) else models,
         trainer=[trainer] if isinstance(trainer, str) else trainer,
@@ -287,6 +332,19 @@ def _options(
     )
 
 
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """Makes a folder of temporary files, which goes at the end.
+
+    Raises:
+        RunFolderError: The disk is full, or nothing may be written there.
+    """
+    with writing(Path(tempfile.gettempdir())):
+        made = TemporaryDirectory(prefix="autosft-", ignore_cleanup_errors=True)
+    with made as folder:
+        yield Path(folder)
+
+
 def _runner(options: Options, task: Task, scratch: Path) -> Runner:
     from autosft.search.runner import Runner
 
@@ -294,7 +352,7 @@ def _runner(options: Options, task: Task, scratch: Path) -> Runner:
         scratch=scratch,
         scheduler=options.scheduler,
         greater_is_better=task.metric.greater_is_better,
-        address=options.cluster,
+        cluster=options.cluster,
         machine=machine_here(),
         verbose=options.verbose,
     )
@@ -308,7 +366,9 @@ def _plan(
     machine = machine_here() if runner is None else runner.machine()
     # Refuses what this machine cannot spend, before anything is timed.
     clock = clock.limited(options.budget.wall_seconds(machine.gpus))
-    resources = resources_on(machine, gpus_per_trial=options.gpus_per_trial, max_concurrent=options.max_concurrent)
+    resources = within_slots(
+        resources_on(machine, gpus_per_trial=options.gpus_per_trial, max_concurrent=options.max_concurrent)
+    )
     arms, reasons = draft_arms(
         kind.input,
         kind.output,
@@ -383,10 +443,14 @@ def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: flo
     }
     # The rest of the budget's half is for loading and tokenising, which know no limit.
     kill_after = None if left is None or clock.limit_seconds is None else left + _TIMING_SHARE * clock.limit_seconds
-    job_id = runner.submit(
-        "autosft.search.work:measure", arguments, cpus=float(cpus), gpus=gpus, kill_after_seconds=kill_after
-    )
-    ended = runner.outcome(job_id)
+    for _ in range(2):
+        job_id = runner.submit(
+            "autosft.search.work:measure", arguments, cpus=float(cpus), gpus=gpus, kill_after_seconds=kill_after
+        )
+        ended = runner.outcome(job_id)
+        # What killed a worker once, from outside, need not do so again; without its cost an arm would be left out.
+        if not ended.worker_died:
+            break
     if isinstance(ended.value, AutosftError):
         raise ended.value
     if ended.fate == "failed" and kill_after is not None and clock.spent > kill_after:
@@ -411,26 +475,24 @@ def _with_runner(
     made: Plan, run: RunFolder, clock: Clock, listener: Tracker, *, cluster: str | None, verbose: bool
 ) -> Result:
     options = Options(made.budget, scheduler=made.scheduler, cluster=cluster, verbose=verbose)
-    with TemporaryDirectory(prefix="autosft-") as scratch, _runner(options, made.task, Path(scratch)) as runner:
+    with _scratch() as scratch, _runner(options, made.task, scratch) as runner:
         return _carry_out(_fitted(made, runner.machine()), run, runner, clock, listener)
 
 
 def _fitted(made: Plan, machine: Machine) -> Plan:
     """Returns a plan made before for the machine that is here now; raises PlanError where its trials do not fit."""
-    resources = made.resources
-    if resources.cpus_per_trial > machine.cpus or resources.gpus_per_trial > machine.gpus:
-        asked = f"{resources.cpus_per_trial} CPUs and {resources.gpus_per_trial:g} GPUs"
-        wrong = f"the plan's trials take {asked}, and {machine.cpus} and {machine.gpus} are free here"
-        raise PlanError(explain(wrong=wrong, expected="at most what is free", fix="plan again on this machine"))
-    at_once = min(resources.max_concurrent, machine.cpus // resources.cpus_per_trial)
-    if resources.gpus_per_trial:
-        at_once = min(at_once, int(machine.gpus / resources.gpus_per_trial))
-    return replace(made, resources=replace(resources, machine=machine, max_concurrent=at_once))
+    return replace(made, resources=fitted(made.resources, machine))
 
 
 def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listener: Tracker) -> Result:
     with Interrupt() as interrupt:
-        return _search_and_prove(made, run, runner, clock, listener, interrupt)
+        try:
+            return _search_and_prove(made, run, runner, clock, listener, interrupt)
+        except OSError as error:
+            # What writes without naming its place: Optuna's journal, or a folder that is made.
+            if not is_disk_error(error):
+                raise
+            raise disk_error(error, str(run.path)) from error
 
 
 def _search_and_prove(
@@ -438,6 +500,7 @@ def _search_and_prove(
 ) -> Result:
     """Searches, refits, proves and writes the result: from here on everything follows from the plan."""
     run.write(run.plan, made.to_json())
+    listener.opened(run.path)
     cpu_before = clocks.process_time()
     clock = clock.limited(made.budget.wall_seconds(made.resources.machine.gpus))
     held_out = made.data.held_out()
@@ -511,7 +574,9 @@ def _search_and_prove(
         model=calibration.of(model),
         seconds=seconds,
         interrupted=interrupt.requested,
+        tracker=listener,
     )
+    listener.finished(summary)
     return Result(run.path, made, tuple(trials), summary)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,9 @@ from typing import Annotated, Any
 
 import typer
 
-from autosft.errors import AutosftError, SearchFailed, explain
+from autosft.disk import disk_error, is_disk_error
+from autosft.errors import AutosftError, PlanError, SearchFailed, explain
+from autosft.interrupt import Interrupt
 
 app = typer.Typer(
     name="autosft",
@@ -90,7 +93,14 @@ Gpus = Annotated[
     float | None,
     typer.Option("--gpus-per-trial", min=0, help="GPUs of a trial, fractions allowed.", rich_help_panel=_RUN),
 ]
-Cluster = Annotated[str | None, typer.Option(help="Address of a Ray cluster.", rich_help_panel=_RUN)]
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="A Ray cluster: host:port, 'auto' on its head, or 'local'.", rich_help_panel=_RUN),
+]
+TrackerName = Annotated[
+    str | None,
+    typer.Option("--tracker", help="Track beside the terminal: wandb, or wandb:ENTITY/PROJECT.", rich_help_panel=_RUN),
+]
 Folder = Annotated[
     str | None, typer.Option(help="The run's folder, new or empty; else one under runs/.", rich_help_panel=_RUN)
 ]
@@ -125,6 +135,7 @@ def fit(
     max_concurrent: Concurrent = None,
     gpus_per_trial: Gpus = None,
     fixes_off: Off = None,
+    tracker: TrackerName = None,
     cluster: Cluster = None,
     folder: Folder = None,
     seed: Seed = 0,
@@ -141,7 +152,7 @@ def fit(
 
     with _libraries_unheard():
         if _is_plan_file(data):
-            result = api.fit(Plan.load(data), folder=folder, cluster=cluster, verbose=verbose)
+            result = api.fit(Plan.load(data), folder=folder, tracker=tracker, cluster=cluster, verbose=verbose)
         else:
             result = api.fit(
                 task,
@@ -164,6 +175,7 @@ def fit(
                 max_concurrent=max_concurrent,
                 gpus_per_trial=gpus_per_trial,
                 fixes_off=_names(fixes_off) or (),
+                tracker=tracker,
                 cluster=cluster,
                 folder=folder,
                 seed=seed,
@@ -266,6 +278,7 @@ def resume(
     folder: Annotated[str, typer.Argument(help="The run's folder.")],
     budget: Annotated[str | None, typer.Option(help="What to add, such as +1h or '+10 trials'.")] = None,
     space: Space = None,
+    tracker: TrackerName = None,
     cluster: Cluster = None,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -277,8 +290,128 @@ def resume(
     from autosft import api
 
     with _libraries_unheard():
-        result = api.resume(folder, budget=budget, space=space, cluster=cluster, verbose=verbose)
+        result = api.resume(
+            folder, budget=budget, space=space, tracker=tracker, cluster=cluster, verbose=verbose
+        )
     _show_result(result, as_json)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(
+    context: typer.Context,
+    address: Annotated[
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard, such as http://head:8265.")
+    ],
+    working_dir: Annotated[str, typer.Option(help="What relative paths in the command start from.")] = ".",
+    also: Annotated[
+        list[str] | None, typer.Option("--with", help="A further file or folder below it to upload; may be repeated.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Show what the job says, and end with its exit code.")] = False,
+) -> None:
+    """Send a command to a Ray cluster, with the files that it names; the run's folder stays on the cluster.
+
+    Example: autosft submit --address http://head:8265 --wait -- fit train.csv --task "Is this message spam?"
+    """
+    from autosft.cluster.submit import follow
+    from autosft.cluster.submit import submit as send
+
+    verbs = sorted({*typer.main.get_command(app).list_commands(context)} - {"submit"})  # type: ignore[attr-defined]
+    if not context.args or context.args[0] not in verbs:
+        given = context.args[0] if context.args else "nothing"
+        fix = "write the command behind two dashes: autosft submit --address http://HEAD:8265 -- fit train.csv"
+        raise PlanError(explain(wrong=f"'{given}' is no verb of autosft", expected=", ".join(verbs), fix=fix))
+    job, client = send(context.args, address=address, working_folder=Path(working_dir), also=also or ())
+    uploaded = f"uploaded: {', '.join(job.uploaded)}" if job.uploaded else "nothing was uploaded"
+    typer.echo(f"job {job.job_id} ({uploaded})", err=wait)
+    how = f"ray job logs --follow {job.job_id} --address {address}"
+    if not wait:
+        typer.echo(f"to follow it: {how}")
+        return
+    try:
+        code = follow(job, client, lambda text: typer.echo(text, nl=False))
+    except KeyboardInterrupt:
+        stop = f"ray job stop {job.job_id} --address {address}"
+        typer.echo(f"\nautosft: the job goes on; to follow it: {how}; to stop it: {stop}", err=True)
+        code = 130
+    raise typer.Exit(code)
+
+
+@app.command()
+def sync(
+    folder: Annotated[str, typer.Argument(help="The run's folder, finished or not.")],
+    tracker: Annotated[
+        str | None, typer.Option(help="Where to: wandb:ENTITY/PROJECT; else where the run was tracked.")
+    ] = None,
+) -> None:
+    """Send a run to Weights & Biases later: its trials, their sweep and the report. Nothing is sent twice.
+
+    Example: autosft sync runs/spam --tracker wandb:my-team/spam
+    """
+    from autosft import api
+
+    typer.echo(api.sync(folder, tracker=tracker))
+
+
+@app.command()
+def review(
+    target: Annotated[
+        str,
+        typer.Argument(help="A run's folder, a table of trials, or W&B's entity/project/sweep.", show_default=False),
+    ],
+    metric: Annotated[str | None, typer.Option(help="What decides, of a table or W&B.")] = None,
+    goal: Annotated[str | None, typer.Option(help="maximize or minimize, of a table or W&B.")] = None,
+    next_space: Annotated[
+        str | None, typer.Option("--next-space", help="Write the next search space here, as YAML.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a sweep shows: what mattered, what was wasted, what was luck, and what to search next.
+
+    Example: autosft review runs/spam --next-space next.yaml
+    """
+    from autosft import api
+    from autosft.disk import writing
+
+    with _libraries_unheard():
+        found = api.review(target, metric=metric, goal=goal)
+    if next_space is not None and found.next_space is not None:
+        with writing(Path(next_space)):
+            Path(next_space).write_text(found.next_space, encoding="utf-8")
+    typer.echo(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
+    if next_space is not None and found.next_space is None:
+        typer.echo(f"autosft: nothing was written to {next_space}: see the last line above", err=True)
+
+
+@app.command()
+def batch(
+    jobs: Annotated[str, typer.Argument(help="A file of jobs, YAML or JSON.", show_default=False)],
+    folder: Annotated[
+        str | None, typer.Option(help="The batch's folder, new or begun; else one under runs/.", rich_help_panel=_RUN)
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Wall time of the whole batch, such as 8h.", rich_help_panel=_SEARCH)
+    ] = None,
+    cluster: Cluster = None,
+    max_jobs: Annotated[
+        int | None, typer.Option("--max-jobs", min=1, help="Jobs beside each other.", rich_help_panel=_RUN)
+    ] = None,
+    as_json: Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say where logs are.", rich_help_panel=_RUN)] = False,
+) -> None:
+    """Run many jobs within one budget; run it again to go on. Exit 1 where a job has no model.
+
+    Example: autosft batch jobs.yaml --folder runs/night --budget 8h
+    """
+    from autosft.batch.jobs_file import read_jobs
+    from autosft.batch.many import run_batch
+
+    with _libraries_unheard():
+        found = run_batch(
+            read_jobs(jobs), budget=budget, folder=folder, cluster=cluster, max_jobs=max_jobs, verbose=verbose
+        )
+    typer.echo(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
+    if found.failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -327,16 +460,22 @@ def demo(
 
 # Some typers bring a click of their own, so that its exceptions are only reached through theirs.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _ARGUMENTS = (
     "target|inputs|test|models|trainer|space|metric|positive|group|time|kind|answer|budget|sampler|scheduler"
-    "|max_concurrent|gpus_per_trial|fixes_off|cluster|folder|seed"
+    "|max_concurrent|gpus_per_trial|fixes_off|tracker|cluster|folder|seed"
 )
 
 
 def main() -> None:
     """Runs the shell command; turns errors into one message and an exit code."""
-    sys.exit(_exit_code(lambda: app(prog_name="autosft", standalone_mode=False)))
+    Interrupt.end_at_once()
+    code = _exit_code(lambda: app(prog_name="autosft", standalone_mode=False))
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # Its reader has gone; what Python would still write as it ends would change the exit code.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 def _exit_code(command: Callable[[], Any]) -> int:
@@ -344,31 +483,35 @@ def _exit_code(command: Callable[[], Any]) -> int:
         code = command()
         return code if isinstance(code, int) else 0
     except _UsageError as error:
-        typer.echo(_explain_usage(error), err=True)
+        _tell(_explain_usage(error))
         return 2
     except typer.Abort:
         return 130
     except KeyboardInterrupt:
-        typer.echo("autosft: stopped before there was a model", err=True)
+        _tell("autosft: stopped before there was a model")
         return 130
     except SearchFailed as error:
-        typer.echo(f"autosft: {error}", err=True)
+        _tell(f"autosft: {error}")
         return 1
     except AutosftError as error:
-        typer.echo(f"autosft: {_in_shell_words(str(error))}", err=True)
+        _tell(f"autosft: {_in_shell_words(str(error))}")
         return 2
     except OSError as error:
         # Where no place could be named, the disk is still the user's to free.
-        if error.errno not in _DISK_ERRORS:
-            typer.echo(f"autosft: {_fault()}", err=True)
+        if not is_disk_error(error):
+            _tell(f"autosft: {_fault()}")
             return 1
-        wrong = f"{error.filename or 'a file'} cannot be written ({error.strerror})"
-        fix = "free some disk space, or point --folder, AUTOSFT_CACHE and TMPDIR at a disk with room"
-        typer.echo(f"autosft: {explain(wrong=wrong, expected='a writable disk with room', fix=fix)}", err=True)
+        _tell(f"autosft: {disk_error(error, 'a file')}")
         return 2
     except Exception:  # A fault of ours: its traceback goes to a log, never to the shell.
-        typer.echo(f"autosft: {_fault()}", err=True)
+        _tell(f"autosft: {_fault()}")
         return 1
+
+
+def _tell(message: str) -> None:
+    """Writes to standard error, where somebody may be there to read it."""
+    with contextlib.suppress(OSError):
+        typer.echo(message, err=True)
 
 
 def _explain_usage(error: Any) -> str:
@@ -418,7 +561,12 @@ def _libraries_unheard() -> Iterator[None]:
 
 
 def _show_result(result: Any, as_json: bool) -> None:
-    typer.echo(json.dumps(dict(result.summary), ensure_ascii=False) if as_json else str(result))
+    try:
+        typer.echo(json.dumps(dict(result.summary), ensure_ascii=False) if as_json else str(result))
+    except OSError as error:
+        # A terminal that was closed, or a pipe whose reader ended: the result is in its folder all the same.
+        if error.errno not in (errno.EIO, errno.EPIPE):
+            raise
 
 
 def _names(text: str | None) -> list[str] | None:

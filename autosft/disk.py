@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from autosft.errors import RunFolderError, explain
+from autosft.errors import AutosftError, RunFolderError, explain
+
+#: What a disk says that takes nothing more: full, over a quota, over the largest size of a file, or read-only.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+#: Libraries written in other languages raise errors of their own, which hold the number in their words alone.
+_IN_WORDS = re.compile(rf"(?:os error|code:) (?:{'|'.join(str(number) for number in DISK_ERRORS)})\b")
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether an error says that a disk takes nothing more."""
+    if isinstance(error, AutosftError):
+        return False
+    return (isinstance(error, OSError) and error.errno in DISK_ERRORS) or bool(_IN_WORDS.search(str(error)))
+
+
+def disk_error(error: BaseException, place: str) -> RunFolderError:
+    """Words an error for which `is_disk_error` holds.
+
+    Args:
+        place: What was being written, where the error itself does not name a file.
+    """
+    named = getattr(error, "filename", None) or place
+    wrong = f"{named} cannot be written ({getattr(error, 'strerror', None) or error})"
+    fix = "free some disk space, then `autosft resume FOLDER`; or point --folder, AUTOSFT_CACHE and TMPDIR elsewhere"
+    return RunFolderError(explain(wrong=wrong, expected="a writable disk with room", fix=fix))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ Nothing is started, changed or sent: Ray is imported and its needs are looked at
 from __future__ import annotations
 
 import importlib.metadata
-import netrc
 import os
 import shutil
 import subprocess
@@ -17,9 +16,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from autosft.model_hub import cache_folder, is_offline
+from autosft.tracking.wandb_mirror.target import has_key
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -241,21 +240,13 @@ def _wandb() -> list[Check]:
     try:
         version = importlib.metadata.version("wandb")
     except importlib.metadata.PackageNotFoundError:
-        return [Check("W&B", Status.OK, "not installed; nothing here needs it")]
-    if os.environ.get("WANDB_MODE") in {"offline", "disabled"}:
+        return [Check("W&B", Status.OK, "not installed; only tracker='wandb' needs it")]
+    if os.environ.get("WANDB_MODE") in {"offline", "dryrun", "disabled"}:
         return [Check("W&B", Status.OK, f"{version}, mode {os.environ['WANDB_MODE']}")]
-    if os.environ.get("WANDB_API_KEY") or _netrc_knows(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")):
+    if has_key():
         return [Check("W&B", Status.OK, f"{version}, with a key")]
-    fix = "run `wandb login` if your own scripts log there; autosft itself does not"
+    fix = "set WANDB_API_KEY or run `wandb login`; without, tracker='wandb' stays offline until `autosft sync`"
     return [Check("W&B", Status.WARNING, f"{version}, without a key", fix)]
-
-
-def _netrc_knows(url: str) -> bool:
-    host = urlsplit(url).hostname or url
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def _hub() -> list[Check]:

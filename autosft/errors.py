@@ -25,6 +25,10 @@ class TaskError(AutosftError, ValueError):
     """What is to be predicted cannot be worked out, or an override contradicts the data."""
 
 
+class MetricError(TaskError):
+    """A metric of the user's own raised, or gave something that is no number."""
+
+
 class PlanError(AutosftError, ValueError):
     """A budget, search space, trainer, sampler or plan file that cannot be used."""
 
@@ -41,12 +45,20 @@ class MissingExtraError(AutosftError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 
 
+class TrackerError(AutosftError, ConnectionError):
+    """What a run came to could not be sent to where it is tracked."""
+
+
 class TrialFailed(AutosftError, RuntimeError):
     """One trial could not be trained. The search records it and goes on."""
 
 
 class SearchFailed(AutosftError, RuntimeError):
     """No trial produced a model, so there is nothing to return."""
+
+
+class RunnerLost(SearchFailed):
+    """What the trials ran on is gone; the run can go on where there is another."""
 
 
 def explain(*, wrong: str, expected: str, fix: str) -> str:

@@ -1,10 +1,12 @@
-"""The end of a run: the model's folder with its card, the trials as a table, and `result.json`, written last."""
+"""The end of a run: the model's folder with its card, tables of trials and proof, the report, `result.json` last."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 import shutil
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,16 @@ from autosft.card.sections import Shipped, model_card
 from autosft.disk import writing
 from autosft.planning.plan import Plan, Resources
 from autosft.predictor import copy_model, describe_model
-from autosft.proof import Proof, Score
+from autosft.proof import Evidence, Proof, Score
 from autosft.refit import Refit
+from autosft.report.ended import Ended
+from autosft.report.writing import write_report
 from autosft.run_folder import FORMAT, RunFolder, as_json
 from autosft.search.rung_ranks import rung_ranks
 from autosft.search.trial import Trial
-from autosft.task import Task
+from autosft.task import Output, Task
+from autosft.tasks import kind as task_kind
+from autosft.tracking.base import Tracker
 
 _PACKAGES = ("autosft", "torch", "transformers", "ray", "optuna", "scikit-learn", "pyarrow")
 
@@ -39,6 +45,7 @@ def finish(
     model: Path,
     seconds: Mapping[str, float],
     interrupted: bool,
+    tracker: Tracker | None = None,
 ) -> dict[str, Any]:
     """Writes everything a finished run leaves behind; returns the content of `result.json`.
 
@@ -48,6 +55,7 @@ def finish(
         task: What the shipped model predicts, thresholds included.
         model: Folder of the model that is shipped.
         seconds: See `account`.
+        tracker: Is told where the report could not be made.
 
     Raises:
         RunFolderError: The folder cannot be written.
@@ -59,17 +67,34 @@ def finish(
         Shipped(plan, task, trials, winner, default, refit, calibration, proof, model, versions, seconds["wall"])
     )
     with writing(run.path):
-        shutil.rmtree(run.model, ignore_errors=True)
-        copy_model(model, run.model)
         trainer = plan.arm(winner.arm).trainer
-        describe_model(run.model, task, trainer, card=card, versions=versions)
+        copy_model(
+            model, run.model, then=lambda folder: describe_model(folder, task, trainer, card=card, versions=versions)
+        )
         _write_trials(run.path / "trials.parquet", trials)
+        if proof.evidence is not None:
+            _write_proof(run.path / "data" / "proof.parquet", proof.evidence)
         for done_with in ("refit", "calibrated", "folds"):
             shutil.rmtree(run.path / "trials" / done_with, ignore_errors=True)
     findings = [finding.to_json() for finding in plan.findings]
     run.write(run.path / "data" / "findings.json", {"fingerprint": plan.data.fingerprint, "findings": findings})
+    _report(Ended(plan, trials, winner, default, proof, summary, run.path), run, tracker or Tracker())
     run.write(run.result, summary)
     return summary
+
+
+def _report(ended: Ended, run: RunFolder, tracker: Tracker) -> None:
+    """Writes the report; one that cannot be made must not cost the result."""
+    log = run.path / "report.log"
+    try:
+        log.unlink(missing_ok=True)
+        write_report(ended, run.report)
+    except Exception:
+        # A full disk takes no log either; what an earlier sitting left there is of another result.
+        with contextlib.suppress(OSError):
+            run.report.unlink(missing_ok=True)
+            log.write_text(traceback.format_exc(), encoding="utf-8")
+        tracker.note(f"the report could not be made; everything else is there, and {log} says what went wrong")
 
 
 def account(
@@ -174,6 +199,22 @@ def _summary(
 
 def _score(score: Score) -> dict[str, Any]:
     return {"score": score.score, "interval": [score.interval.low, score.interval.high], "num_rows": score.num_rows}
+
+
+def _write_proof(path: Path, evidence: Evidence) -> None:
+    """Writes a row for each row that was scored: where it came from and how it went, without any text of it."""
+    import pyarrow.parquet as pq
+
+    kind = task_kind(evidence.task.kind)
+    shipped = kind.verdicts(evidence.task, evidence.targets, evidence.shipped)
+    default = kind.verdicts(evidence.default_task, evidence.targets, evidence.default)
+    table = shipped.add_column(0, "row", [evidence.rows.numbers("row")])
+    for name in ("prediction", "score", "right", "loss"):
+        table = table.append_column(f"default_{name}", default.column(name))
+    if kind.output is Output.TEXT:
+        table = table.drop_columns(["target", "prediction", "default_prediction"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
 
 
 def _write_trials(path: Path, trials: list[Trial]) -> None:

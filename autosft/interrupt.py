@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM while a run works: the first asks it to end with what it has, the second ends it at once."""
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP) while a run works.
+
+The first asks it to end with what it has, the second ends it at once.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupt:
@@ -24,12 +27,21 @@ class Interrupt:
     def __enter__(self) -> Interrupt:
         # Python lets only the main thread handle signals; elsewhere they are somebody else's.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+            # What is ignored stays so: `nohup` starts a process that outlives its terminal.
+            heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._hear) for number in heard}
         return self
 
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @staticmethod
+    def end_at_once() -> None:
+        """Lets SIGTERM and SIGHUP end this process as Ctrl-C does, cleaning up, where no run is there to hear them."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

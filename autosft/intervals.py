@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from autosft.errors import MetricError
 from autosft.task import Task
 from autosft.tasks.base import TaskKind
 
@@ -122,7 +123,7 @@ def expected_seconds(kind: TaskKind, task: Task, targets: pa.Array, outputs: pa.
     # One resample alone is slow for its size with a quick metric, and with a slow one all that there is time for.
     for num in (1, _FEWEST):
         started = time.monotonic()
-        score(np.tile(np.arange(timed), (num, 1)))
+        _undefined_where_it_raises(score, np.tile(np.arange(timed), (num, 1)))
         each = (time.monotonic() - started) / num * num_rows / timed
         if each * _FEWEST > SECONDS / 10:
             break
@@ -153,9 +154,21 @@ def _resampled(
         if made >= _FEWEST and fits < 1:
             break
         num = int(max(1, min(made, fits, at_once, resamples - made)))
-        chunks.append(statistic(draw(num)))
+        chunks.append(_undefined_where_it_raises(statistic, draw(num)))
         made += num
     return np.concatenate(chunks)
+
+
+def _undefined_where_it_raises(
+    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]], rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Returns the statistic of each resample; NaN where a user's metric raises, as many do of rows of one class."""
+    try:
+        return statistic(rows)
+    except MetricError:
+        if len(rows) == 1:
+            return np.full(1, np.nan)
+        return np.concatenate([_undefined_where_it_raises(statistic, row[None]) for row in rows])
 
 
 def _draws(num_rows: int, seed: int, groups: NDArray[Any] | None) -> tuple[Callable[[int], NDArray[np.int64]], int]:

@@ -30,6 +30,15 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / "hub"
 
 
+def is_hub_id(model_id: str, folder: str) -> bool:
+    """Whether the id of a model, whose files are in this folder, is one of the hub and not a folder's path."""
+    path = Path(model_id)
+    if path.is_absolute() or model_id.startswith((".", "~")) or model_id.count("/") > 1:
+        return False
+    # A path may look like an id ("models/mine"), but then the files were found just there.
+    return Path(folder).parts[-len(path.parts) :] != path.parts
+
+
 def cached_ids() -> list[str]:
     """Returns the ids of the models whose safetensors are in the cache, in alphabetical order."""
     found = cache_folder().glob("models--*/snapshots/*/*.safetensors")

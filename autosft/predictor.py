@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from autosft.arrays import to_matrix
 from autosft.data.bare_rows import named_columns
 from autosft.data.read import read_table
 from autosft.disk import writing
-from autosft.errors import DataError, RunFolderError, TaskError, explain
+from autosft.errors import AutosftError, DataError, RunFolderError, TaskError, explain
 from autosft.task import Input, Output, Task
 from autosft.tasks import kind as task_kind
 from autosft.trainers import trainer_class
@@ -25,6 +25,8 @@ from autosft.trainers.base import FittedModel
 
 FORMAT = 2
 _FILE = "autosft.json"
+
+_AGAIN = "`autosft resume RUN --budget '+1 trials'`"
 
 #: Rows that a message names one by one.
 _NUM_NAMED = 5
@@ -174,8 +176,35 @@ class Predictor:
 
     def _outputs(self, inputs: pa.Table) -> pa.Array:
         if self._model is None:
-            self._model = trainer_class(self._trainer).load(self.folder)
+            self._model = self._loaded()
         return self._model.predict(inputs)
+
+    def _loaded(self) -> FittedModel:
+        trainer = trainer_class(self._trainer)
+        try:
+            self._check_files()
+            return trainer.load(self.folder)
+        except AutosftError:
+            raise
+        except Exception as error:  # Every library has errors of its own for a file that is gone or damaged.
+            said = str(error).strip().partition("\n")[0]
+            wrong = f"the model in {self.folder} cannot be loaded ({type(error).__name__}: {said})"
+            fix = f"restore its files; a run's model is written again by {_AGAIN}"
+            raise RunFolderError(explain(wrong=wrong, expected="the folder as it was written", fix=fix)) from error
+
+    def _check_files(self) -> None:
+        """Raises RunFolderError where a file is gone or cut off: without its words a tokenizer loads in silence."""
+        row = json.loads((self.folder / _FILE).read_text(encoding="utf-8"))
+        for name, num_bytes in row.get("files", {}).items():
+            file = self.folder / name
+            there = file.stat().st_size if file.is_file() else None
+            if there is not None and there >= num_bytes:
+                continue
+            what = "is missing" if there is None else f"has {there:,} bytes where {num_bytes:,} were written"
+            fix = f"restore the file; a run's model is written again by {_AGAIN}"
+            raise RunFolderError(
+                explain(wrong=f"{file} {what}", expected="a model's folder as it was written", fix=fix)
+            )
 
     def __repr__(self) -> str:
         return f"Predictor({str(self.folder)!r}: {', '.join(self.task.input_columns)} -> {self.task.target_column})"
@@ -193,17 +222,30 @@ def _unreadable(task: Task, remarks: Mapping[int, str], num_rows: int) -> str:
 
 def describe_model(folder: Path, task: Task, trainer: str, *, card: str, versions: dict[str, str]) -> None:
     """Writes what a Predictor needs to know beside a saved model, and its card."""
+    saved = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (_FILE, "README.md"))
+    files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in saved}
     row = {"format": FORMAT, "kind": task.kind, "trainer": trainer, "task": task.to_json(), "versions": versions}
+    row |= {"files": files}
     (folder / "README.md").write_text(card, encoding="utf-8")
     (folder / _FILE).write_text(json.dumps(row, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def copy_model(source: Path, target: Path) -> None:
-    """Copies a model's folder so that the target is either whole or not there."""
+def copy_model(source: Path, target: Path, *, then: Callable[[Path], None] | None = None) -> None:
+    """Copies a model's folder so that the target is whole or not there; one that is there goes once the copy is whole.
+
+    Args:
+        then: What else is to be written into the copy.
+    """
     unfinished = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, unfinished)
+    try:
+        shutil.copytree(source, unfinished)
+        if then is not None:
+            then(unfinished)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     if target.exists():
-        target.rmdir()
+        shutil.rmtree(target)
     unfinished.replace(target)

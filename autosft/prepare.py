@@ -107,16 +107,15 @@ def check(question: Question, task: Task, source: Source) -> Prepared:
 
 
 def with_rows(plan: Plan) -> Plan:
-    """Returns the plan with its checked rows on this disk: read and checked again where the cache lost them.
+    """Returns the plan with its checked rows on this disk: read and checked again where the cache lost or damaged them.
 
     Raises:
         PlanError: They were held in memory only, cannot be found, or are no longer what the plan was made for.
     """
-    held_out = plan.data.held_out()
-    if all(rows.path.exists() for rows in (Rows(plan.data.folder / "rows.arrow"), *(held_out or ())[1:])):
+    if plan.data.is_sound():
         return plan
     origin = plan.origin
-    lost = f"the checked rows of this plan are no longer in {plan.data.folder}"
+    lost = f"the checked rows of this plan are no longer in {plan.data.folder}, or no longer whole"
     if not origin.data or origin.test == "":
         wrong = f"{lost}, and they came from memory"
         raise PlanError(explain(wrong=wrong, expected="the cache that `plan` wrote", fix="plan again from the data"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,8 @@ _FOLDS_SLACK = 2.0
 #: A fold that overruns all of that by this much is given up: the fold of the search is there.
 _FOLD_OVERRUN_SECONDS = 6.0
 
-#: Time to leave for writing after the pass over held-out rows, and the least that the pass gets.
-_WRITING_SECONDS, _SHORTEST_PASS_SECONDS = 2.0, 5.0
+#: Time to leave for writing, the report among it, after the pass over held-out rows, and the least that the pass gets.
+_WRITING_SECONDS, _SHORTEST_PASS_SECONDS = 4.0, 5.0
 
 #: Loading the models and the pass's last block know no clock; a pass that overruns by this much hangs.
 _PASS_OVERRUN_SECONDS = 600.0
@@ -61,6 +61,28 @@ class Score:
     score: float
     interval: Interval
     num_rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The rows that were scored and what the models gave for them, all of one length and order.
+
+    Attributes:
+        task: The task as the shipped model reads it, thresholds included. default_task: As the default does.
+        rows: The rows; each has a target.
+        targets: Encoded, one a row.
+        shipped: What the shipped model gives, its temperature included.
+        untempered: The same as the model was trained.
+        default: What the untuned default gives.
+    """
+
+    task: Task
+    default_task: Task
+    rows: Rows
+    targets: pa.Array
+    shipped: pa.Array
+    untempered: pa.Array
+    default: pa.Array
 
 
 @dataclass(frozen=True)
@@ -78,6 +100,7 @@ class Proof:
         constant: Score of what says the same of every row, by the training targets; None where that makes no sense.
         num_rows_given: Rows there are; where time allowed fewer, those that were scored are a random sample.
         against_refit: Why the refit is not trusted, so that the shipped model is the winner itself; None where it is.
+        evidence: What all of this was computed from.
     """
 
     rows: str
@@ -90,6 +113,7 @@ class Proof:
     constant: float | None
     num_rows_given: int
     against_refit: str | None = None
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_proven(self) -> bool:
@@ -158,8 +182,15 @@ def prove(
     outputs = {key: value.filter(scored) for key, value in found.items()}
     won = outputs.get("winner", outputs["shipped"])
     judged = (tasks[winner.number], tasks[default.number])
-    shipped = tempered(outputs["shipped"], temperature)
-    proof = _proof(plan, name, False, judged, targets.filter(scored), shipped, won, outputs.get("default", won))
+    evidence = Evidence(
+        *judged,
+        _taken(rows, predicted[scored.to_numpy(zero_copy_only=False)]),
+        targets.filter(scored),
+        tempered(outputs["shipped"], temperature),
+        outputs["shipped"],
+        outputs.get("default", won),
+    )
+    proof = _proof(plan, name, False, evidence, won)
     return replace(proof, num_rows_given=len(rows) - rows.targets().null_count, against_refit=against)
 
 
@@ -181,13 +212,16 @@ def _predicted(
     plan: Plan, models: Mapping[str, tuple[str, str]], rows: Rows, runner: Runner, *, seconds: float | None
 ) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
     """Predicts rows with saved models in one pass; returns what `work.predict` does."""
-    ended = runner.run(
-        "autosft.search.work:predict",
-        {"task": plan.task, "models": models, "rows": rows, "seconds": seconds, "seed": plan.seed},
-        cpus=float(plan.resources.cpus_per_trial),
-        gpus=plan.resources.gpus_per_trial,
-        kill_after_seconds=None if seconds is None else seconds + _PASS_OVERRUN_SECONDS,
-    )
+    for _ in range(2):
+        ended = runner.run(
+            "autosft.search.work:predict",
+            {"task": plan.task, "models": models, "rows": rows, "seconds": seconds, "seed": plan.seed},
+            cpus=float(plan.resources.cpus_per_trial),
+            gpus=plan.resources.gpus_per_trial,
+            kill_after_seconds=None if seconds is None else seconds + _PASS_OVERRUN_SECONDS,
+        )
+        if not ended.worker_died:
+            break
     if ended.fate != "complete":
         wrong = f"winner and default could not be scored ({ended.message})"
         fix = "`autosft resume` tries again; the trials are kept"
@@ -236,8 +270,12 @@ def _on_folds(
     folds = range(plan.data.num_folds if others else 1)
     targets = pa.concat_arrays([_validation_targets(plan.data, fold) for fold in folds])
     won, baseline = pa.concat_arrays(outputs[winner.number]), pa.concat_arrays(outputs[default.number])
-    judged, shipped = (tasks[winner.number], tasks[default.number]), tempered(won, temperature)
-    return _proof(plan, "folds", True, judged, targets, shipped, won, baseline)
+    validation = [plan.data.training(fold)[1] for fold in folds]
+    positions = np.concatenate([rows.indices for rows in validation if rows is not None and rows.indices is not None])
+    rows = Rows(plan.data.training(None)[0].path, positions)
+    judged = (tasks[winner.number], tasks[default.number])
+    evidence = Evidence(*judged, rows, targets, tempered(won, temperature), won, baseline)
+    return _proof(plan, "folds", True, evidence, won)
 
 
 def _search_outputs(plan: Plan, trial: Trial, runner: Runner, folder: Path) -> pa.Array:
@@ -338,6 +376,7 @@ def _run_fold(
         gpus=resources.gpus_per_trial,
         kill_after_seconds=seconds_left + _FOLD_OVERRUN_SECONDS,
         stop_file=stop_file,
+        leaves=(OUTPUTS_FILE,),
     )
     ended = runner.result(job_id, interrupt=interrupt, stop_file=stop_file)
     if ended.fate != "complete" or ended.value["fidelity"] < SAME_LENGTH * trial.fidelity:
@@ -351,33 +390,30 @@ def _validation_targets(data: Data, fold: int | None) -> pa.Array:
     return validation.targets()
 
 
-def _proof(
-    plan: Plan,
-    rows: str,
-    selected_on: bool,
-    tasks: tuple[Task, Task],
-    targets: pa.Array,
-    shipped: pa.Array,
-    winner: pa.Array,
-    default: pa.Array,
-) -> Proof:
-    kind, seed = task_kind(plan.task.kind), plan.seed
-    task, task_default = tasks
+def _taken(rows: Rows, positions: NDArray[np.int64]) -> Rows:
+    """Returns rows of rows."""
+    return Rows(rows.path, positions if rows.indices is None else rows.indices[positions])
+
+
+def _proof(plan: Plan, rows: str, selected_on: bool, evidence: Evidence, winner: pa.Array) -> Proof:
+    kind, seed, targets = task_kind(plan.task.kind), plan.seed, evidence.targets
+    task, task_default = evidence.task, evidence.default_task
 
     def score(judged: Task, outputs: pa.Array) -> Score:
         interval = bootstrap(kind, judged, targets, outputs, seed=seed)
         return Score(kind.score(judged, targets, outputs), interval, len(targets))
 
-    gain, gain_interval = paired_gain(kind, task, targets, winner, default, task_old=task_default, seed=seed)
+    gain, gain_interval = paired_gain(kind, task, targets, winner, evidence.default, task_old=task_default, seed=seed)
     constant = kind.constant(plan.task, plan.data.training(0)[0].targets(), targets)
     return Proof(
         rows,
         selected_on,
-        score(task, shipped),
-        score(task_default, default),
+        score(task, evidence.shipped),
+        score(task_default, evidence.default),
         gain,
         gain_interval,
-        kind.scores(task, targets, shipped),
+        kind.scores(task, targets, evidence.shipped),
         None if constant is None else kind.score(plan.task, targets, constant),
         len(targets),
+        evidence=evidence,
     )

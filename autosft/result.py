@@ -13,7 +13,7 @@ from autosft.errors import RunFolderError, explain
 from autosft.planning.plan import Plan
 from autosft.predictor import Predictor
 from autosft.run_folder import RunFolder
-from autosft.search.choice import leaders
+from autosft.search.choice import in_order
 from autosft.search.finals import SAME_LENGTH
 from autosft.search.trial import Trial, TrialLog
 
@@ -55,12 +55,25 @@ class Result:
             wrong = f"{run.path} holds an unfinished run"
             raise RunFolderError(explain(wrong=wrong, expected="a finished one", fix=f"autosft resume {run.path}"))
         trials = tuple(TrialLog(run.trials).trials())
-        return Result(run.path, Plan.from_json(run.read(run.plan), strict=False), trials, run.read(run.result))
+        found = Result(run.path, Plan.from_json(run.read(run.plan), strict=False), trials, run.read(run.result))
+        try:
+            # What others read of it is all there if a person can be told.
+            _, _ = str(found), repr(found)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            wrong = f"{run.result} is damaged ({type(error).__name__}: {error})"
+            fix = "restore the file, or remove it and `autosft resume`: the trials are kept"
+            raise RunFolderError(explain(wrong=wrong, expected="the result as it was written", fix=fix)) from error
+        return found
 
     @property
     def predictor(self) -> Predictor:
         """The shipped model."""
         return Predictor.load(self.folder / "model")
+
+    @property
+    def report(self) -> Path:
+        """The report: one HTML file that opens in any browser, without a network."""
+        return RunFolder(self.folder).report
 
     @property
     def best(self) -> Trial:
@@ -97,16 +110,7 @@ class Result:
         return frame.reset_index(drop=True)
 
     def _ranked(self) -> list[Trial]:
-        greater = self.plan.task.metric.greater_is_better
-        first = leaders(self.trials, greater)
-        sign = -1 if greater else 1
-
-        def place(trial: Trial) -> tuple[bool, bool, float, float]:
-            score = math.inf if trial.score is None or math.isnan(trial.score) else sign * trial.score
-            return trial.fate != "complete", trial.stage != "search", -trial.rung, score
-
-        numbers = {trial.number for trial in first}
-        return [*first, *sorted((trial for trial in self.trials if trial.number not in numbers), key=place)]
+        return in_order(self.trials, self.plan.task.metric.greater_is_better)
 
     def predict(self, rows: object) -> list[Any]:
         """Returns one prediction a row; see `Predictor.predict`."""
@@ -189,6 +193,9 @@ def _verdict(result: Result) -> list[str]:
             f"({default['trainer']}): {verdict}"
         )
     lines.append(f"Shipped   {result.folder / 'model'}: {summary['refit']['reason']}")
+    # Runs of earlier versions have none.
+    if result.report.exists():
+        lines.append(f"Report    {result.report}")
     return lines
 
 

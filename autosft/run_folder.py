@@ -22,6 +22,9 @@ from autosft.errors import RunFolderError, explain
 
 FORMAT = 1
 
+#: All that a run leaves which was killed before its plan was written: nothing is lost with it.
+_BEFORE_THE_PLAN = (".lock", ".plan.json.unfinished", ".writable")
+
 
 class RunFolder:
     """A run's folder on disk.
@@ -44,6 +47,10 @@ class RunFolder:
     @property
     def result(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
 
     @property
     def model(self) -> Path:
@@ -75,7 +82,7 @@ class RunFolder:
             raise RunFolderError(
                 explain(wrong=f"{path} is a file", expected="a folder for the run", fix="name another one")
             )
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and any(file.name not in _BEFORE_THE_PLAN for file in path.iterdir()):
             if (path / "plan.json").exists():
                 done = "a finished run" if (path / "result.json").exists() else "an unfinished run"
                 fix = f"name another folder, or go on with it: autosft resume {path}"

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from autosft.errors import TaskError, explain
+from autosft.errors import AutosftError, MetricError, TaskError, explain
 
 
 class Input(StrEnum):
@@ -73,6 +73,35 @@ class Metric:
     greater_is_better: bool = True
     positive: str | None = None
     function: MetricFunction | None = None
+
+    def value(self, targets: Sequence[Any], predictions: Sequence[Any]) -> float:
+        """Calls the function; what it gives may be NaN or infinite, where it is not defined.
+
+        Raises:
+            MetricError: The function raises, asks for the process to end, or gives something that is no number.
+        """
+        assert self.function is not None
+        try:
+            found: Any = self.function(targets, predictions)
+        except AutosftError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._error(f"raised {type(error).__name__}: {error}") from error
+        try:
+            if not isinstance(found, str | bytes):
+                return float(found)
+        except (TypeError, ValueError, RuntimeError):
+            pass
+        raise self._error(f"gave {found!r:.60} ({type(found).__name__})")
+
+    def _error(self, what: str) -> MetricError:
+        return MetricError(
+            explain(
+                wrong=f"the metric {self.name}(targets, predictions) {what}",
+                expected="one number for every list of targets and predictions; NaN where it is not defined",
+                fix="correct the function; a run that it stopped goes on with `autosft resume`",
+            )
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object; a function is kept as the place it can be imported from."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import autosft
@@ -60,11 +62,28 @@ def test_the_whole_line(asked: tuple[str, Question], ray_session: None, tmp_path
     assert loaded.predict([]) == []
     # What is predicted reads as the data does.
     assert type(predicted[0]) in _types_of_targets(given, task), predicted[0]
+    _has_its_report(result, kind)
     # The default plan and every text about it can be printed.
     assert kind in str(result.plan)
     convention = task_kind(kind).convention
     assert bool(convention) == (task_kind(kind).output is Output.TEXT) and convention in str(result.plan)
     assert str(result)
+
+
+def _has_its_report(result: autosft.Result, kind: str) -> None:
+    assert not (result.folder / "report.log").exists(), (result.folder / "report.log").read_text()
+    html, output = result.report.read_text(encoding="utf-8"), task_kind(kind).output
+    sections = set(re.findall(r'<section id="([a-z-]+)"', html))
+    wanted = {"leaderboard", "search", "answers", "slices", "errors", "audit", "cost", "plan", "again"}
+    assert wanted <= sections, kind
+    assert ("calibration" in sections) == (output not in (Output.NUMBER, Output.TEXT))
+    assert ('id="classes"' in html) == (output in (Output.LABEL, Output.LABELS, Output.TOKEN_LABELS))
+    assert ('id="residuals"' in html) == (output is Output.NUMBER)
+    assert ('id="lengths-of-targets"' in html) == (output is Output.TEXT)
+    table = pq.read_table(result.folder / "data" / "proof.parquet")
+    assert table.num_rows == result.summary["test"]["num_rows"]
+    # A generated text's target is a row's text, which stays in the report.
+    assert ("target" in table.column_names) == (output is not Output.TEXT)
 
 
 def _types_of_targets(given: Question, task: autosft.Task) -> set[type]:

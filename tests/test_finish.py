@@ -7,6 +7,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -32,7 +33,13 @@ def plan(tiny_model: Path) -> Plan:
 
 
 def finished(
-    folder: Path, plan: Plan, score: float = 0.75, *, winner: Trial | None = None, default: Trial | None = None
+    folder: Path,
+    plan: Plan,
+    score: float = 0.75,
+    *,
+    winner: Trial | None = None,
+    default: Trial | None = None,
+    tracker: Tracker | None = None,
 ) -> RunFolder:
     """Finishes a run whose every score is `score`, of one trial where no others are given."""
     run = RunFolder.create(folder / "run")
@@ -50,7 +57,7 @@ def finished(
     finish(
         run, plan, plan.task, trials, winner=trial, default=default or trial, refit=Refit(None, "no time"),
         calibration=Calibration("not calibrated: too few rows"), proof=proof, model=folder / "weights",
-        seconds=seconds, interrupted=False,
+        seconds=seconds, interrupted=False, tracker=tracker,
     )  # fmt: skip
     return run
 
@@ -90,6 +97,35 @@ def test_a_metric_that_is_not_defined_is_null_and_can_be_shown(plan: Plan, tmp_p
     # Also where a configuration won over the default, the gain is printed.
     tuned = {**result.summary, "best": {**result.summary["best"], "is_default": False}}
     assert "not better" in str(replace(result, summary=tuned))
+
+
+def test_a_report_that_cannot_be_made_costs_no_result(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("no figures today")
+
+    class Notes(Tracker):
+        heard: ClassVar[list[str]] = []
+
+        def note(self, message: str) -> None:
+            self.heard.append(message)
+
+    monkeypatch.setattr("autosft.finish.write_report", fails)
+    run = finished(tmp_path, plan, tracker=Notes())
+    assert strict(run.result)["num_trials"] == 1
+    assert not run.report.exists()
+    log = run.path / "report.log"
+    assert "no figures today" in log.read_text()
+    assert len(Notes.heard) == 1 and str(log) in Notes.heard[0]
+    assert "Report" not in str(autosft.Result.load(run.path))
+
+
+def test_a_report_is_made_where_little_is_known(plan: Plan, tmp_path: Path) -> None:
+    run = finished(tmp_path, plan, math.nan)
+    html = run.report.read_text(encoding="utf-8")
+    assert "not defined" in html and 'id="leaderboard"' in html and 'id="errors"' not in html
+    assert f"Report    {run.report}" in str(autosft.Result.load(run.path))
 
 
 def test_a_gain_is_said_to_be_over_a_default_that_was_trained_as_long(plan: Plan, tmp_path: Path) -> None:

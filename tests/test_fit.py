@@ -221,6 +221,7 @@ class TestResume:
         assert json.loads((resumed.folder / "result.json").read_text()) == resumed.summary
         assert len(resumed.predict(["my card"])) == 1
         assert resumed.summary["test"]["score"] >= 0
+        assert "The search ran 4 trials" in resumed.report.read_text(encoding="utf-8"), "the report is made anew"
 
 
 class TestPlan:

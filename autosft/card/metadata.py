@@ -14,6 +14,7 @@ from autosft.card.markdown import line
 from autosft.data.hub import may_be_hub_id
 from autosft.data.texts import as_text, shortened
 from autosft.inputs.language import language_of
+from autosft.model_hub import is_hub_id
 from autosft.planning.plan import Arm, Plan
 from autosft.proof import Proof
 
@@ -55,11 +56,7 @@ def metadata(plan: Plan, arm: Arm, proof: Proof, *, title: str, library: str | N
 
 def is_on_hub(arm: Arm) -> bool:
     """Whether the base model's id is one of the hub, and not a folder's path or the name of what is made here."""
-    base, path = arm.base_model, Path(arm.base_model.id)
-    if not base.pretrained or path.is_absolute() or base.id.startswith((".", "~")) or base.id.count("/") > 1:
-        return False
-    # A path may look like an id ("models/mine"), but then the files were found just there.
-    return Path(arm.folder).parts[-len(path.parts) :] != path.parts
+    return arm.base_model.pretrained and is_hub_id(arm.base_model.id, arm.folder)
 
 
 def licence_of(arm: Arm) -> str | None:

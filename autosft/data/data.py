@@ -9,7 +9,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autosft.arrays import one_array, to_numbers
+from autosft.data.given import given_columns, given_texts
 from autosft.data.source import Source
-from autosft.data.split import Part, SplitPlan, split
+from autosft.data.split import Part, Split, SplitPlan, split
 from autosft.errors import RunFolderError, explain
 from autosft.task import Task
 
@@ -78,6 +79,7 @@ class Data:
         parts: Number of rows by part: "search", and "test" or "proof".
         fingerprint: Hash of the search part's content, 16 hexadecimal digits.
         held_out_folder: Where test or proof rows lie; None in what the search is given.
+        given: Files of columns that no model reads, by part: a row for each row of the part, to compare scores by.
     """
 
     folder: Path
@@ -85,6 +87,7 @@ class Data:
     parts: Mapping[str, int]
     fingerprint: str
     held_out_folder: Path | None = None
+    given: Mapping[str, Path] = field(default_factory=dict)
 
     def training(self, fold: int | None) -> tuple[Rows, Rows | None]:
         """Returns rows to train on and rows to validate on.
@@ -110,9 +113,24 @@ class Data:
             return None
         return name, Rows(self.held_out_folder / f"{name}.arrow")
 
+    def is_sound(self) -> bool:
+        """Whether the rows lie there as they were written, which their own hash tells: read whole, once a sitting."""
+        files = {self.folder / _ROWS_FILE: self.fingerprint}
+        if (held_out := self.held_out()) is not None:
+            files[held_out[1].path] = held_out[1].path.parent.name
+        return all(path.is_file() and _file_digest(path) == digest for path, digest in files.items())
+
     def for_search(self) -> Data:
         """Returns the same data without any path to the held-out rows, or their number."""
-        return replace(self, parts={"search": self.parts["search"]}, held_out_folder=None)
+        return replace(self, parts={"search": self.parts["search"]}, held_out_folder=None, given={})
+
+    def given_table(self, rows: Rows) -> pa.Table | None:
+        """Returns the columns that came with these rows and that no model reads, as text; None where there are none."""
+        part = "search" if rows.path.parent == self.folder else rows.path.stem
+        path = self.given.get(part)
+        if path is None or not path.exists():
+            return None
+        return Rows(path, rows.indices).table()
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON object that `from_json` reads back."""
@@ -122,6 +140,7 @@ class Data:
             "parts": dict(self.parts),
             "fingerprint": self.fingerprint,
             "held_out_folder": None if self.held_out_folder is None else str(self.held_out_folder),
+            "given": {name: str(path) for name, path in self.given.items()},
         }
 
     @staticmethod
@@ -134,6 +153,7 @@ class Data:
             dict(row["parts"]),
             row["fingerprint"],
             None if held_out is None else Path(held_out),
+            {name: Path(path) for name, path in row.get("given", {}).items()},
         )
 
 
@@ -169,7 +189,27 @@ def materialise(kind: TaskKind, task: Task, source: Source, *, folder: Path, see
         held_out_folder = home / "held_out" / _digest(held_out)
         counts[name] = held_out.num_rows
         _write(held_out, held_out_folder / f"{name}.arrow")
-    return Data(home / "search", parts.plan.num_folds, counts, fingerprint, held_out_folder), parts.plan
+    given = _write_given(task, parts, home / "search", held_out_folder)
+    return Data(home / "search", parts.plan.num_folds, counts, fingerprint, held_out_folder, given), parts.plan
+
+
+def _write_given(task: Task, parts: Split, search: Path, held_out: Path | None) -> dict[str, Path]:
+    """Writes beside the rows the columns that no model reads; returns the files by part."""
+    names = given_columns(task, parts.search.table)
+    if not names:
+        return {}
+    tables = {"search": (search, parts.search.table)}
+    if parts.held_out is not None and held_out is not None:
+        tables[parts.held_out[0]] = (held_out, parts.held_out[1].table)
+    found = {}
+    for part, (folder, table) in tables.items():
+        if not set(names) <= set(table.column_names):
+            continue
+        texts = given_texts(table, names)
+        # The same rows may come with other columns another time.
+        found[part] = folder / f"given-{_digest(texts)}.arrow"
+        _write(texts, found[part])
+    return found
 
 
 def _encoded(kind: TaskKind, task: Task, part: Part, *, held_out: bool) -> pa.Table:
@@ -183,6 +223,11 @@ def _encoded(kind: TaskKind, task: Task, part: Part, *, held_out: bool) -> pa.Ta
 
 def _digest(table: pa.Table) -> str:
     return hashlib.sha256(_as_bytes(table)).hexdigest()[:16]
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _as_bytes(table: pa.Table) -> memoryview:

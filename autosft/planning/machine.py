@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from autosft.errors import PlanError, explain
@@ -16,6 +17,9 @@ MAX_THREADS = 4
 
 #: A GPU with less of its memory free is somebody else's.
 _FREE_SHARE = 0.9
+
+#: Trials of a cluster get fewer cores rather than leave more than a tenth of all cores idle.
+_BUSY_SHARE = 0.9
 
 
 def machine_here() -> Machine:
@@ -45,23 +49,67 @@ def resources_on(machine: Machine, *, gpus_per_trial: float | None, max_concurre
     """Divides a machine among trials: as many at once as it carries.
 
     Raises:
-        PlanError: A trial would not fit on the machine.
+        PlanError: A trial would not fit on the machine, or on any node of a cluster.
     """
     gpus = gpus_per_trial if gpus_per_trial is not None else (1.0 if machine.gpus else 0.0)
     if gpus < 0:
         wrong = f"gpus_per_trial is {gpus:g}"
         raise PlanError(explain(wrong=wrong, expected="0 or more", fix="leave gpus_per_trial out"))
-    if gpus > machine.gpus:
-        wrong = f"a trial would take {gpus:g} GPUs, and {machine.gpus} are free here"
+    most = max(node.gpus for node in machine.parts)
+    if gpus > most:
+        free = f"no node has more than {most} free" if machine.nodes else f"{most} are free here"
+        wrong = f"a trial would take {gpus:g} GPUs, and {free}"
         raise PlanError(explain(wrong=wrong, expected="at most what is free", fix="pass a smaller gpus_per_trial"))
     if max_concurrent is not None and max_concurrent < 1:
         wrong = f"max_concurrent is {max_concurrent}"
         raise PlanError(explain(wrong=wrong, expected="1 or more", fix="leave max_concurrent out"))
-    carried = int(machine.gpus / gpus) if gpus else max(1, machine.cpus // MAX_THREADS)
+    if machine.nodes:
+        return _over_nodes(machine, gpus, max_concurrent)
+    carried = machine.carries(0, gpus) if gpus else max(1, machine.cpus // MAX_THREADS)
     at_once = min(carried if max_concurrent is None else max_concurrent, machine.cpus)
     if gpus:
         at_once = min(at_once, carried)
     return Resources(machine, max(1, machine.cpus // at_once), gpus, at_once)
+
+
+def _over_nodes(machine: Machine, gpus: float, max_concurrent: int | None) -> Resources:
+    """Divides a cluster: all trials are of one size, and each has to fit on one node."""
+    if gpus:
+        able = [node for node in machine.nodes if node.gpus >= gpus]
+        cpus = min(max(1, node.cpus // max(1, node.carries(0, gpus))) for node in able)
+    else:
+        cpus = _cpus_over_nodes(machine, max_concurrent)
+    carried = max(1, machine.carries(cpus, gpus))
+    at_once = carried if max_concurrent is None else min(max_concurrent, carried)
+    return Resources(machine, cpus, gpus, at_once, follows_nodes=max_concurrent is None)
+
+
+def _cpus_over_nodes(machine: Machine, max_concurrent: int | None) -> int:
+    """Returns the cores of a trial: as many as leave few idle on nodes of any size, or as carry so many at once."""
+    largest = max(1, *(node.cpus for node in machine.nodes))
+    if max_concurrent is not None:
+        wanted = min(max_concurrent, machine.cpus)
+        return next((cpus for cpus in range(largest, 1, -1) if machine.carries(cpus, 0) >= wanted), 1)
+    most = largest // max(1, largest // MAX_THREADS)
+    busy = {cpus: cpus * machine.carries(cpus, 0) for cpus in range(most, 0, -1)}
+    return next((cpus for cpus, used in busy.items() if used >= _BUSY_SHARE * busy[1]), 1)
+
+
+def fitted(resources: Resources, machine: Machine) -> Resources:
+    """Returns what was settled before for the machine that is here now.
+
+    Raises:
+        PlanError: Its trials do not fit.
+    """
+    carried = machine.carries(resources.cpus_per_trial, resources.gpus_per_trial)
+    if not carried:
+        asked = f"{resources.cpus_per_trial} CPUs and {resources.gpus_per_trial:g} GPUs"
+        free = "no node has as many" if machine.nodes else f"{machine.cpus} and {machine.gpus} are free here"
+        wrong = f"the plan's trials take {asked}, and {free}"
+        raise PlanError(explain(wrong=wrong, expected="at most what is free", fix="plan again on this machine"))
+    at_once = carried if resources.follows_nodes else min(resources.max_concurrent, carried)
+    follows = resources.follows_nodes and bool(machine.nodes)
+    return replace(resources, machine=machine, max_concurrent=at_once, follows_nodes=follows)
 
 
 def _free_gpus() -> dict[str, int]:

@@ -18,7 +18,7 @@ from autosft.data.finding import Finding, Severity
 from autosft.disk import writing
 from autosft.errors import AutosftError, PlanError, explain
 from autosft.run_folder import as_json
-from autosft.search.settings import Machine
+from autosft.search.settings import Machine, Node
 from autosft.search.space import Space
 from autosft.search.space_file import space_from_json
 from autosft.task import Input, Task
@@ -108,12 +108,17 @@ class Quote:
 
 @dataclass(frozen=True)
 class Resources:
-    """What trials run on: CPUs and GPUs of each, and how many at once."""
+    """What trials run on: CPUs and GPUs of each, and how many at once.
+
+    Attributes:
+        follows_nodes: Whether that number follows the nodes of a cluster as they come and go; not where it was given.
+    """
 
     machine: Machine
     cpus_per_trial: int
     gpus_per_trial: float
     max_concurrent: int
+    follows_nodes: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,7 +238,7 @@ class Plan:
                 finals_share=row.get("finals_share", 0.0),
                 **{key: row[key] for key in ("refit", "scheduler", "sampler", "seed")},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, AutosftError):
                 raise
             wrong = f"the plan cannot be read ({type(error).__name__}: {error})"
@@ -270,7 +275,8 @@ class Plan:
 
 
 def _machine(row: Mapping[str, Any]) -> Machine:
-    return Machine(**{**row, "gpu_ids": tuple(row["gpu_ids"])})
+    nodes = tuple(Node(**node) for node in row.get("nodes", ()))
+    return Machine(**{**row, "gpu_ids": tuple(row["gpu_ids"]), "nodes": nodes})
 
 
 def is_plan(row: object) -> bool:

@@ -165,7 +165,7 @@ def closing_seconds(
     Never more than a third of the time left: where that is too little, the proof sees a sample of the rows.
     """
     slowest = min(rows_per_second, default=100.0)
-    predicted = 6.0 + num_models * num_rows / slowest
+    predicted = 8.0 + num_models * num_rows / slowest
     return predicted if seconds_left is None else min(predicted, max(0.0, seconds_left) / 3)
 
 

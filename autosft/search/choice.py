@@ -45,6 +45,19 @@ def leaders(trials: Sequence[Trial], greater_is_better: bool) -> list[Trial]:
     )
 
 
+def in_order(trials: Sequence[Trial], greater_is_better: bool) -> list[Trial]:
+    """Returns every trial, the leaders first; below them shorter trainings, repetitions, and what did not end well."""
+    first = leaders(trials, greater_is_better)
+    sign = -1 if greater_is_better else 1
+
+    def place(trial: Trial) -> tuple[bool, bool, float, float]:
+        score = math.inf if trial.score is None or math.isnan(trial.score) else sign * trial.score
+        return trial.fate != "complete", trial.stage != "search", -trial.rung, score
+
+    numbers = {trial.number for trial in first}
+    return [*first, *sorted((trial for trial in trials if trial.number not in numbers), key=place)]
+
+
 def best(trials: Sequence[Trial], greater_is_better: bool) -> Trial | None:
     """Returns the first of the leaders, None before there is any."""
     return next(iter(leaders(trials, greater_is_better)), None)

@@ -13,16 +13,25 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from autosft.accounting import open_ledger
+from autosft.disk import disk_error, is_disk_error
 from autosft.errors import AutosftError, TrialFailed
 
 #: A job that was told to stop gets this long to save what it has.
 STOP_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a run's driver is: the id of its node, and the name of the depot that hands out its files elsewhere."""
+
+    node_id: str
+    depot: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,11 @@ class Job:
         kill_after_seconds: A job that still runs then is ended with its worker, whatever it is doing; None for never.
         stop_file: Likewise a job that still runs `STOP_GRACE_SECONDS` after this file appeared.
         submitted_at: Wall-clock time, seconds since the epoch.
+        memory_bytes: What it needs of a device's memory at least; nodes that are known to have less do not get it.
+        leaves: Names of the files in its folders that the driver wants of a worker on another machine; None for all.
+        home: Where the driver is; None where all workers are on its machine.
+        avoided: Ids of nodes that must not get it.
+        num_lost: How often it was begun on a node that then went.
     """
 
     id: str
@@ -50,6 +64,11 @@ class Job:
     kill_after_seconds: float | None = None
     stop_file: Path | None = None
     submitted_at: float = field(default_factory=time.time)
+    memory_bytes: int = 0
+    leaves: tuple[str, ...] | None = None
+    home: Home | None = None
+    avoided: tuple[str, ...] = ()
+    num_lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +83,24 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """A job is on another node than the driver, where it took so many seconds to have its files."""
+
+    job_id: str
+    node_id: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Delayed:
+    """A job ends later than its time limit says, through no fault of its own; why, where a user should hear of it."""
+
+    job_id: str
+    seconds: float
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Ended:
     """How a job ended.
 
@@ -72,6 +109,7 @@ class Ended:
             waits for it knows better, the run must stop).
         value: What the function returned, if complete; what it raised, if that was an error of autosft's own.
         message: Why it failed, in one sentence; the worker's last lines if fatal.
+        worker_died: Whether the worker's process went, and it was not us who ended it.
         seconds: Seconds by phase of the worker, with "start_up" (from submission to start) and "total".
     """
 
@@ -80,10 +118,19 @@ class Ended:
     value: Any = None
     message: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    worker_died: bool = False
 
 
-def execute(job: Job, send: Callable[[Report | Ended], None]) -> None:
-    """Runs a job in a worker, sending each score that it reports and, last, how it ended."""
+def execute(
+    job: Job,
+    send: Callable[[Report | Ended], None],
+    arguments: AbstractContextManager[Mapping[str, Any]] | None = None,
+) -> None:
+    """Runs a job in a worker, sending each score that it reports and, last, how it ended.
+
+    Args:
+        arguments: What the function is called with, where the job's own arguments mean nothing on this machine.
+    """
     started = time.time()
     with open_ledger() as ledger, _watched(job):
 
@@ -97,16 +144,31 @@ def execute(job: Job, send: Callable[[Report | Ended], None]) -> None:
         try:
             _prepare(job)
             module, _, name = job.function.partition(":")
-            value = getattr(importlib.import_module(module), name)(report, **job.arguments)
+            function = getattr(importlib.import_module(module), name)
+            with arguments or nullcontext(job.arguments) as given:
+                value = function(report, **given)
             ended = Ended(job.id, "complete", value)
         except TrialFailed as error:
             ended = Ended(job.id, "failed", message=str(error))
         except AutosftError as error:
             ended = Ended(job.id, "fatal", error, str(error))
-        except Exception as error:  # Whatever it is must reach the driver, with its place.
-            ended = Ended(job.id, "fatal", message=f"{error!r}\n{traceback.format_exc(limit=-6)}")
+        except (Exception, SystemExit) as error:  # Whatever it is must reach the driver, with its place.
+            ended = _ended_by(error, job)
     _release_memory()
     send(replace(ended, seconds=seconds()))
+
+
+def _ended_by(error: BaseException, job: Job) -> Ended:
+    """Tells what ends this job alone, or what the user can mend, from what is a defect."""
+    from autosft.trainers.memory import is_out_of_memory
+
+    if is_out_of_memory(error):
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        return Ended(job.id, "failed", message=f"it ran out of memory ({said})")
+    if is_disk_error(error):
+        worded = disk_error(error, "what a worker left")
+        return Ended(job.id, "fatal", worded, str(worded))
+    return Ended(job.id, "fatal", message=f"{error!r}\n{traceback.format_exc(limit=-6)}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The only file that imports Ray: one Tune experiment whose trials are jobs, on workers that stay warm between them.
+"""One Tune experiment whose trials are jobs, on Ray workers that stay warm between them. How Ray is joined: `cluster/`.
 
 The driver submits jobs and waits for what they report. Which jobs there are is decided elsewhere; nothing here knows a
 trainer. Tune runs in a thread of its own, so that the driver's thread keeps Ctrl-C.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
 import shutil
-import socket
+import signal
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +25,16 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from ray.tune.search import Searcher
 
 from autosft.accounting import PHASES
-from autosft.errors import AutosftError, PlanError, SearchFailed, explain
+from autosft.cluster.connect import connect, let_go
+from autosft.cluster.depot import open_depot
+from autosft.cluster.membership import Membership
+from autosft.cluster.nodes import answers, look_around, own_id, vital_places
+from autosft.cluster.visit import execute_anywhere
+from autosft.disk import disk_error, is_disk_error
+from autosft.errors import AutosftError, RunnerLost, SearchFailed, explain
 from autosft.interrupt import Interrupt
-from autosft.search.job import Ended, Job, Report, execute
+from autosft.search.job import Delayed, Ended, Home, Job, Moved, Report
 from autosft.search.settings import Machine
-
-#: Environment that Ray's processes inherit; a user's own settings win.
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    # Jobs without a GPU must not see those that others use.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-    # Workers at nice 15 would lose the CPU to anything else on the machine.
-    "RAY_worker_niceness": "0",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 
 #: How often the driver looks whether Ray is still there, and how long it must be gone to be given up: a cluster's head
 #: may be out of reach for a moment.
@@ -54,8 +43,8 @@ _LOOK_SECONDS, _LOST_SECONDS = 2.0, 5.0
 #: A job that no node could hold by then waits for something that will not come; clusters that grow need a while.
 _ROOM_SECONDS = 60.0
 
-#: Patience with a cluster that does not answer.
-_CONNECT_SECONDS = 10.0
+#: How often a job is begun again that went with a node.
+_MOST_LOST = 2
 
 
 @dataclass
@@ -63,7 +52,7 @@ class _Channel:
     """What the driver's thread and Tune's thread share, outside of Tune's objects, which Tune pickles."""
 
     submitted: queue.Queue[Job | None] = field(default_factory=queue.Queue)
-    events: queue.Queue[Report | Ended | BaseException] = field(default_factory=queue.Queue)
+    events: queue.Queue[Report | Moved | Ended | BaseException] = field(default_factory=queue.Queue)
     last: dict[str, Report | Ended] = field(default_factory=dict)
     jobs: dict[str, tuple[Job, float]] = field(default_factory=dict)
     closing: bool = False
@@ -79,7 +68,7 @@ class Runner:
         scratch: Folder for Tune's own files, removed on leaving.
         scheduler: Name of the early-stopping scheduler, one of SCHEDULERS.
         greater_is_better: Direction of the scores that jobs report.
-        address: A Ray cluster's address; None starts one here, unless Ray is already running in this process.
+        cluster: Which Ray, see `connect`; None starts one here, unless Ray is already running in this process.
         machine: CPUs and GPUs to use here; None for all of them.
         verbose: Whether Ray's own output is shown.
 
@@ -93,14 +82,14 @@ class Runner:
         scratch: Path,
         scheduler: str = "asha",
         greater_is_better: bool = True,
-        address: str | None = None,
+        cluster: str | None = None,
         machine: Machine | None = None,
         verbose: bool = False,
     ) -> None:
         self._scratch = scratch
         self._scheduler = scheduler
         self._greater_is_better = greater_is_better
-        self._address = address
+        self._cluster = cluster
         self._machine = machine
         self._verbose = verbose
         self._name = uuid.uuid4().hex
@@ -108,6 +97,10 @@ class Runner:
         self._cpus: dict[str, float] = {}
         self._without_room: dict[str, Job] = {}
         self._places: tuple[tuple[str, int], ...] = ()
+        self._nodes: Membership | None = None
+        self._home: Home | None = None
+        self._depot: object | None = None
+        self._submitted: dict[str, Job] = {}
         self._looked = self._last_seen = time.monotonic()
         self._is_lost = False
         self.cpu_seconds = dict.fromkeys((*PHASES, "start_up", "total"), 0.0)
@@ -123,7 +116,7 @@ class Runner:
         self._channel.closing = True
         self._channel.submitted.put(None)
         if self._is_lost:
-            _let_go()
+            let_go()
         # Tune returns at once when nothing runs; a job that still runs is ended with Ray.
         self._thread.join(timeout=10.0)
         _CHANNELS.pop(self._name, None)
@@ -132,12 +125,19 @@ class Runner:
     def submit(self, function: str, arguments: Mapping[str, Any], **job: Any) -> str:
         """Queues a job; further fields as in `Job`. Returns its id."""
         new = Job(uuid.uuid4().hex[:12], function, arguments, **job)
+        if self._nodes is not None:
+            new = replace(new, home=self._home, avoided=self._nodes.avoided(new))
+            self._submitted[new.id] = new
         self._cpus[new.id] = new.cpus
         self._without_room[new.id] = new
         self._channel.submitted.put(new)
         return new.id
 
-    def wait(self, timeout_seconds: float) -> Report | Ended | None:
+    def num_at_once(self, cpus: float, gpus: float) -> int | None:
+        """Returns how many jobs of a size the nodes hold that are there now; None where these stay what they are."""
+        return None if self._nodes is None else self._nodes.num_at_once(cpus, gpus)
+
+    def wait(self, timeout_seconds: float) -> Report | Delayed | Ended | None:
         """Returns the next thing that a job reported, or None after the timeout.
 
         Raises:
@@ -145,16 +145,21 @@ class Runner:
             SearchFailed: Ray itself failed or ended, or has no node that could hold a job.
         """
         until = time.monotonic() + timeout_seconds
-        event: Report | Ended | BaseException | None = None
+        heard: Report | Moved | Ended | BaseException | None = None
+        event: Report | Delayed | Ended | BaseException | None = None
         while event is None:
             left = max(0.0, until - time.monotonic())
+            heard = None
             with contextlib.suppress(queue.Empty):
-                event = self._channel.events.get(timeout=min(left, _LOOK_SECONDS))
-            self._look(event)
+                heard = self._channel.events.get(timeout=min(left, _LOOK_SECONDS))
+            self._look(heard)
+            event = self._of_moved(heard) if isinstance(heard, Moved) else self._again(heard) or heard
             if event is None and left <= _LOOK_SECONDS:
                 return None
         if isinstance(event, AutosftError):
             raise event
+        if isinstance(event, BaseException) and is_disk_error(event):
+            raise disk_error(event, "the folder of temporary files") from event
         if isinstance(event, BaseException):
             wrong = f"Ray could not go on ({type(event).__name__}: {event})"
             raise SearchFailed(
@@ -163,35 +168,69 @@ class Runner:
         if isinstance(event, Ended):
             cpus = self._cpus.pop(event.job_id, 0.0)
             self._without_room.pop(event.job_id, None)
+            if self._nodes is not None:
+                self._nodes.has_ended(event.job_id)
+            self._submitted.pop(event.job_id, None)
             for name, seconds in event.seconds.items():
                 self.cpu_seconds[name] += cpus * seconds
         return event
+
+    def _of_moved(self, moved: Moved) -> Delayed | None:
+        """Keeps in mind where a job is; what waited for its files gets that time on top."""
+        assert self._nodes is not None, "jobs only move where there are several nodes"
+        self._nodes.is_at(moved.job_id, moved.node_id)
+        return Delayed(moved.job_id, moved.seconds) if moved.seconds else None
+
+    def _again(self, event: object) -> Delayed | None:
+        """Begins a job again whose worker died because its node went; returns None where it is not so."""
+        if self._nodes is None or not isinstance(event, Ended) or not event.worker_died:
+            return None
+        job = self._submitted[event.job_id]
+        is_unwanted = job.stop_file is not None and job.stop_file.exists()
+        if is_unwanted or job.num_lost >= _MOST_LOST or (host := self._nodes.lost_under(job)) is None:
+            return None
+        self._nodes.has_ended(job.id)
+        took = time.time() - job.submitted_at
+        # To Tune, this is another trial.
+        again = replace(job, submitted_at=time.time(), num_lost=job.num_lost + 1, avoided=self._nodes.avoided(job))
+        self._submitted[job.id] = self._without_room[job.id] = again
+        self._channel.submitted.put(again)
+        return Delayed(job.id, took, f"the node {host} is gone, and what ran on it begins again elsewhere")
 
     def _look(self, event: object) -> None:
         """Now and then makes sure that something can still come: a Ray that is gone says nothing, and would for ever.
 
         Raises:
-            SearchFailed: Ray ended, or has no node that could hold a job.
+            RunnerLost: Ray ended.
+            SearchFailed: It has no node that could hold a job.
         """
         now = time.monotonic()
         # A worker may have died because Ray did; its trial must then not pass for one that failed.
-        died = isinstance(event, Ended) and event.fate == "failed"
+        died = isinstance(event, Ended) and event.worker_died
         if not self._places or isinstance(event, BaseException) or (now < self._looked + _LOOK_SECONDS and not died):
             return
         self._looked = now
-        if all(_answers(place) for place in self._places):
+        if all(answers(place) for place in self._places):
             self._last_seen = time.monotonic()
         elif died or now > self._last_seen + _LOST_SECONDS:
             self._is_lost = True
             wrong = "Ray ended while the run needed it (killed, or out of memory)"
             fix = "`autosft resume FOLDER` goes on with the trials that ended, or start again if there is no folder yet"
-            raise SearchFailed(explain(wrong=wrong, expected="a running Ray", fix=fix))
+            raise RunnerLost(explain(wrong=wrong, expected="a running Ray", fix=fix))
         else:
             return
+        if self._nodes is not None:
+            self._nodes.count()
+            self._open_depot()
         for job in list(self._without_room.values()):
             if time.time() >= job.submitted_at + _ROOM_SECONDS:
                 del self._without_room[job.id]
                 _raise_without_room(job)
+
+    def _open_depot(self) -> None:
+        """Opens the depot as soon as there is another node that may ask for files."""
+        if self._home is not None and self._depot is None and self._nodes is not None and len(self._nodes) > 1:
+            self._depot = open_depot(self._home.depot, self._home.node_id)
 
     def run(self, function: str, arguments: Mapping[str, Any], **job: Any) -> Ended:
         """Runs one job to its end, see `submit` and `result`."""
@@ -223,12 +262,16 @@ class Runner:
                 return event
 
     def _run(self) -> None:
+        # A terminal that is closed tells every process in it. Ray's must live on until the run has ended with what it
+        # has; they inherit this from the thread that starts them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             with _silence(self._verbose):
-                owned = self._start_ray()
+                owned = connect(self._cluster, machine=self._machine, verbose=self._verbose)
                 try:
                     with _mute(not owned or self._verbose):
-                        self._places = _places()
+                        self._found = self._look_around()
+                        self._places = vital_places()
                         self._ready.set()
                         self._tune()
                 finally:
@@ -254,38 +297,13 @@ class Runner:
         assert self._found is not None, "Ray is ready, or its failure was raised"
         return self._found
 
-    def _start_ray(self) -> bool:
-        """Starts Ray unless it runs already; returns whether it did."""
-        for key, value in _ENVIRONMENT.items():
-            os.environ.setdefault(key, value)
-        if ray.is_initialized():
-            self._found = self._offered()
-            return False
-        options: dict[str, Any] = {"log_to_driver": self._verbose}
-        if self._address in (None, "local"):
-            options |= {"address": "local", "include_dashboard": False}
-            if self._machine is not None:
-                if self._machine.gpus:
-                    # Ray counts visible GPUs from zero; those that others use must not be visible to it.
-                    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self._machine.gpu_ids)
-                options |= {"num_cpus": self._machine.cpus, "num_gpus": self._machine.gpus}
-        else:
-            options |= {"address": self._address}
-        level = logging.INFO if self._verbose else logging.ERROR
-        options |= {"logging_level": level, "configure_logging": self._verbose}
-        if options["address"] == "local":
-            ray.init(**options)
-        else:
-            _connect(options)
-        self._found = self._machine if self._machine is not None and "num_cpus" in options else self._offered()
-        return True
-
-    def _offered(self) -> Machine:
-        """Returns the CPUs and GPUs that the running Ray has in all, and its memory where it is this machine's."""
-        resources = ray.cluster_resources()
-        is_here = self._address in (None, "local") and len(ray.nodes()) == 1
-        memory = self._machine.memory_bytes if self._machine is not None and is_here else 0
-        return Machine(max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0)), memory_bytes=memory)
+    def _look_around(self) -> Machine:
+        """Returns what there is to run on; where that is more than this machine, or may become so, keeps its nodes."""
+        found, nodes = look_around(self._machine)
+        if nodes is not None:
+            self._nodes, self._home = Membership(nodes), Home(own_id(), self._name)
+            self._open_depot()
+        return found
 
     def _tune(self) -> None:
         tuner = tune.Tuner(
@@ -309,50 +327,9 @@ class Runner:
         tuner.fit()
 
 
-def _connect(options: Mapping[str, Any]) -> None:
-    """Joins a cluster; raises PlanError where that cannot be."""
-    address = str(options["address"])
-    try:
-        # Ray itself tries for minutes, and then ends the process.
-        host, colon, port = address.rpartition("://")[2].rpartition(":")
-        if colon:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-        ray.init(**options)
-    except (Exception, SystemExit) as error:  # Of many kinds, all of them about the address or what answers there.
-        wrong = f"no Ray cluster could be joined at cluster={address!r} ({type(error).__name__}: {error})"
-        expected = "the address of a running cluster, as `ray start --head` prints it"
-        fix = "start the cluster, correct the address, or leave cluster= out to use this machine"
-        raise PlanError(explain(wrong=wrong, expected=expected, fix=fix)) from error
-
-
-def _places() -> tuple[tuple[str, int], ...]:
-    """Returns host and port of what this process cannot do without: the cluster's head, and Ray on its own node."""
-    context = ray.get_runtime_context()
-    head, _, port = context.gcs_address.rpartition(":")
-    own = [node for node in ray.nodes() if node["NodeID"] == context.get_node_id()]
-    return ((head.strip("[]"), int(port)), *((node["NodeManagerAddress"], node["NodeManagerPort"]) for node in own))
-
-
-def _answers(place: tuple[str, int]) -> bool:
-    try:
-        socket.create_connection(place, timeout=_LOOK_SECONDS).close()
-    except OSError:
-        return False
-    return True
-
-
-def _let_go() -> None:
-    """Leaves a Ray that is gone: its client would wait for it as the process exits, and after a minute kill that."""
-    # What Tune still asks for must not start another Ray.
-    ray._private.auto_init_hook.enable_auto_connect = False
-    leaving = threading.Thread(target=ray.shutdown, name="autosft-leave-ray", daemon=True)
-    leaving.start()
-    leaving.join(timeout=10.0)
-
-
 def _raise_without_room(job: Job) -> None:
     """Raises SearchFailed where no node has in all what a job takes: it would wait for ever."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in job.avoided]
     if any(node.get("CPU", 0) >= job.cpus and node.get("GPU", 0) >= job.gpus for node in nodes):
         return
     there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes) or "no node"
@@ -373,18 +350,21 @@ def _trainable(config: dict[str, Any]) -> None:
     """What Tune runs: one job."""
     job: Job = config["job"]
 
-    def send(event: Report | Ended) -> None:
+    def send(event: Report | Moved | Ended) -> None:
         # The event travels as one opaque value, since Tune would flatten a dictionary; its scheduler reads the rest.
         fidelity, score = (event.fidelity, event.score) if isinstance(event, Report) else (1.0, 0.0)
         tune.report({"fidelity": fidelity, "score": score, "event": event})
 
-    execute(job, send)
+    execute_anywhere(job, send)
 
 
 def _resources(config: dict[str, Any]) -> Any:
     job: Job = config["job"]
     bundle = {"CPU": job.cpus} | ({"GPU": job.gpus} if job.gpus else {})
-    return tune.PlacementGroupFactory([bundle])
+    if not job.avoided:
+        return tune.PlacementGroupFactory([bundle])
+    label = {"ray.io/node-id": f"!in({','.join(job.avoided)})"}
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[label])
 
 
 class _WhenClosing(tune.Stopper):
@@ -429,8 +409,10 @@ class _JobSearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if (channel := _CHANNELS.get(self.channel_name)) is not None:
-            event = channel.last[trial_id] = result["event"]
-            if isinstance(event, Report):
+            event = result["event"]
+            if not isinstance(event, Moved):
+                channel.last[trial_id] = event
+            if not isinstance(event, Ended):
                 channel.events.put(event)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
@@ -439,6 +421,7 @@ class _JobSearcher(Searcher):
             before = channel.last.pop(trial_id)
             job, begun = channel.jobs.pop(trial_id)
             last = result["event"] if result and "event" in result else before
+            last = before if isinstance(last, Moved) else last
             if isinstance(last, Report) and last is not before:
                 channel.events.put(last)
             channel.events.put(_ended(last, error, job, time.monotonic() - begun))
@@ -454,12 +437,12 @@ def _ended(last: Report | Ended, error: bool, job: Job, seconds: float) -> Ended
     if isinstance(last, Ended):
         return last
     if error:
-        message = "its worker died (out of memory, or ended from outside)"
+        message, died = "its worker died (out of memory, or ended from outside)", True
         if job.kill_after_seconds is not None and seconds >= job.kill_after_seconds:
-            message = f"it did not end within {job.kill_after_seconds:.0f} s, so its worker was ended"
+            message, died = f"it did not end within {job.kill_after_seconds:.0f} s, so its worker was ended", False
         elif job.stop_file is not None and job.stop_file.exists():
-            message = "it did not end when it was told to, so its worker was ended"
-        return Ended(last.job_id, "failed", message=message, seconds=last.seconds)
+            message, died = "it did not end when it was told to, so its worker was ended", False
+        return Ended(last.job_id, "failed", message=message, seconds=last.seconds, worker_died=died)
     return Ended(last.job_id, "stopped", seconds=last.seconds)
 
 
@@ -489,7 +472,7 @@ class _Judge(FIFOScheduler):
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         # Ray expects a trial that its scheduler stopped to be gone, so one that was spared is not shown to it again.
-        if isinstance(result["event"], Ended) or trial.trial_id in self._spared:
+        if not isinstance(result["event"], Report) or trial.trial_id in self._spared:
             return TrialScheduler.CONTINUE
         timed = {**result, "fidelity_27ths": round(27 * result["fidelity"])}
         stop = self.inner.on_trial_result(controller, trial, timed) == TrialScheduler.STOP

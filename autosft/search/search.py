@@ -15,14 +15,17 @@ import pyarrow as pa
 
 from autosft.arrays import load_array
 from autosft.budget import Clock
-from autosft.errors import SearchFailed, explain
+from autosft.errors import AutosftError, MetricError, SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Arm, Plan
 from autosft.search.choice import best, contenders
-from autosft.search.job import Ended, Report
+from autosft.search.job import Delayed, Ended, Report
 from autosft.search.policy import Policy, Standing, Start
+from autosft.search.slots import slots_allowed
 from autosft.search.trial import OUTPUTS_FILE, Trial, TrialLog
+from autosft.task import Metric
 from autosft.tracking.base import Tracker
+from autosft.trainers import trainer_class
 from autosft.trainers.base import Limits
 
 #: Share of the budget's tolerance that trials may overrun before they are told to stop.
@@ -37,7 +40,9 @@ class JobRunner(Protocol):
 
     def submit(self, function: str, arguments: dict[str, Any], **job: Any) -> str: ...
 
-    def wait(self, timeout_seconds: float) -> Report | Ended | None: ...
+    def wait(self, timeout_seconds: float) -> Report | Delayed | Ended | None: ...
+
+    def num_at_once(self, cpus: float, gpus: float) -> int | None: ...
 
 
 class Search:
@@ -92,7 +97,7 @@ class Search:
         """
         (self._folder / "trials").mkdir(parents=True, exist_ok=True)
         while not self._interrupt.requested:
-            while len(self._running) < self._plan.resources.max_concurrent and self._submit_next(policy):
+            while len(self._running) < self._num_at_once() and self._submit_next(policy):
                 pass
             if not self._running:
                 break
@@ -103,8 +108,18 @@ class Search:
         if self._leader is None and self._defects:
             raise SearchFailed(_fatal([*self._defects.values()][-1]))
         if self._leader is None:
-            raise _nothing_complete(self.trials)
+            raise _nothing_complete(self.trials, self._plan.task.metric)
         return self.trials
+
+    def _num_at_once(self) -> int:
+        """As many as the plan says, or a batch now allows; on a cluster no more than its nodes carry, else all that."""
+        resources, slots = self._plan.resources, slots_allowed()
+        carried = self._runner.num_at_once(resources.cpus_per_trial, resources.gpus_per_trial)
+        if carried is None:
+            return resources.max_concurrent if slots is None else slots
+        if slots is not None:
+            return min(carried, slots)
+        return carried if resources.follows_nodes else min(carried, resources.max_concurrent)
 
     def _end_early(self, policy: Policy) -> None:
         """Waits for running trials to notice the stop file; one that does not loses its worker."""
@@ -201,12 +216,15 @@ class Search:
         }
 
     def _job(self, trial: Trial, start: Start) -> dict[str, Any]:
-        resources = self._plan.resources
+        resources, arm = self._plan.resources, self._plan.arm(trial.arm)
         return {
             "cpus": float(resources.cpus_per_trial),
             "gpus": resources.gpus_per_trial,
             "may_be_stopped": start.may_be_stopped,
             "stop_file": self._stop_file(trial),
+            "memory_bytes": trainer_class(arm.trainer).least_memory_bytes(arm.base_model, trial.config),
+            # Of a repetition only the outputs count, so its model need not come back from another machine.
+            "leaves": (OUTPUTS_FILE,) if trial.stage == "finals" else None,
         }
 
     def _stop_file(self, trial: Trial) -> Path:
@@ -217,7 +235,7 @@ class Search:
         """Returns the folder of a trial."""
         return self._folder / "trials" / f"{trial.number:04d}"
 
-    def _hear(self, event: Report | Ended | None, policy: Policy) -> None:
+    def _hear(self, event: Report | Delayed | Ended | None, policy: Policy) -> None:
         if event is None or event.job_id not in self._running:
             return
         trial = self._running[event.job_id]
@@ -227,12 +245,22 @@ class Search:
             self._running[event.job_id] = trial
             self._tracker.reported(trial, event.fidelity, event.score)
             return
+        if isinstance(event, Delayed):
+            self._until[event.job_id] += event.seconds
+            if event.why:
+                self._log.append("again", trial=trial.to_json(), message=event.why, spent_seconds=self._clock.spent)
+                self._running[event.job_id] = replace(trial, reports=(), score=None, loss=None)
+                self._tracker.note(f"trial {trial.number}: {event.why}")
+            return
         del self._running[event.job_id], self._until[event.job_id]
         was_told = self._interrupt.requested or self._stop_file(trial).exists()
         self._stop_file(trial).unlink(missing_ok=True)
         if event.fate == "fatal":
             self._log.append("fatal", trial=trial.to_json(), message=event.message)
-            if isinstance(event.value, BaseException):
+            # A user's metric that works for some models and not for others costs a trial and not the run.
+            if isinstance(event.value, BaseException) and not (
+                isinstance(event.value, MetricError) and self._leader is not None
+            ):
                 raise event.value
             self._defects[trial.arm] = event.message
             event = replace(event, fate="failed", message=event.message.partition("\n")[0])
@@ -302,7 +330,12 @@ def training_arguments(plan: Plan, trial: Trial) -> dict[str, Any]:
     }
 
 
-def _nothing_complete(trials: Sequence[Trial]) -> SearchFailed:
+def _nothing_complete(trials: Sequence[Trial], metric: Metric) -> AutosftError:
+    unscored = sum(trial.fate == "complete" for trial in trials)
+    if unscored and metric.function is not None:
+        wrong = f"the metric {metric.name} gave no finite number for any of {unscored} complete trials"
+        fix = "correct the function, then `autosft resume` with more budget, or start again"
+        return MetricError(explain(wrong=wrong, expected="a number that two models can be compared by", fix=fix))
     reasons = {trial.message for trial in trials if trial.message}
     wrong = f"none of {len(trials)} trials produced a model" + (
         f" ({'; '.join(sorted(reasons)[:3])})" if reasons else ""

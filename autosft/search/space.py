@@ -208,9 +208,14 @@ class FunctionSpace:
         """Calls the function; see `SearchSpace.suggest`. Defaults and facts are not handed to it.
 
         Raises:
-            PlanError: The function did not return a dict.
+            PlanError: The function raised, or did not return a dict.
         """
-        config = self.function(_PrefixedTrial(trial, prefix))
+        try:
+            config = self.function(_PrefixedTrial(trial, prefix))
+        except (Exception, SystemExit) as error:  # Of the user's own, and in this very process.
+            wrong = f"the search space {self.name} raised {type(error).__name__}: {error}"
+            fix = "correct the function; a run that it stopped goes on with `autosft resume`"
+            raise PlanError(explain(wrong=wrong, expected="a dict of values for every trial", fix=fix)) from error
         if not isinstance(config, dict):
             raise PlanError(
                 explain(

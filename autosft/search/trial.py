@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autosft.disk import writing
 from autosft.errors import RunFolderError, explain
 
 #: A trial's outputs for the validation rows, in its folder.
@@ -86,30 +87,20 @@ class TrialLog:
         _drop_torn_end(path)
 
     def append(self, event: str, **values: Any) -> None:
-        """Writes one event."""
+        """Writes one event.
+
+        Raises:
+            RunFolderError: The disk is full; what of the line came through is cut off when the log is opened again.
+        """
         line = json.dumps({"event": event, **values}, ensure_ascii=False) + "\n"
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yields every event so far; an "ended" one carries its Trial.
-
-        Raises:
-            RunFolderError: A line was damaged by something other than a crash.
-        """
-        if not self.path.exists():
-            return
-        # Not `splitlines`, which also breaks at line ends of Unicode's own that JSON leaves as they are.
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
-            try:
-                row = json.loads(line)
-                yield row | ({"trial": Trial.from_json(row["trial"])} if row["event"] == "ended" else {})
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                wrong = f"{self.path}, line {number} cannot be read ({type(error).__name__}: {error})"
-                fix = "restore the file, or remove that line: its trial is then run again"
-                raise RunFolderError(explain(wrong=wrong, expected="an event as it was written", fix=fix)) from error
+        """Yields every event so far; see `read_events`."""
+        return read_events(self.path)
 
     def trials(self) -> list[Trial]:
         """Returns the trials that ended, in the order in which they did."""
@@ -122,6 +113,26 @@ class TrialLog:
     def spent_seconds(self) -> float:
         """Returns what the run had spent at its last event."""
         return max((float(row.get("spent_seconds", 0.0)) for row in self.events()), default=0.0)
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields every event of a log that may be written to meanwhile; an "ended" one carries its Trial.
+
+    Raises:
+        RunFolderError: A line was damaged by something other than a crash.
+    """
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    # Not `splitlines`, which also breaks at line ends of Unicode's own that JSON leaves as they are.
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].split(b"\n")[:-1], start=1):
+        try:
+            row = json.loads(line)
+            yield row | ({"trial": Trial.from_json(row["trial"])} if row["event"] == "ended" else {})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            wrong = f"{path}, line {number} cannot be read ({type(error).__name__}: {error})"
+            fix = "restore the file, or remove that line: its trial is then run again"
+            raise RunFolderError(explain(wrong=wrong, expected="an event as it was written", fix=fix)) from error
 
 
 def _drop_torn_end(path: Path) -> None:

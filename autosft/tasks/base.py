@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -25,6 +26,23 @@ SCARCE_ROWS_PER_CLASS = 50
 
 #: Scores resamples of rows: from row positions of shape (resamples, rows) to one score each, shape (resamples,).
 Scorer = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCounts:
+    """How often each class was there, was predicted, and both in the same place.
+
+    Attributes:
+        names: Of the classes: labels, or types of entities.
+        matched: Found where they are, shape (classes,).
+        predicted: Found, likewise.
+        true: There, likewise.
+    """
+
+    names: tuple[str, ...]
+    matched: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    true: NDArray[np.int64]
 
 
 class TaskKind(ABC):
@@ -100,6 +118,36 @@ class TaskKind(ABC):
     @abstractmethod
     def loss(self, task: Task, targets: pa.Array, outputs: pa.Array) -> float:
         """Returns the loss that compares two models beyond the metric (for labels: mean negative log-likelihood)."""
+
+    def verdicts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> pa.Table:
+        """Returns how each row went: "target" and "prediction" in words, "score", "right" and "loss".
+
+        "score" is how sure the model was, "right" whether it was, both null where that makes no sense; the greater
+        "loss" is, the worse the row went.
+
+        Args:
+            targets: Of which none is null.
+        """
+        nothing = pa.nulls(len(targets))
+        return pa.table(
+            {
+                "target": nothing.cast(pa.string()),
+                "prediction": nothing.cast(pa.string()),
+                "score": nothing.cast(pa.float32()),
+                "right": nothing.cast(pa.bool_()),
+                "loss": nothing.cast(pa.float64()),
+            }
+        )
+
+    def class_counts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> ClassCounts | None:
+        """Returns how often each class was there and was found; None where there are no classes."""
+        return None
+
+    def confidences(
+        self, task: Task, targets: pa.Array, outputs: pa.Array
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
+        """Returns how sure the model was of what it said and whether it was so, shape (said,); None without that."""
+        return None
 
     def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array | None:
         """Returns outputs of what says the same of every row: a score near its own comes of knowing nothing.

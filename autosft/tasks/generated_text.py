@@ -22,7 +22,7 @@ from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, p
 from autosft.data.finding import Severity
 from autosft.data.texts import codes, shortened
 from autosft.errors import DataError, TaskError, explain
-from autosft.task import Output, Task
+from autosft.task import AnswerFunction, Output, Task
 from autosft.tasks.base import Scorer, TaskKind
 
 BITS_PER_BYTE = "bits_per_byte"
@@ -114,6 +114,23 @@ class GeneratedText(TaskKind):
         """Returns bits per byte."""
         return _bits(targets, outputs)
 
+    def verdicts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> pa.Table:
+        """Returns the texts and, as the loss, bits per byte; a row is right where the generated answer is the target's.
+
+        Without a generated text it is neither.
+        """
+        written = one_array(outputs).field("text")
+        hits = pa.array(_hits(task, targets, outputs) > 0)
+        return pa.table(
+            {
+                "target": one_array(targets).cast(pa.string()),
+                "prediction": written.cast(pa.string()),
+                "score": pa.nulls(len(targets), pa.float32()),
+                "right": pc.if_else(pc.is_valid(written), hits, pa.scalar(None, pa.bool_())),
+                "loss": pa.array(_nats(outputs) / math.log(2) / _num_bytes(targets)),
+            }
+        )
+
 
 def answers(task: Task, texts: list[str | None]) -> list[str | None]:
     """Returns the answer that each text holds, stripped; None where it holds none.
@@ -121,17 +138,39 @@ def answers(task: Task, texts: list[str | None]) -> list[str | None]:
     Without `task.answer` the whole text is the answer.
 
     Raises:
-        TaskError: `task.answer` is not a regular expression.
+        TaskError: `task.answer` is not a regular expression, or a function that raises or gives no text.
     """
     read = task.answer
     if callable(read):
-        found = [None if text is None else read(text) for text in texts]
+        found = [None if text is None else _read_answer(read, text) for text in texts]
     elif read is None:
         found = list(texts)
     else:
         pattern = _pattern(read)
         found = [None if text is None else _last_answer(pattern, text) for text in texts]
     return [None if answer is None else answer.strip() for answer in found]
+
+
+def _read_answer(read: AnswerFunction, text: str) -> str | None:
+    try:
+        found = read(text)
+    except (Exception, SystemExit) as error:  # Of the user's own.
+        what = f"raised {type(error).__name__}: {error}"
+        raise _no_answer(read, what, text) from error
+    if found is None or isinstance(found, str):
+        return found
+    raise _no_answer(read, f"gave {found!r:.60} ({type(found).__name__})", text)
+
+
+def _no_answer(read: AnswerFunction, what: str, text: str) -> TaskError:
+    name = getattr(read, "__qualname__", repr(read))
+    return TaskError(
+        explain(
+            wrong=f"answer={name} {what} (text: {shortened(repr(text), limit=80)})",
+            expected="a text, or None where a text holds no answer",
+            fix="correct the function; a run that it stopped goes on with `autosft resume`",
+        )
+    )
 
 
 def _last_answer(pattern: re.Pattern[str], text: str) -> str | None:
@@ -180,12 +219,10 @@ def _bits(targets: pa.Array, outputs: pa.Array) -> float:
 
 
 def _function_scorer(task: Task, targets: pa.Array, outputs: pa.Array) -> Scorer:
-    function = task.metric.function
-    assert function is not None
     true = np.array(one_array(targets).to_pylist(), dtype=object)
     given = np.array([text or "" for text in one_array(outputs).field("text").to_pylist()], dtype=object)
 
     def score(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.array([float(function(true[chosen].tolist(), given[chosen].tolist())) for chosen in rows])
+        return np.array([task.metric.value(true[chosen].tolist(), given[chosen].tolist()) for chosen in rows])
 
     return score

@@ -15,7 +15,7 @@ from autosft.data.texts import codes, label_texts
 from autosft.errors import DataError, explain, nearest
 from autosft.task import Output, Task
 from autosft.tasks import label_metrics
-from autosft.tasks.base import SCARCE_ROWS_PER_CLASS, Scorer, TaskKind
+from autosft.tasks.base import SCARCE_ROWS_PER_CLASS, ClassCounts, Scorer, TaskKind
 from autosft.tasks.columns import user_column
 from autosft.tasks.label_values import original_values
 
@@ -75,6 +75,35 @@ class OneLabel(TaskKind):
         """Returns the mean negative log-likelihood in nats."""
         return float(label_metrics.negative_log_likelihood(_all_rows(targets, outputs))[0])
 
+    def verdicts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> pa.Table:
+        """Returns the labels, the largest probability, and the negative log-likelihood of the label in nats."""
+        true, probabilities, names = to_numbers(targets), to_matrix(outputs), pa.array(task.labels, pa.string())
+        best = probabilities.argmax(axis=1)
+        of_truth = probabilities[np.arange(len(true)), true].astype(np.float64)
+        nats = -np.log(np.clip(of_truth, label_metrics.SMALLEST_PROBABILITY, 1.0))
+        return pa.table(
+            {
+                "target": names.take(pa.array(true)),
+                "prediction": names.take(pa.array(best)),
+                "score": pa.array(np.clip(probabilities.max(axis=1), 0.0, 1.0), pa.float32()),
+                "right": pa.array(best == true),
+                "loss": pa.array(nats),
+            }
+        )
+
+    def class_counts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> ClassCounts:
+        true, best = to_numbers(targets), to_matrix(outputs).argmax(axis=1)
+        counted = [np.bincount(rows, minlength=len(task.labels)) for rows in (true[true == best], best, true)]
+        return ClassCounts(tuple(task.labels), *counted)
+
+    def confidences(
+        self, task: Task, targets: pa.Array, outputs: pa.Array
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Returns each row's largest probability, and whether it is that of its label."""
+        probabilities = to_matrix(outputs)
+        right = probabilities.argmax(axis=1) == to_numbers(targets)
+        return probabilities.max(axis=1).astype(np.float64), np.asarray(right)
+
     def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array:
         """Returns the shares of the labels."""
         counts = np.bincount(to_numbers(train.drop_null()), minlength=len(task.labels))
@@ -101,13 +130,11 @@ def _all_rows(targets: pa.Array, outputs: pa.Array, positive: int | None = None)
 
 
 def _function_scorer(task: Task, targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Scorer:
-    function = task.metric.function
-    assert function is not None
     values = np.array(original_values(task.labels, task.label_type).to_pylist(), dtype=object)
     true, predicted = values[targets], values[probabilities.argmax(axis=1)]
 
     def score(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.array([float(function(true[chosen].tolist(), predicted[chosen].tolist())) for chosen in rows])
+        return np.array([task.metric.value(true[chosen].tolist(), predicted[chosen].tolist()) for chosen in rows])
 
     return score
 

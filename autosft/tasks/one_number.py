@@ -72,12 +72,11 @@ class OneNumber(TaskKind):
 
     def scorer(self, task: Task, targets: pa.Array, outputs: pa.Array) -> Scorer:
         true, predicted = to_numbers(targets).astype(np.float64), to_numbers(outputs).astype(np.float64)
-        function = task.metric.function
-        if function is None:
+        if task.metric.function is None:
             measure = _FUNCTIONS[task.metric.name]
             return lambda rows: np.array([measure(true[chosen], predicted[chosen]) for chosen in rows])
         return lambda rows: np.array(
-            [float(function(true[chosen].tolist(), predicted[chosen].tolist())) for chosen in rows]
+            [task.metric.value(true[chosen].tolist(), predicted[chosen].tolist()) for chosen in rows]
         )
 
     def score(self, task: Task, targets: pa.Array, outputs: pa.Array) -> float:
@@ -95,6 +94,19 @@ class OneNumber(TaskKind):
         """Returns the mean squared error over the variance of the targets."""
         true, predicted = to_numbers(targets).astype(np.float64), to_numbers(outputs).astype(np.float64)
         return float(np.mean((true - predicted) ** 2) / (true.var() or 1.0))
+
+    def verdicts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> pa.Table:
+        """Returns the numbers and, as the loss, the size of the error in the user's unit; none is right or wrong."""
+        true, predicted = to_numbers(targets).astype(np.float64), to_numbers(outputs).astype(np.float64)
+        return pa.table(
+            {
+                "target": pa.array(true),
+                "prediction": pa.array(predicted),
+                "score": pa.nulls(len(true), pa.float32()),
+                "right": pa.nulls(len(true), pa.bool_()),
+                "loss": pa.array(np.abs(true - predicted)),
+            }
+        )
 
     def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array:
         """Returns the mean."""

@@ -23,8 +23,8 @@ from autosft.data.texts import shortened
 from autosft.errors import DataError
 from autosft.task import Output, Task
 from autosft.tasks import label_set_metrics
-from autosft.tasks.base import SCARCE_ROWS_PER_CLASS, Scorer, TaskKind
-from autosft.tasks.label_metrics import row_weights
+from autosft.tasks.base import SCARCE_ROWS_PER_CLASS, ClassCounts, Scorer, TaskKind
+from autosft.tasks.label_metrics import SMALLEST_PROBABILITY, row_weights
 from autosft.tasks.label_sets import odd_cells, read_labels
 from autosft.tasks.label_values import original_values
 from autosft.tasks.one_label import unknown_target
@@ -152,8 +152,8 @@ class SeveralLabels(TaskKind):
         return {"prediction": prediction, "score": pa.array(score, pa.float32())}
 
     def scorer(self, task: Task, targets: pa.Array, outputs: pa.Array) -> Scorer:
-        decided, function = _decided(task, targets, outputs), task.metric.function
-        if function is None:
+        decided = _decided(task, targets, outputs)
+        if task.metric.function is None:
             return lambda rows: label_set_metrics.metric_values(
                 task.metric.name, decided, row_weights(rows, len(decided.targets))
             )
@@ -161,7 +161,7 @@ class SeveralLabels(TaskKind):
         true = [values[holds].tolist() for holds in decided.targets]
         predicted = [values[holds].tolist() for holds in decided.predictions]
         return lambda rows: np.array(
-            [float(function([true[at] for at in chosen], [predicted[at] for at in chosen])) for chosen in rows]
+            [task.metric.value([true[at] for at in chosen], [predicted[at] for at in chosen]) for chosen in rows]
         )
 
     def scores(self, task: Task, targets: pa.Array, outputs: pa.Array) -> dict[str, float]:
@@ -180,6 +180,36 @@ class SeveralLabels(TaskKind):
         holds = to_matrix(targets).astype(bool)
         chosen = label_set_metrics.thresholds(holds, to_matrix(outputs), task.metric.name)
         return replace(task, thresholds=tuple(map(float, chosen)))
+
+    def verdicts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> pa.Table:
+        """Returns the sets of labels, the least sure answer's probability, and the summed negative log-likelihood.
+
+        A row is right where its whole set is.
+        """
+        holds, probabilities = to_matrix(targets).astype(bool), to_matrix(outputs).astype(np.float64)
+        predicted = probabilities >= _thresholds(task)
+        of_truth = np.clip(np.where(holds, probabilities, 1 - probabilities), SMALLEST_PROBABILITY, 1.0)
+        of_answer = np.where(predicted, probabilities, 1 - probabilities).min(axis=1, initial=1.0)
+        return pa.table(
+            {
+                "target": _label_lists(task, holds),
+                "prediction": _label_lists(task, predicted),
+                "score": pa.array(of_answer, pa.float32()),
+                "right": pa.array((holds == predicted).all(axis=1)),
+                "loss": pa.array(-np.log(of_truth).sum(axis=1)),
+            }
+        )
+
+    def class_counts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> ClassCounts:
+        holds, predicted = to_matrix(targets).astype(bool), to_matrix(outputs) >= _thresholds(task)
+        counted = [part.sum(axis=0, dtype=np.int64) for part in (holds & predicted, predicted, holds)]
+        return ClassCounts(tuple(task.labels), *counted)
+
+    def confidences(
+        self, task: Task, targets: pa.Array, outputs: pa.Array
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Returns each label's probability in each row, and whether it holds."""
+        return to_matrix(outputs).astype(np.float64).ravel(), to_matrix(targets).astype(bool).ravel()
 
     def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array:
         """Returns the share of the rows that each label holds of."""
@@ -216,6 +246,14 @@ def _decided(task: Task, targets: pa.Array, outputs: pa.Array) -> label_set_metr
 
 def _thresholds(task: Task) -> NDArray[np.float64]:
     return np.array(task.thresholds or [0.5] * len(task.labels))
+
+
+def _label_lists(task: Task, holds: NDArray[np.bool_]) -> pa.Array:
+    """Returns the names of the labels that hold, list<string>."""
+    rows, positions = np.nonzero(holds)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(holds)))])
+    names = pa.array(task.labels, pa.string()).take(pa.array(positions))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names)
 
 
 def _positives(targets: pa.Array) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from autosft.data.texts import as_text, input_texts, label_texts, shortened, squ
 from autosft.errors import DataError, explain
 from autosft.task import Input, Output, Task
 from autosft.tasks import entities
-from autosft.tasks.base import Scorer, TaskKind
+from autosft.tasks.base import ClassCounts, Scorer, TaskKind
 from autosft.tasks.columns import user_column
 from autosft.tasks.entities import Counts, Entities, Numbers, row_starts
 from autosft.tasks.entity_checks import CHECKS
@@ -84,11 +84,11 @@ class TokenClassification(TaskKind):
 
     def scorer(self, task: Task, targets: pa.Array, outputs: pa.Array) -> Scorer:
         """Entities are counted once a row; a user's metric is given lists of BIO tags, one list a row."""
-        function = task.metric.function
-        if function is not None:
+        if task.metric.function is not None:
             true, predicted = _tag_lists(task, targets, outputs)
+            value = task.metric.value
             return lambda rows: np.array(
-                [float(function([true[row] for row in chosen], [predicted[row] for row in chosen])) for chosen in rows]
+                [value([true[row] for row in chosen], [predicted[row] for row in chosen]) for chosen in rows]
             )
         counts = _counts(task, targets, outputs)
         return lambda rows: entities.metric_values(task.metric.name, counts, row_weights(rows, len(targets)))
@@ -103,6 +103,41 @@ class TokenClassification(TaskKind):
         _, true, probabilities = _aligned(targets, outputs)
         chosen = probabilities[np.arange(len(true)), true].astype(np.float64)
         return float(-np.log(np.clip(chosen, SMALLEST_PROBABILITY, 1.0)).mean()) if len(true) else 0.0
+
+    def verdicts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> pa.Table:
+        """Returns the tags, the least sure word's probability, and the summed negative log-likelihood of the tags.
+
+        A row is right where every tag is.
+        """
+        lengths, true, probabilities = _aligned(targets, outputs)
+        predicted, _ = _predicted(lengths, probabilities)
+        row, names = np.repeat(np.arange(len(lengths)), lengths), pa.array(task.labels, pa.string())
+        of_truth = np.clip(probabilities[np.arange(len(true)), true].astype(np.float64), SMALLEST_PROBABILITY, 1.0)
+        least = np.ones(len(lengths))
+        np.minimum.at(least, row, probabilities.max(axis=1, initial=0.0))
+        wrong = np.bincount(row[true != predicted], minlength=len(lengths))
+        return pa.table(
+            {
+                "target": pa.ListArray.from_arrays(_offsets(lengths), names.take(pa.array(true))),
+                "prediction": pa.ListArray.from_arrays(_offsets(lengths), names.take(pa.array(predicted))),
+                "score": pa.array(least, pa.float32()),
+                "right": pa.array(wrong == 0),
+                "loss": pa.array(np.bincount(row, weights=-np.log(of_truth), minlength=len(lengths))),
+            }
+        )
+
+    def class_counts(self, task: Task, targets: pa.Array, outputs: pa.Array) -> ClassCounts:
+        """Returns entities by type; one is found where its words and its type are."""
+        counts = _counts(task, targets, outputs)
+        summed = [part.sum(axis=0).astype(np.int64) for part in (counts.matched, counts.predicted, counts.true)]
+        return ClassCounts(entities.types_of(task.labels), *summed)
+
+    def confidences(
+        self, task: Task, targets: pa.Array, outputs: pa.Array
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Returns the largest probability of each word's tags, and whether it is that of its tag."""
+        _, true, probabilities = _aligned(targets, outputs)
+        return probabilities.max(axis=1, initial=0.0).astype(np.float64), probabilities.argmax(axis=1) == true
 
     def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array:
         """Returns the shares of the tags for every word."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from autosft.budget import format_seconds
 from autosft.planning.plan import Plan
@@ -26,11 +27,30 @@ _PHASES = {
 _QUIET_SECONDS = 10.0
 
 
+class _Heard:
+    """A stream that nobody may listen to any more: a terminal that was closed, or a pipe whose reader ended."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class PlainProgress(Tracker):
     """A line a phase and a line an ended trial; of a long trial also one at its rungs."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = cast(TextIO, _Heard(stream or sys.stderr))
         self._started = self._printed = time.monotonic()
 
     def phase(self, name: str) -> None:

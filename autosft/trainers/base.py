@@ -170,6 +170,14 @@ class Trainer(ABC):
         return {}
 
     @classmethod
+    def least_memory_bytes(cls, base_model: BaseModel, config: Mapping[str, Any]) -> int:
+        """Returns what a training takes of its device's memory at least, so that a smaller node of a cluster is spared.
+
+        Weights, gradients and the two moments of AdamW, 4 bytes each; what batches take comes on top.
+        """
+        return 16 * base_model.num_parameters
+
+    @classmethod
     def starts_from(cls, config: Mapping[str, Any]) -> str:
         """Names what a training of this configuration starts from; "" where all start alike.
 

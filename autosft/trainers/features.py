@@ -25,6 +25,12 @@ from autosft.trainers.networks import PREDICT_BATCH_SIZE, device
 #: Rows between two looks at the clock and the stop file: a few at first, then what takes so long, at most so many.
 _FIRST_BLOCK_ROWS, _BLOCK_SECONDS, _BLOCK_ROWS = 16, 2.0, 1024
 
+#: Of the files; features in another format lie under another name.
+_FORMAT = 2
+
+#: Bytes of a row's place and checksum; bytes of features that are looked at at once.
+_ENTRY_BYTES, _LOOK_BYTES = 16, 1 << 18
+
 #: From a batch, as keyword arguments of a model, to features of shape (rows, size).
 Embed = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 
@@ -32,9 +38,10 @@ Embed = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 class FeatureCache:
     """Features of rows by position.
 
-    The file "values" holds them in the order in which they were computed, float32; the file "rows" says in int64 whose
-    each is. Both only ever grow, one process at a time, and "rows" after "values" is safely on disk: so a killed
-    process leaves whole rows that count, and at most an end that does not and that is written over.
+    The file "values" holds them in the order in which they were computed, float32; the file "rows" says in two int64
+    whose each is, and their checksum. Both only ever grow, one process at a time, and "rows" after "values" is safely
+    on disk: so a killed process leaves whole rows that count, and at most an end that does not and that is written
+    over. Rows whose features a failing disk or a careless hand changed do not count either, and are computed again.
 
     Args:
         key: What tells rows, base model and pooling from others.
@@ -43,7 +50,7 @@ class FeatureCache:
     """
 
     def __init__(self, cache: Path, key: str, examples: Examples, embed: Embed, size: int) -> None:
-        name = hashlib.sha256(key.encode()).hexdigest()[:24]
+        name = hashlib.sha256(f"{_FORMAT}|{key}".encode()).hexdigest()[:24]
         self._folder = cache / "features" / name
         self._folder.mkdir(parents=True, exist_ok=True)
         self._examples = examples
@@ -125,14 +132,24 @@ class FeatureCache:
         if not rows.exists() or not values.exists():
             return
         known = len(self._values)
-        num_rows = min(rows.stat().st_size // 8, values.stat().st_size // (4 * self.size))
+        num_rows = min(rows.stat().st_size // _ENTRY_BYTES, values.stat().st_size // (4 * self.size))
+        at_once = max(1, _LOOK_BYTES // (4 * self.size))
+        for start in range(known, num_rows, at_once):
+            num = min(at_once, num_rows - start)
+            entries = np.fromfile(rows, np.int64, 2 * num, offset=_ENTRY_BYTES * start).reshape(num, 2)
+            # Read, and not through the map, whose pages would count as this process's memory.
+            found = np.fromfile(values, np.float32, num * self.size, offset=4 * self.size * start)
+            places = entries[:, 0]
+            sound = (places >= 0) & (places < len(self._places))
+            sound &= entries[:, 1] == _checksums(found.reshape(num, self.size), places)
+            self._places[places[sound]] = np.flatnonzero(sound) + start
         if num_rows > known:
-            self._places[np.fromfile(rows, np.int64, num_rows - known, offset=8 * known)] = np.arange(known, num_rows)
             self._values = np.memmap(values, np.float32, "r", shape=(num_rows, self.size))
 
     def _write(self, rows: NDArray[np.int64], features: NDArray[np.float32]) -> None:
         # Through files and not through the map, where a full disk would end the process.
-        for name, array in (("values", features), ("rows", rows)):
+        entries = np.stack([rows, _checksums(features, rows)], axis=1)
+        for name, array in (("values", features), ("rows", entries)):
             path = self._folder / name
             path.touch()
             with path.open("r+b") as file:
@@ -142,3 +159,11 @@ class FeatureCache:
                 file.flush()
                 os.fsync(file.fileno())
         self._refresh()
+
+
+def _checksums(features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns a number a row that its place and its features' bits decide, shape (rows,); never that of zeros alone."""
+    weights = 2 * np.arange(features.shape[1], dtype=np.uint64) + 1
+    bits = np.ascontiguousarray(features).view(np.uint32)
+    sums = np.einsum("ij,j->i", bits, weights) + 7919 * (rows.astype(np.uint64) + 1)
+    return np.asarray(sums.astype(np.int64))

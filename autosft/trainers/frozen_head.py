@@ -6,6 +6,7 @@ Features are computed once per base model and cached; every trial after the firs
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -99,6 +100,10 @@ class FrozenHead(Trainer):
             (Input.IMAGE, Output.LABEL),
         }
     )
+
+    @classmethod
+    def least_memory_bytes(cls, base_model: BaseModel, config: Mapping[str, Any]) -> int:
+        return 4 * base_model.num_parameters
 
     @classmethod
     def default_config(cls, base_model: BaseModel, num_rows: int, input: Input, output: Output) -> FrozenHeadConfig:

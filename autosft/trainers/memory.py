@@ -17,7 +17,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or a CPU."""
     said = str(error)
     on_device = isinstance(error, torch.OutOfMemoryError) or "CUBLAS_STATUS_ALLOC_FAILED" in said
-    return on_device or "can't allocate memory" in said
+    return on_device or isinstance(error, MemoryError) or "can't allocate memory" in said or "std::bad_alloc" in said
 
 
 def free_memory() -> None:
@@ -44,7 +44,7 @@ def in_batches_that_fit(run: Callable[[int], Found], batch_size: int, *, max_len
     while True:
         try:
             return run(batch_size), batch_size
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if batch_size == 1:

@@ -106,6 +106,11 @@ class TrlTrainer(Trainer):
     def fitting(cls, base_model: BaseModel, memory_bytes: int) -> Mapping[str, Any]:
         return {"method": "lora"} if _FULL_BYTES * base_model.num_parameters > _FULL_SHARE * memory_bytes else {}
 
+    @classmethod
+    def least_memory_bytes(cls, base_model: BaseModel, config: Mapping[str, Any]) -> int:
+        # Frozen weights may be held in half precision.
+        return (_LORA_BYTES // 2 if config["method"] == "lora" else _FULL_BYTES) * base_model.num_parameters
+
     def fit(
         self,
         config: TrlConfig,

@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from autosft.errors import PlanError
-from autosft.planning.machine import machine_here, resources_on
-from autosft.search.settings import Machine
+from autosft.planning.machine import fitted, machine_here, resources_on
+from autosft.search.settings import Machine, Node
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,48 @@ def test_its_memory_is_known_and_a_training_has_that_of_its_device() -> None:
     assert 2**28 < here.memory_bytes <= psutil.virtual_memory().total
     assert Machine(2, memory_bytes=7).training_memory_bytes == 7
     assert Machine(2, 1, 5, ("0",), memory_bytes=7).training_memory_bytes == 5
+
+
+def cluster(*nodes: tuple[int, int]) -> Machine:
+    made = tuple(Node(cpus, gpus) for cpus, gpus in nodes)
+    return Machine(sum(node.cpus for node in made), sum(node.gpus for node in made), nodes=made)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options", "cpus", "gpus", "at_once"),
+    [
+        ([(8, 0), (8, 0)], {}, 4, 0, 4),
+        ([(8, 0), (2, 0)], {}, 2, 0, 5),  # Four cores each would leave the small node idle.
+        ([(1, 0), *[(8, 0)] * 8], {}, 4, 0, 16),  # One core of 65 may.
+        ([(1, 0), (1, 0)], {}, 1, 0, 2),
+        ([(3, 0), (3, 0)], {}, 3, 0, 2),  # Never two cores of one node and one of another.
+        ([(8, 0), (8, 0)], {"max_concurrent": 2}, 8, 0, 2),
+        ([(8, 0), (8, 0)], {"max_concurrent": 3}, 4, 0, 3),
+        ([(2, 0), (2, 0)], {"max_concurrent": 9}, 1, 0, 4),
+        ([(16, 0), (8, 1), (8, 1)], {}, 8, 1, 2),  # Nodes without a GPU hold no trial that takes one.
+        ([(4, 0), (8, 2)], {"gpus_per_trial": 0.5}, 2, 0.5, 4),
+        ([(8, 2), (8, 2)], {"gpus_per_trial": 0.4}, 2, 0.4, 8),  # Two on a GPU: a fraction lies on one.
+        ([(8, 2), (8, 2)], {"gpus_per_trial": 2}, 8, 2, 2),
+        ([(0, 0), (4, 0)], {}, 4, 0, 1),
+    ],
+)
+def test_each_trial_of_a_cluster_fits_on_a_node(
+    nodes: list[tuple[int, int]], options: dict[str, float], cpus: int, gpus: float, at_once: int
+) -> None:
+    machine = cluster(*nodes)
+    found = resources_on(machine, **{"gpus_per_trial": None, "max_concurrent": None, **options})  # type: ignore[arg-type]
+    assert (found.cpus_per_trial, found.gpus_per_trial, found.max_concurrent) == (cpus, gpus, at_once)
+    assert found.max_concurrent <= machine.carries(found.cpus_per_trial, found.gpus_per_trial)
+    assert found.follows_nodes == ("max_concurrent" not in options)
+
+
+def test_gpus_of_two_nodes_are_not_those_of_one_trial() -> None:
+    with pytest.raises(PlanError, match="no node has more than 1 free"):
+        resources_on(cluster((8, 1), (8, 1)), gpus_per_trial=2, max_concurrent=None)
+
+
+def test_a_plan_made_elsewhere_is_fitted_to_the_nodes_that_are_here() -> None:
+    made = resources_on(cluster((8, 0), (8, 0)), gpus_per_trial=None, max_concurrent=None)
+    assert fitted(made, cluster((4, 0), (7, 0), (8, 0))).max_concurrent == 4
+    with pytest.raises(PlanError, match="no node has as many"):
+        fitted(made, cluster((3, 0), (3, 0)))

@@ -58,6 +58,9 @@ class Played:
         self.begun: list[dict[str, Any]] = []
         self.waiting: list[Ended] = []
 
+    def num_at_once(self, cpus: float, gpus: float) -> int | None:
+        return None
+
     def submit(self, function: str, arguments: dict[str, Any], **job: Any) -> str:
         self.begun.append(arguments)
         job_id = f"job {len(self.begun)}"

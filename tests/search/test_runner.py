@@ -122,3 +122,13 @@ def test_seconds_are_kept_by_phase_and_weighed_by_cpus(runner: Runner) -> None:
     runner.run(here(rest), {"seconds": 1.0}, cpus=2.0)
     assert 2.0 <= runner.cpu_seconds["total"] - before["total"] < 3.0
     assert runner.cpu_seconds["start_up"] > before["start_up"]
+
+
+def places(report: Callable[..., None], *, folder: str, scratch: Path) -> tuple[str, Path]:
+    return folder, scratch
+
+
+def test_on_one_machine_nothing_is_moved_or_asked_for(runner: Runner, tmp_path: Path) -> None:
+    given = {"folder": str(tmp_path / "model"), "scratch": tmp_path / "scratch"}
+    assert runner.run(here(places), given).value == (given["folder"], given["scratch"])
+    assert runner.num_at_once(1.0, 0.0) is None and runner._depot is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from autosft.budget import Budget, Clock
 from autosft.errors import BaseModelError, SearchFailed
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
-from autosft.search.job import Ended
+from autosft.search.job import Delayed, Ended
 from autosft.search.policies import policy_for
 from autosft.search.search import Search
 from autosft.search.trial import Trial, TrialLog
@@ -31,6 +32,9 @@ class Played:
         self.play = play
         self.waiting: list[Ended] = []
         self.begun = 0
+
+    def num_at_once(self, cpus: float, gpus: float) -> int | None:
+        return None
 
     def submit(self, function: str, arguments: dict[str, Any], **job: Any) -> str:
         job_id = f"job {self.begun}"
@@ -167,3 +171,52 @@ def test_a_trial_that_was_told_to_stop_for_its_time_stays_failed(plan: Plan, tmp
     runner = Slow(lambda arm, number: stopped if number == 1 else complete())
     trials = search(plan.with_budget(Budget(600.0, 2)), tmp_path, runner, clock=clock).run()
     assert [trial.fate for trial in trials] == ["complete", "failed"]
+
+
+class Growing(Played):
+    """Runs as many at once as there is room for, which changes on the way; a job ends when nothing more comes."""
+
+    def __init__(self, room: list[int]) -> None:
+        super().__init__(lambda arm, number: complete())
+        self.room = room
+        self.most: list[int] = []
+
+    def num_at_once(self, cpus: float, gpus: float) -> int | None:
+        return self.room[0]
+
+    def wait(self, timeout_seconds: float) -> Ended | None:
+        self.most.append(len(self.waiting))
+        if len(self.room) > 1:
+            self.room.pop(0)
+        return self.waiting.pop(0)
+
+
+@pytest.mark.parametrize(("follows", "most"), [(True, [1, 3, 2, 2, 1]), (False, [1, 1, 1, 1, 1])])
+def test_nodes_that_come_and_go_change_how_many_run_at_once(
+    plan: Plan, tmp_path: Path, follows: bool, most: list[int]
+) -> None:
+    runner = Growing([1, 3, 1, 2])
+    plan = dataclasses.replace(plan, resources=dataclasses.replace(plan.resources, follows_nodes=follows))
+    trials = search(plan, tmp_path, runner).run()
+    assert [trial.fate for trial in trials] == ["complete"] * 5
+    assert runner.most == most
+
+
+class Losing(Played):
+    """The second job's node goes once before it ends."""
+
+    lost = False
+
+    def wait(self, timeout_seconds: float) -> Any:
+        if not self.lost and self.waiting[0].job_id == "job 1":
+            self.lost = True
+            return Delayed("job 1", 30.0, "the node 10.0.0.2 is gone, and what ran on it begins again elsewhere")
+        return super().wait(timeout_seconds)
+
+
+def test_a_trial_that_begins_again_is_in_the_log_and_counts_once(plan: Plan, tmp_path: Path) -> None:
+    trials = search(plan, tmp_path, Losing(lambda arm, number: complete())).run()
+    assert [trial.fate for trial in trials] == ["complete"] * 5
+    again = [event for event in events(tmp_path) if event["event"] == "again"]
+    assert [(event["trial"]["number"], "10.0.0.2" in event["message"]) for event in again] == [(1, True)]
+    assert TrialLog(tmp_path / "trials.jsonl").trials() == trials

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_resume import Shell, numbers, wait_for_line
+from shell import Shell, numbers, wait_for_line
 
 pytestmark = pytest.mark.faults
 

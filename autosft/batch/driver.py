@@ -1,0 +1,407 @@
+"""The loop of a batch: begins jobs as slots and time allow, hears them, begins again what died, and ends in time.
+
+Every decision is a pure function of `shares` or `division`; what happened is in the folder before it is acted on.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autosft.batch.division import LEAST_SECONDS, Candidate, Wish, grants, late_gain, leftovers, scale_of
+from autosft.batch.folder import BatchFolder
+from autosft.batch.job import Job
+from autosft.batch.live import Line, View
+from autosft.batch.processes import Host, Process
+from autosft.batch.shares import Place, divide, in_turn, may_start
+from autosft.budget import Budget, format_seconds
+from autosft.interrupt import Interrupt
+from autosft.planning.machine import resources_on
+from autosft.search.slots import SLOTS_FILE
+from autosft.search.trial import TrialLog
+
+#: How often a job is begun in one sitting of the batch, where its process or Ray died under it.
+_MOST_TRIES = 3
+
+#: A job that overdraws its time by more than this share, and these seconds, is asked to end with what it has. It keeps
+#: its time by itself, so this is for one that hangs; and where the batch's time is over, for all.
+_OVERDRAWN_SHARE, _OVERDRAWN_SECONDS = 0.25, 60.0
+_OVER_SECONDS = 20.0
+
+#: One that was asked and is still there after so long is ended.
+_PATIENCE_SECONDS = 120.0
+
+_LOOK_SECONDS, _BEAT_SECONDS = 0.5, 2.0
+
+
+@dataclass
+class _Running:
+    """A job's process."""
+
+    process: Process
+    started: float
+    seconds: float | None
+    fate: str = ""
+    reason: str = ""
+    error: str = ""
+    asked_at: float | None = None
+
+
+class Driver:
+    """One sitting of a batch.
+
+    Args:
+        jobs: In the order in which they were given.
+        budget_seconds: Wall time of the whole batch, earlier sittings included; None for as long as it takes.
+        cluster: Address of the Ray that all jobs join; None starts one here.
+        max_jobs: Jobs beside each other at most.
+        view: Shows how it goes.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        folder: BatchFolder,
+        *,
+        budget_seconds: float | None,
+        cluster: str | None,
+        max_jobs: int | None,
+        view: View,
+    ) -> None:
+        self._jobs = {job.name: job for job in jobs}
+        self._folder = folder
+        self._budget_seconds = budget_seconds
+        self._max_jobs = max_jobs
+        self._view = view
+        self._host = Host(cluster, log=folder.path / "logs" / "ray.log")
+        self._messages: queue.Queue[tuple[str, Process | None, dict[str, Any] | None]] = queue.Queue()
+        self._running: dict[str, _Running] = {}
+        self._waiting = [job.name for job in jobs if not folder.run(job.name).result.exists()]
+        self._failed: dict[str, str] = {}
+        self._tries: dict[str, int] = {}
+        self._num_slots = 1
+        self._settled: set[str] = set()
+        self._interrupt = Interrupt()
+        self._was_asked = False
+        self._may_extend = True
+        self._begun = time.monotonic()
+        self._before = folder.spent_seconds()
+        self._beaten = 0.0
+        #: Why jobs were not begun, by name.
+        self.reasons: dict[str, str] = {}
+
+    @property
+    def spent(self) -> float:
+        """Wall seconds of the batch, earlier sittings included."""
+        return self._before + time.monotonic() - self._begun
+
+    @property
+    def left(self) -> float | None:
+        return None if self._budget_seconds is None else self._budget_seconds - self.spent
+
+    @property
+    def was_interrupted(self) -> bool:
+        return self._interrupt.requested
+
+    def run(self) -> None:
+        """Works until every job is finished or failed, the time is spent, or the user ends it.
+
+        Raises:
+            PlanError: The cluster cannot be reached.
+            SearchFailed: Ray cannot start.
+            KeyboardInterrupt: The user asked twice.
+        """
+        self._folder.append("opened", spent_seconds=self.spent, budget_seconds=self._budget_seconds)
+        for name in self._jobs:
+            if name not in self._waiting:
+                self._view.line(name, Line("finished"))
+        try:
+            with self._interrupt:
+                if self._waiting or self._budget_seconds is not None:
+                    self._go_on()
+        finally:
+            for running in self._running.values():
+                running.process.kill()
+            self._host.close()
+            for name in self._jobs:
+                self._folder.slots_file(name).unlink(missing_ok=True)
+            self._folder.append("closed", spent_seconds=self.spent)
+            self._view.closed()
+
+    def _go_on(self) -> None:
+        self._say_if_scaled()
+        while True:
+            if self._interrupt.requested:
+                self._end_all(
+                    "interrupted: every job that runs ends with its best model so far (again to stop at once)"
+                )
+            else:
+                self._begin_what_can()
+            self._beat()
+            if not self._running:
+                break
+            self._hear()
+            self._keep_time()
+
+    # What begins
+
+    def _begin_what_can(self) -> None:
+        while True:
+            room = may_start(len(self._running), num_slots=self._num_slots, most_jobs=self._max_jobs)
+            if not room:
+                return
+            chosen = self._next() if self._waiting else self._next_extension(room)
+            if chosen is None:
+                return
+            self._start(*chosen)
+
+    def _next(self) -> tuple[str, float | None, float | None] | None:
+        """Returns the job to begin now and its seconds; None where there is no time for any."""
+        order = [place.name for place in in_turn([self._place(name) for name in self._waiting])]
+        wishes = [Wish(name, self._wanted(name)) for name in order]
+        promised = sum(
+            max(0.0, one.seconds - (time.monotonic() - one.started))
+            for one in self._running.values()
+            if one.seconds is not None
+        )
+        found = grants(wishes, left_seconds=self.left, at_once=self._at_once, promised_seconds=promised)
+        if found:
+            name = next(name for name in order if name in found)
+            self._waiting.remove(name)
+            return name, found[name], None
+        if not self._running:
+            left = format_seconds(max(0.0, self.left or 0.0))
+            for name in order:
+                reason = f"{left} of the batch's budget were left, too little to be of use; run it again with more"
+                self.reasons[name] = reason
+                self._view.line(name, Line("not started", reason=reason))
+            self._waiting.clear()
+        return None
+
+    def _next_extension(self, room: int) -> tuple[str, float | None, float | None] | None:
+        """Returns a job that goes on with what is left of the budget, by the still-improving rule."""
+        if self.left is None or not self._may_extend:
+            return None
+        # Until another job ends, the answer can only be the same or "no".
+        self._may_extend = False
+        past = self._folder.past()
+        candidates = []
+        for name, job in self._jobs.items():
+            result = self._folder.run(name).result
+            asked, before = job.budget.seconds, past.get(name)
+            ran_short = before is not None and before.ran_short and self._folder.run(name).plan.exists()
+            if name in self._running or name in self._settled or asked is None or not (result.exists() or ran_short):
+                continue
+            was_cut = before is not None and before.given_seconds is not None and before.given_seconds < 0.99 * asked
+            rounds = before.num_extensions if before is not None else 0
+            gain = self._gain(name) if result.exists() else None
+            candidates.append(Candidate(name, asked, gain, was_cut, rounds, has_model=result.exists()))
+        found = leftovers(candidates, left_seconds=self.left, at_once=room)
+        if not found:
+            return None
+        self._may_extend = True
+        name = next(iter(found))
+        return name, found[name], found[name]
+
+    def _gain(self, name: str) -> float | None:
+        run = self._folder.run(name)
+        log = TrialLog(run.trials)
+        ended = [(row["spent_seconds"], row["trial"]) for row in log.events() if row["event"] == "ended"]
+        return late_gain(ended, greater_is_better=bool(run.read(run.result)["greater_is_better"]))
+
+    def _wanted(self, name: str) -> float | None:
+        """Returns what a job asks for: its own budget, less what it has spent where it has begun."""
+        run, seconds = self._folder.run(name), self._jobs[name].budget.seconds
+        if not run.plan.exists():
+            return seconds
+        planned: float | None = run.read(run.plan)["budget"]["seconds"]
+        if planned is None:
+            return None
+        log = TrialLog(run.trials)
+        if not any(trial.fate == "complete" for trial in log.trials()):
+            return seconds  # It has nothing to go on from.
+        # What a killed sitting had left may be too little for anything.
+        return max(min(LEAST_SECONDS, seconds or LEAST_SECONDS), planned - log.spent_seconds())
+
+    def _missing_seconds(self, name: str) -> float | None:
+        """Returns what a begun run's plan lacks of what the job wants, None where it lacks nothing."""
+        run, wanted = self._folder.run(name), self._wanted(name)
+        if wanted is None or not run.plan.exists():
+            return None
+        missing = wanted - (run.read(run.plan)["budget"]["seconds"] - TrialLog(run.trials).spent_seconds())
+        # A budget that was overdrawn is counted from what was spent.
+        return min(missing, wanted) if missing > 0 else None
+
+    @property
+    def _at_once(self) -> int:
+        return max(1, min(self._num_slots, self._max_jobs or self._num_slots))
+
+    def _place(self, name: str) -> Place:
+        return Place(name, self._jobs[name].priority, self._jobs[name].most_slots)
+
+    def _say_if_scaled(self) -> None:
+        if not self._waiting:
+            return
+        wishes = [Wish(name, self._wanted(name)) for name in self._waiting]
+        self._offer()
+        scale = scale_of(wishes, left_seconds=self.left, at_once=self._at_once)
+        if scale < 1:
+            asked = format_seconds(sum(wish.seconds or 0.0 for wish in wishes))
+            left = format_seconds(max(0.0, self.left or 0.0))
+            self._view.note(
+                f"{len(wishes)} jobs ask for {asked} in all, {self._at_once} at a time, and {left} are left: "
+                f"each gets about {scale:.0%} of its budget"
+            )
+
+    def _offer(self) -> Any:
+        offer = self._host.offer()
+        found = resources_on(offer.machine, gpus_per_trial=None, max_concurrent=None).max_concurrent
+        self._num_slots = max(1, found)
+        return offer
+
+    def _start(self, name: str, seconds: float | None, more_seconds: float | None) -> None:
+        job, offer = self._jobs[name], self._offer()
+        arguments = dict(job.arguments)
+        budget = Budget(**arguments["budget"])
+        if seconds is not None and not self._folder.run(name).plan.exists():
+            arguments["budget"] = budget.to_json() | {"seconds": max(1.0, seconds)}
+        order = {
+            "name": name,
+            "folder": str(self._folder.run(name).path),
+            "arguments": arguments,
+            "cluster": offer.address,
+            "more_seconds": more_seconds if more_seconds is not None else self._missing_seconds(name),
+        }
+        self._folder.append("started", spent_seconds=self.spent, name=name, seconds=seconds, more_seconds=more_seconds)
+        slots = self._folder.slots_file(name)
+        slots.write_text("1", encoding="ascii")
+        place: list[Process] = []
+        process = Process(
+            "autosft.batch.child",
+            order,
+            log=self._folder.job_log(name),
+            environment={**offer.environment, SLOTS_FILE: str(slots)},
+            hear=lambda message: self._messages.put((name, place[0] if place else None, message)),
+        )
+        place.append(process)
+        self._running[name] = _Running(process, time.monotonic(), seconds)
+        self._share_slots()
+        self._tries[name] = self._tries.get(name, 0) + (more_seconds is None)
+        resumed = self._folder.run(name).plan.exists() and more_seconds is None
+        note = "goes on with what the others left" if more_seconds is not None else "goes on" if resumed else ""
+        self._view.line(name, Line("running", seconds=seconds, note=note))
+
+    def _share_slots(self) -> None:
+        given = divide([self._place(name) for name in self._running], self._num_slots)
+        for name, slots in given.items():
+            path = self._folder.slots_file(name)
+            unfinished = path.with_name(f"{path.name}.unfinished")
+            unfinished.write_text(str(slots), encoding="ascii")
+            unfinished.replace(path)
+            self._view.slots(name, slots)
+
+    # What is heard
+
+    def _hear(self) -> None:
+        try:
+            name, _, message = self._messages.get(timeout=_LOOK_SECONDS)
+        except queue.Empty:
+            self._view.look(spent_seconds=self.spent, left_seconds=self.left)
+            return
+        running = self._running.get(name)
+        if running is None:
+            return
+        if message is None:
+            self._ended(name, running)
+        elif message["event"] == "ended":
+            running.fate, running.reason = message["fate"], message["reason"]
+            running.error = message.get("error", "")
+        else:
+            self._view.heard(name, message)
+
+    def _ended(self, name: str, running: _Running) -> None:
+        """Counts a process that is gone: finished, failed, ended by the user, or to be begun again."""
+        code = running.process.return_code or 0
+        fate, reason = running.fate, running.reason
+        if not fate:
+            fate = "died"
+            how = f"signal {-code}" + (", out of memory or ended from outside" if code == -9 else "")
+            reason = f"its process ended without a word ({how if code < 0 else f'exit code {code}'})"
+        if fate == "failed" and running.error == "RunnerLost":
+            fate = "died"
+        if fate == "died" and self._interrupt.requested:
+            fate = "interrupted"
+        if fate == "interrupted" and running.asked_at is not None and not self._interrupt.requested:
+            took = format_seconds(time.monotonic() - running.started)
+            reason = f"it was ended after {took} without a model; run the batch again with more time for it"
+        if self._folder.run(name).result.exists():
+            # Whatever came after it was written; who could not go on is not asked again.
+            self._settled |= {name} if fate != "finished" else set()
+            fate, reason = "finished", ""
+        if fate == "died" and self._tries.get(name, 0) >= _MOST_TRIES:
+            fate, reason = "failed", f"{_first_line(reason)} (the last of {_MOST_TRIES} times)"
+        del self._running[name]
+        self._may_extend = True
+        self._folder.slots_file(name).unlink(missing_ok=True)
+        self._folder.append(
+            "ended", spent_seconds=self.spent, name=name, fate=fate, reason=_as_said(reason), error=running.error
+        )
+        if fate == "finished":
+            self._view.line(name, Line("finished", summary=self._folder.run(name).read(self._folder.run(name).result)))
+        elif fate == "failed":
+            self._view.line(name, Line("failed", reason=_first_line(reason)))
+        elif fate == "died":
+            self._waiting.insert(0, name)
+            self._view.line(name, Line("waiting", reason=f"{_first_line(reason)}; it will go on"))
+        else:
+            self._settled.add(name)
+            self._view.line(name, Line("unfinished", reason=_first_line(reason)))
+        self._share_slots()
+
+    # Time
+
+    def _keep_time(self) -> None:
+        """Asks jobs that overdraw to end, and ends those that do not."""
+        now = time.monotonic()
+        for running in self._running.values():
+            if running.asked_at is not None:
+                if now > running.asked_at + _PATIENCE_SECONDS:
+                    running.process.kill()
+                continue
+            given = math.inf if running.seconds is None else running.seconds
+            hangs = now - running.started > given + max(_OVERDRAWN_SECONDS, _OVERDRAWN_SHARE * given)
+            if hangs or (self.left is not None and self.left < -_OVER_SECONDS):
+                running.asked_at = now
+                running.process.ask_to_end()
+
+    def _end_all(self, words: str) -> None:
+        if self._was_asked:
+            return
+        self._was_asked = True
+        self._view.note(words)
+        for name in self._waiting:
+            self.reasons[name] = "the batch was ended before its turn; run it again"
+        self._waiting.clear()
+        for running in self._running.values():
+            running.asked_at = time.monotonic()
+            running.process.ask_to_end()
+
+    def _beat(self) -> None:
+        if time.monotonic() > self._beaten + _BEAT_SECONDS:
+            self._beaten = time.monotonic()
+            self._folder.beat(self.spent)
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def _as_said(reason: str) -> str:
+    """Puts what was wrong and how to fix it on one line."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith("Expected:")]
+    return " ".join(kept)

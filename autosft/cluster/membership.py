@@ -1,0 +1,83 @@
+"""The nodes of a cluster while a run uses them: who is there, who went and when, and which jobs a node may get."""
+
+from __future__ import annotations
+
+import time
+
+from autosft.cluster.nodes import Member, examined, members
+from autosft.search.job import Job
+from autosft.search.settings import Node
+
+#: How often the nodes are counted.
+_COUNT_SECONDS = 10.0
+
+
+class Membership:
+    """Nodes that come and go, and the jobs that are away on them.
+
+    Args:
+        found: The nodes there are to begin with, by id.
+    """
+
+    def __init__(self, found: dict[str, Member]) -> None:
+        self._members = found
+        self._refused: set[str] = set()
+        self._gone: dict[str, tuple[float, str]] = {}
+        self._away: dict[str, str] = {}
+        self._counted = time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def count(self) -> None:
+        """Now and then takes in which nodes came and went."""
+        if time.monotonic() < self._counted + _COUNT_SECONDS:
+            return
+        there = members()
+        for node_id in self._members.keys() - there.keys():
+            self._leave(node_id)
+        # A node that was thought to be gone, and is not, is used again.
+        used, refused = examined(there[node_id] for node_id in there.keys() - self._members.keys() - self._refused)
+        self._members |= used
+        # The run goes on without a node that joins it with other versions.
+        self._refused |= refused.keys()
+        self._counted = time.monotonic()
+
+    def num_at_once(self, cpus: float, gpus: float) -> int:
+        """Returns how many jobs of a size the nodes hold that are there now."""
+        return max(1, sum(member.node.carries(cpus, gpus) for member in self._members.values()))
+
+    def avoided(self, job: Job) -> tuple[str, ...]:
+        """Returns the nodes that must not get a job; where all have too little memory it may still try any of them."""
+        able = [member for member in self._members.values() if member.node.carries(job.cpus, job.gpus)]
+        small = [member.id for member in able if _is_too_small(member.node, job)]
+        return (*sorted(self._refused), *(small if len(small) < len(able) else ()))
+
+    def is_at(self, job_id: str, node_id: str) -> None:
+        """Keeps in mind on which node a job is."""
+        self._away[job_id] = node_id
+
+    def has_ended(self, job_id: str) -> None:
+        """Forgets where a job was."""
+        self._away.pop(job_id, None)
+
+    def lost_under(self, job: Job) -> str | None:
+        """Returns the address of the node that went while a job was on it, or None.
+
+        A job that died before it said where it is counts as one of a node that went since it was submitted.
+        """
+        for member in [member for member in self._members.values() if not member.answers()]:
+            self._leave(member.id)
+        place = self._away.get(job.id)
+        if place is not None:
+            return self._gone[place][1] if place in self._gone else None
+        return next((host for at, host in self._gone.values() if at >= job.submitted_at), None)
+
+    def _leave(self, node_id: str) -> None:
+        self._gone[node_id] = (time.time(), self._members.pop(node_id).place[0])
+
+
+def _is_too_small(node: Node, job: Job) -> bool:
+    """Whether a node, or each of its GPUs, is known to have less memory than a job needs."""
+    has = node.gpu_memory_bytes if job.gpus else node.memory_bytes
+    return 0 < has < job.memory_bytes

@@ -1,0 +1,135 @@
+"""What is said first: three sentences and a row of numbers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from autosft.budget import format_seconds
+from autosft.data.finding import Severity
+from autosft.intervals import Interval
+from autosft.report.blocks import Tile
+from autosft.report.cells import counted, number
+from autosft.report.ended import Ended
+from autosft.search.finals import SAME_LENGTH
+
+
+def sentences(ended: Ended) -> tuple[str, ...]:
+    """Returns what came of the run, what tuning added, and what it took."""
+    return _worth(ended), gain_sentence(ended), _effort(ended)
+
+
+def tiles(ended: Ended) -> tuple[Tile, ...]:
+    """Returns the numbers that are looked for first."""
+    proof, summary = ended.proof, ended.summary
+    score = proof.shipped
+    metric = ended.plan.task.metric
+    gain = "–" if ended.winner.is_default or not ended.default.is_default else f"{proof.gain:+.4f}"  # noqa: RUF001
+    return (
+        Tile(metric.name, number(score.score), f"{interval(score.interval)}, {direction(ended)}"),
+        Tile("gain over the default", gain, _verdict(ended)),
+        Tile("rows that prove it", f"{score.num_rows:,}", _which_rows(ended)),
+        Tile("trials", f"{len(ended.trials):,}", _fates(ended)),
+        Tile("time", format_seconds(summary["seconds"]["wall"]), f"{summary['seconds']['workers']:g} at once"),
+    )
+
+
+def interval(found: Interval) -> str:
+    """Words an interval."""
+    if not math.isfinite(found.low) or not math.isfinite(found.high):
+        return "without an interval"
+    return f"95 % interval {number(found.low)} to {number(found.high)}"
+
+
+def direction(ended: Ended) -> str:
+    """Says which way the metric goes."""
+    return f"{'greater' if ended.plan.task.metric.greater_is_better else 'smaller'} is better"
+
+
+def gain_sentence(ended: Ended) -> str:
+    """Says what tuning added, and how sure that is."""
+    proof, name = ended.proof, ended.plan.task.metric.name
+    if ended.winner.is_default:
+        return "The best untuned default won: on these rows tuning did not improve on it."
+    if not ended.default.is_default:
+        return "What tuning added is not known: no untuned default was trained to its end."
+    verdict = (
+        "so it is better beyond the noise"
+        if proof.is_proven
+        else "so it is worse beyond the noise"
+        if proof.gain_interval.high < 0
+        else "so it cannot be told from no gain at all"
+    )
+    short = ""
+    if ended.default.fidelity < SAME_LENGTH * ended.winner.fidelity:
+        short = f" That default was trained for {ended.default.fidelity:.0%} of the full length only."
+    return (
+        f"Against the best untuned default ({ended.default.arm}) on the same rows, tuning gained {proof.gain:+.4f} in "
+        f"{name} ({interval(proof.gain_interval)}; above zero is better), {verdict}.{short}"
+    )
+
+
+def _worth(ended: Ended) -> str:
+    proof, metric, arm = ended.proof, ended.plan.task.metric, ended.plan.arm(ended.winner.arm)
+    # Of a model in a folder the name alone: its path tells a reader nothing.
+    base = Path(arm.base_model.id).name if Path(arm.base_model.id).is_absolute() else arm.base_model.id
+    score = proof.shipped
+    text = (
+        f"The shipped model is {arm.trainer} on {base}: {metric.name} {number(score.score)} "
+        f"({interval(score.interval)}) on {_rows(ended)}"
+    )
+    if proof.constant is None:
+        return f"{text}."
+    sign = 1 if metric.greater_is_better else -1
+    bound = score.interval.low if sign > 0 else score.interval.high
+    beats = sign * bound > sign * proof.constant
+    scale = f"the same answer for every row would score {number(proof.constant)}"
+    return f"{text}; {scale}." if beats else f"{text}; {scale}, which it does not beat beyond the noise."
+
+
+def _effort(ended: Ended) -> str:
+    fates = [trial.fate for trial in ended.trials]
+    searched = [trial for trial in ended.trials if trial.stage == "search"]
+    num_configs = len({trial.identity for trial in searched})
+    text = (
+        f"The search ran {counted(len(fates), 'trial')} of {counted(num_configs, 'configuration')} over "
+        f"{counted(len(ended.plan.arms), 'pair')} of trainer and base model in "
+        f"{format_seconds(ended.summary['seconds']['wall'])}"
+    )
+    failed = fates.count("failed")
+    text += f"; {counted(failed, 'trial')} failed" if failed else ", and none failed"
+    if ended.summary["interrupted"]:
+        text += "; it was interrupted"
+    warnings = sum(finding.severity is not Severity.INFO for finding in ended.plan.findings)
+    return f"{text}. The audit of the data gave {counted(warnings, 'warning')}{' to read' if warnings else ''}."
+
+
+def _rows(ended: Ended) -> str:
+    proof = ended.proof
+    count = counted(proof.shipped.num_rows, {"test": "test row", "proof": "proof row"}.get(proof.rows, "row"))
+    if proof.shipped.num_rows < proof.num_rows_given:
+        count += f" (a random sample of {proof.num_rows_given:,}: there was no time for more)"
+    if proof.selected_on:
+        return f"{count} that the search also chose by, so expect worse on new ones"
+    return f"{count} that the search never read"
+
+
+def _which_rows(ended: Ended) -> str:
+    return {
+        "test": "your test rows, never read by the search",
+        "proof": "set aside before the search",
+        "folds": "validation rows: the search chose by them",
+    }.get(ended.proof.rows, ended.proof.rows)
+
+
+def _verdict(ended: Ended) -> str:
+    if ended.winner.is_default:
+        return "the untuned default won"
+    if not ended.default.is_default:
+        return "not known"
+    return f"{interval(ended.proof.gain_interval)}; {'proven' if ended.proof.is_proven else 'not proven'}"
+
+
+def _fates(ended: Ended) -> str:
+    fates = [trial.fate for trial in ended.trials]
+    return ", ".join(f"{fates.count(fate):,} {fate}" for fate in ("complete", "stopped", "failed") if fate in fates)

@@ -1,0 +1,63 @@
+"""Which hyperparameters mattered, in words."""
+
+from __future__ import annotations
+
+from autosft.reviewing import words
+from autosft.reviewing.claim import Claim
+from autosft.reviewing.importance import FEWEST_TRIALS
+from autosft.reviewing.sweep import Sweep
+
+#: Fields that are named as no better than noise.
+_MOST_NAMED = 6
+
+
+def fields(sweep: Sweep) -> list[Claim]:
+    """Returns for each arm what its fields explain, the best arm first; and how far the arms are apart."""
+    claims = _between_arms(sweep)
+    for arm in sweep.arms:
+        claims += _within(sweep, arm, f" of {arm}" if len(sweep.arms) > 1 else "")
+    return claims
+
+
+def _between_arms(sweep: Sweep) -> list[Claim]:
+    if len(sweep.arms) < 2:
+        return []
+    best = {arm: next(trial for trial in sweep.ranked if trial.arm == arm) for arm in sweep.arms}
+    told = ", ".join(
+        f"{arm} {words.score(trial.score or 0.0)}{' ' + words.between(trial.interval) if trial.interval else ''}"
+        for arm, trial in best.items()
+    )
+    return [Claim("importance", f"Best of each arm: {told}.", {arm: trial.score for arm, trial in best.items()})]
+
+
+def _within(sweep: Sweep, arm: str, where: str) -> list[Claim]:
+    standings = sweep.standings(arm)
+    number = len(standings)
+    found = sweep.importances[arm]
+    if not found:
+        reason = (
+            f"{words.count(number, 'configuration')}{where} with a score; {FEWEST_TRIALS} are needed"
+            if number < FEWEST_TRIALS
+            else f"among {number} configurations{where} nothing varied that can be told apart, or all scored the same"
+        )
+        return [Claim("importance", f"Which fields mattered cannot be told: {reason}.", {"arm": arm}, "unknown")]
+    raced = len({row.length for row in standings}) > 1
+    basis = f"{found[0].num_trials} configurations" + (
+        ", ranked by the longest length each reached and its score there" if raced else ""
+    )
+    numbers = {"arm": arm, **{row.field: [row.share, row.low, row.high] for row in found}}
+    real = [row for row in found if row.low > 0]
+    rest = [row for row in found if row.low <= 0]
+    unclear = f"{words.listed([row.field for row in rest], most=_MOST_NAMED)} cannot be told from noise"
+    if not real:
+        widest = max(row.high for row in found)
+        sentence = (
+            f"No field{where} can be told from noise over {basis}; the largest any could explain of the ranks alone is "
+            f"{widest:.0%} ({max(found, key=lambda row: row.high).field})."
+        )
+        return [Claim("importance", sentence, numbers)]
+    told = ", ".join(f"{row.field} {row.share:.0%} [{row.low:.0%}, {row.high:.0%}]" for row in real)
+    sentence = f"Share of the ranks that a field{where} explains alone (fANOVA, {basis}): {told}" + (
+        f"; {unclear}." if rest else "."
+    )
+    return [Claim("importance", sentence, numbers)]

@@ -1,0 +1,84 @@
+"""What the best of many owes to luck: the optimism of a selected score, and its gap to the test score."""
+
+from __future__ import annotations
+
+import math
+
+from autosft.intervals import Interval
+from autosft.reviewing import words
+from autosft.reviewing.claim import Claim
+from autosft.reviewing.noise import Noise, distinct, expected_best, noise
+from autosft.reviewing.sweep import STANDARD_ERRORS, Outcome, Sweep, standard_error
+
+
+def luck(sweep: Sweep) -> list[Claim]:
+    """Returns how optimistic the best score is, and whether the test rows bear that out."""
+    if not sweep.ranked:
+        return []
+    found = noise(sweep)
+    claims = [_best_of_many(sweep, found)]
+    if sweep.outcome is not None:
+        claims.append(_gap(sweep, sweep.outcome))
+    return claims
+
+
+def _best_of_many(sweep: Sweep, found: Noise | None) -> Claim:
+    compared = distinct(sweep.ranked)
+    # Those that a race left behind at short lengths were chosen among by the same rows.
+    number = len({trial.identity for trial in sweep.searched if trial.is_scored})
+    best = compared[0].score or 0.0
+    numbers: dict[str, object] = {"configurations": number, "compared": len(compared)}
+    if found is None:
+        told = (
+            f"The best of {words.count(number, 'configuration')} is optimistic, but by how much cannot be told: the "
+            "trials have no intervals, and none was repeated with another seed."
+        )
+        return Claim("luck", told, numbers, "unknown")
+    within = sum(abs((trial.score or 0.0) - best) <= found.error for trial in compared) - 1
+    optimism = expected_best(number) * found.error
+    numbers |= {"standard_error": found.error, "optimism_at_most": optimism, "within_one_error": within}
+    rows = f" on {sweep.num_rows:,} validation rows" if sweep.num_rows else ""
+    sentence = (
+        f"A score is good to ±{words.score(found.error)} (one standard error{rows}; from {found.source}). "
+        f"Were all {number} configurations equally good, the best would look {words.score(optimism)} better "
+        f"than it is by luck alone: its optimism is at most about that. Of the {len(compared)} at full length, "
+        f"{within} {'other is' if within == 1 else 'others are'} within one standard error of it."
+    )
+    return Claim("luck", sentence, numbers, "bad" if within >= max(3, len(compared) // 4) else "fact")
+
+
+def _gap(sweep: Sweep, outcome: Outcome) -> Claim:
+    if outcome.test is None or outcome.validation is None:
+        told = (
+            "No rows were kept apart from the search, so how much of its score the winner loses on new rows cannot be "
+            "told."
+        )
+        return Claim("luck", told, level="unknown")
+    gap = sweep.sign * (outcome.validation - outcome.test)
+    errors = [standard_error(interval) for interval in (outcome.validation_interval, outcome.test_interval)]
+    sentence = (
+        f"The winner is at {words.score(outcome.validation)} on validation and the shipped model at "
+        f"{words.score(outcome.test)} on {outcome.num_test_rows:,} test rows"
+    )
+    numbers: dict[str, object] = {"validation": outcome.validation, "test": outcome.test, "gap": gap}
+    direction = f"{words.score(abs(gap))} {'worse' if gap >= 0 else 'better'} there"
+    known = [error for error in errors if error is not None]
+    if len(known) < 2:
+        return Claim(
+            "luck", f"{sentence}: {direction}; without both intervals that cannot be judged.", numbers, "unknown"
+        )
+    spread = STANDARD_ERRORS * math.hypot(*known)
+    interval = Interval(gap - spread, gap + spread)
+    numbers |= {"low": interval.low, "high": interval.high}
+    if interval.low > 0:
+        verdict, level = (
+            "more than chance explains: the search overfitted its validation rows, or the test rows differ",
+            "bad",
+        )
+    elif interval.high < 0:
+        verdict, level = "more than chance explains: the test rows are easier, or training on more rows helped", "fact"
+    else:
+        verdict, level = "no more than chance explains", "good"
+    return Claim(
+        "luck", f"{sentence}: {direction} (drop {words.between(interval, signed=True)}), {verdict}.", numbers, level
+    )

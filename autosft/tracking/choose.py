@@ -1,0 +1,37 @@
+"""What `tracker=` may be: nothing, the name of one, or a Tracker of the user's own."""
+
+from __future__ import annotations
+
+from autosft.errors import PlanError, did_you_mean, explain
+from autosft.tracking.base import Tracker, Trackers
+from autosft.tracking.terminal import progress
+from autosft.tracking.wandb_mirror.listener import WandbTracker
+from autosft.tracking.wandb_mirror.target import Target, is_disabled, require_wandb
+
+NAMES = ("wandb",)
+
+
+def listening(tracker: str | Tracker | None) -> Tracker:
+    """Returns what hears a run: a Tracker alone, a named one beside the terminal, or the terminal.
+
+    Raises:
+        PlanError: No tracker has this name.
+        MissingExtraError: What it needs is not installed.
+    """
+    if not isinstance(tracker, str):
+        return Trackers(tracker or progress())
+    target = _target(tracker)
+    terminal = progress()
+    if is_disabled():
+        return Trackers(terminal)
+    return Trackers(terminal, WandbTracker(target, say=terminal.note))
+
+
+def _target(words: str) -> Target:
+    name = words.partition(":")[0]
+    if name not in NAMES:
+        fix = did_you_mean(name, NAMES)
+        raise PlanError(explain(wrong=f"no tracker is called '{name}'", expected="a known tracker", fix=fix))
+    target = Target.parse(words)
+    require_wandb()
+    return target

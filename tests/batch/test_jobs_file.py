@@ -1,0 +1,136 @@
+"""A file of jobs is read strictly, and everything that is wrong with it is said at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autosft.batch.jobs_file import read_jobs
+from autosft.errors import PlanError
+
+DATA = "text,label\na,x\nb,y\n"
+
+
+def written(folder: Path, text: str, name: str = "jobs.yaml") -> Path:
+    (folder / "rows.csv").write_text(DATA)
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def refused(folder: Path, text: str, name: str = "jobs.yaml") -> str:
+    with pytest.raises(PlanError) as caught:
+        read_jobs(written(folder, text, name))
+    return str(caught.value)
+
+
+def test_defaults_are_merged_and_paths_are_relative_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    text = """
+defaults: {budget: 20m, task: Sort these, models: [tiny, owner/model]}
+jobs:
+  - {name: one, data: rows.csv}
+  - {name: two, data: owner/dataset, test: ./rows.csv, budget: 3 trials, priority: 2, models: owner/other}
+"""
+    one, two = read_jobs(written(tmp_path, text))
+    assert one.arguments["data"] == str(tmp_path / "rows.csv")
+    assert one.arguments["models"] == [str(tmp_path / "tiny"), "owner/model"]
+    assert (one.budget.seconds, one.priority) == (1200.0, 1.0)
+    assert two.arguments["data"] == "owner/dataset"
+    assert two.arguments["test"] == str(tmp_path / "rows.csv")
+    assert two.arguments["models"] == ["owner/other"]
+    assert (two.budget.num_trials, two.budget.seconds, two.priority) == (3, None, 2.0)
+
+
+def test_json_is_read_as_well(tmp_path: Path) -> None:
+    text = json.dumps({"jobs": [{"name": "one", "task": "Sort", "data": "rows.csv"}]}, indent="\t")
+    assert [job.name for job in read_jobs(written(tmp_path, text, "jobs.json"))] == ["one"]
+
+
+def test_everything_wrong_is_said_at_once_with_its_line_and_job(tmp_path: Path) -> None:
+    message = refused(
+        tmp_path,
+        """
+jobs:
+  - {name: one, task: Sort, data: rows.csv, bugdet: 5m}
+  - {name: One, task: Sort, data: missing.csv}
+  - {name: ../up, task: Sort, data: rows.csv}
+  - name: two
+    data: rows.csv
+    budget: soon
+    metric: acuracy
+    trainer: frozen_heat
+    cluster: auto
+    priority: 0
+""",
+    )
+    assert "line 3, job 'one': there is no key 'bugdet'; did you mean 'budget'?" in message
+    assert "line 4, job 'One': its name is taken by line 3, job 'one'" in message
+    assert f"data does not exist: {tmp_path / 'missing.csv'}" in message
+    assert "line 5, job '../up': '../up' cannot be its folder's name" in message
+    assert "line 6, job 'two': 'task' is missing" in message
+    assert "the budget 'soon' cannot be read" in message
+    assert "did you mean 'accuracy'?" in message
+    assert "did you mean 'frozen_head'?" in message
+    assert "'cluster' belongs to the whole batch" in message
+    assert "priority is 0, not a number above zero" in message
+    assert "nothing was started" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".hidden", "a/b", "a\\\\b", "CON", "nul.txt", "end.", "logs", "batch.json", "a b"]
+)
+def test_names_that_are_no_safe_folder_names_are_refused(tmp_path: Path, name: str) -> None:
+    text = f'jobs: [{{name: "{name}", task: Sort, data: rows.csv}}]'
+    assert "cannot be its folder's name" in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no list of 'jobs'"),
+        ("jobs: []", "there are no jobs"),
+        ("- {name: one}", "no list of 'jobs'"),
+        ("jobs: [one]", "job 1 in"),
+        ("job: []\njobs: []", "did you mean 'jobs'?"),
+        ("budget: 5m\njobs: [{name: one}]", "stands under 'defaults'"),
+        ("defaults: {bugdet: 5m}\njobs: [{name: one}]", "did you mean 'budget'?"),
+        ("defaults: [1]\njobs: [{name: one}]", "'defaults'"),
+        ("jobs:\n  - {name: one, name: two}", "line 2: 'name' is there twice"),
+        ("jobs:\n  - {name: one", "is no YAML"),
+        ("jobs:\n  - {name: 7, task: Sort, data: rows.csv}", "put it in quotes"),
+        ("jobs: [{name: !!python/object/apply:os.getcwd []}]", "is no YAML"),
+    ],
+)
+def test_what_is_no_list_of_jobs_is_explained(tmp_path: Path, text: str, words: str) -> None:
+    assert words in refused(tmp_path, text)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="does not exist"):
+        read_jobs(tmp_path / "no.yaml")
+
+
+def test_budget_and_priority_do_not_make_another_job_of_it(tmp_path: Path) -> None:
+    text = "jobs: [{{name: one, task: Sort, data: rows.csv, budget: {budget}, priority: {priority}, seed: {seed}}}]"
+    digests = [
+        read_jobs(written(tmp_path, text.format(budget=budget, priority=priority, seed=seed)))[0].digest
+        for budget, priority, seed in (("5m", 1, 0), ("9m", 3, 0), ("5m", 1, 1))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "batch.md").read_text(encoding="utf-8")
+    for name in ("banking77/train.csv", "banking77/test.csv", "sms_spam.tsv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(DATA)
+    (tmp_path / "jobs.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    jobs = read_jobs(tmp_path / "jobs.yaml")
+    assert [(job.name, job.budget.seconds, job.priority) for job in jobs] == [("intents", 1200, 1), ("spam", 600, 2)]

@@ -1,0 +1,174 @@
+"""Parts of a report by themselves: intervals, calibration, slices, cells, colours."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from importlib.resources import files
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from autosft.arrays import from_matrix
+from autosft.data.data import Rows
+from autosft.proof import Evidence
+from autosft.report.answers import wilson
+from autosft.report.blocks import Column, Figure, Said, Section, Table, Tile
+from autosft.report.calibration import reliability
+from autosft.report.cells import number, sort_key, spans, worded
+from autosft.report.page import body, page, script_json
+from autosft.report.slices import look
+from autosft.task import Metric, Task
+
+TASK = Task("text-classification", "", ("text",), "label", Metric("accuracy"), labels=("a", "b"))
+
+
+def evidence(right: np.ndarray) -> Evidence:
+    """Rows labelled "a", of which some are right."""
+    sure = np.where(right, 0.9, 0.1).astype(np.float32)
+    outputs = from_matrix(np.stack([sure, 1 - sure], axis=1))
+    targets = pa.array(np.zeros(len(right), np.int64))
+    return Evidence(TASK, TASK, Rows("nowhere"), targets, outputs, outputs, outputs)  # type: ignore[arg-type]
+
+
+def test_wilson_is_as_in_the_books_and_never_without_width() -> None:
+    low, high = wilson(np.array([10, 0, 81]), np.array([10, 10, 263]))
+    assert (low[0], high[0]) == pytest.approx((0.7225, 1.0), abs=1e-4)
+    assert (low[1], high[1]) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    # Newcombe (1998), table I: 81 of 263.
+    assert (low[2], high[2]) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+
+
+def test_the_calibration_error_is_the_one_that_is_defined() -> None:
+    said = np.array([0.9] * 10 + [0.62] * 5)
+    happened = np.array([True] * 7 + [False] * 3 + [True] * 5)
+    found = reliability(said, happened)
+    assert found.error == pytest.approx((10 * abs(0.7 - 0.9) + 5 * abs(1.0 - 0.62)) / 15)
+    assert found.counts.tolist() == [5, 10] and found.found.tolist() == [1.0, 0.7]
+
+
+def test_calibrated_probabilities_are_within_chance_and_overconfident_ones_are_not() -> None:
+    rng = np.random.default_rng(0)
+    said = rng.uniform(0.3, 1.0, 2000)
+    happened = rng.random(2000) < said
+    assert reliability(said, happened).error < reliability(said, happened).by_chance[1]
+    sure = np.minimum(0.999, said + 0.15)
+    assert reliability(sure, happened).error > reliability(sure, happened).by_chance[1]
+
+
+def test_a_slice_that_differs_is_found_and_those_of_chance_are_not() -> None:
+    rng = np.random.default_rng(1)
+    right = rng.random(1000) < 0.85
+    bad = np.arange(1000) < 100
+    right[bad] = rng.random(100) < 0.5
+    masks = {("of", "bad"): bad, ("of", "few"): np.arange(1000) < 3}
+    masks |= {("by", str(at)): rng.permutation(1000) < 250 for at in range(8)}
+    found, num_small = look(evidence(right), masks, seed=0)
+    assert num_small == 1 and len(found) == 9
+    chances = {one.value: one.chance for one in found}
+    assert chances["bad"] is not None and chances["bad"] * len(found) < 1e-6
+    assert all(chance is not None and chance * len(found) > 0.05 for name, chance in chances.items() if name != "bad")
+
+
+def test_slices_of_a_slow_metric_cost_no_more_than_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(targets: list[str], predictions: list[str]) -> float:
+        clock.now += 0.5
+        return float(np.mean([one == other for one, other in zip(targets, predictions, strict=True)]))
+
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr("autosft.report.slices.time", clock)
+    monkeypatch.setattr("autosft.intervals.time", clock)
+    task = replace(TASK, metric=Metric("slow", function=slow))
+    rows = replace(evidence(np.arange(100) % 3 > 0), task=task)
+    masks = {("by", str(at)): np.arange(100) % 5 == at for at in range(5)}
+    found, num_small = look(rows, masks, seed=0)
+    assert len(found) == 1 and num_small == 0, "one is looked at, whatever it takes"
+
+
+def test_a_small_slice_in_which_all_are_right_is_not_called_better() -> None:
+    right = np.arange(500) % 10 != 9
+    mask = np.zeros(500, bool)
+    mask[np.flatnonzero(right)[:12]] = True
+    (one,), _ = look(evidence(right), {("of", "twelve"): mask}, seed=0)
+    assert one.score == 1.0 and one.low == one.high == 1.0
+    assert one.chance is not None and one.chance > 0.05
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (None, "number", "–"), (math.nan, "number", "–"), (math.inf, "number", "not defined"),  # noqa: RUF001
+        (0.5, "number", "0.5000"), (123456.7, "number", "123,457"), (0.123, "share", "12.3 %"), (1.0, "share", "100 %"),
+        ((0.5, 0.4, 0.6), "interval", "0.5000 [0.4000, 0.6000]"), ((0.5, None, None), "interval", "0.5000"),
+        (1234, "count", "1,234"), (0.5, "signed", "+0.5000"), ("a\u202eb\nc", "data", "a\ufffdb c"),
+        ("x" * 400, "data", "x" * 279 + "…"), (True, "mark", "yes"),
+    ],
+)  # fmt: skip
+def test_cells_read(value: object, kind: str, text: str) -> None:
+    assert worded(value, kind) == text
+
+
+def test_cells_sort_by_their_number() -> None:
+    assert sort_key((0.25, 0.1, 0.4), "interval") == "0.25"
+    assert sort_key(None, "number") == sort_key(math.nan, "number") == sort_key("word", "text") == ""
+    drawn = spans(Table("t", "", (Column("s", "interval"),), (((0.5, 0.0, 1.0),), ((0.75, 0.5, 1.0),), (None,))), 0)
+    assert (drawn[1].low, drawn[1].value, drawn[1].high) == (50.0, 75.0, 100.0)  # type: ignore[union-attr]
+    assert drawn[2] is None and number(-0.00001) == "-0.0000"
+
+
+def test_json_cannot_leave_its_script() -> None:
+    value = {"</script><!--": ["\u2028&\u2029", math.nan, math.inf]}
+    text = script_json(value)
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == {"</script><!--": ["\u2028&\u2029", None, None]}
+
+
+def test_other_pages_can_use_the_shell() -> None:
+    table = Table("jobs", "Jobs", (Column("job", "data"), Column("score", "interval")), (("<i>x</i>", None),), ("job",))
+    content = body("A <batch>", "told", ["One."], [Tile("jobs", "8", "of 9")], [Section("s", "S", (table, Said("&")))])
+    html = page("A <batch>", content)
+    assert "A &lt;batch&gt;</title>" in html and "&lt;i&gt;x&lt;/i&gt;" in html and "plotly.js v" not in html
+    assert len(html) < 60_000
+
+
+def test_two_pages_of_the_same_values_are_the_same() -> None:
+    numbers = Table("n", "n", (Column("x"),), (("1",),))
+    figure = Figure("f", "F", "told", ({"type": "bar", "x": [1]},), {"xaxis": {}}, numbers)
+    first, second = (body("T", "", [], [], [Section("s", "S", (figure,))]) for _ in range(2))
+    assert first == second
+
+
+def colours(selector: str) -> dict[str, str]:
+    css = (files("autosft.report") / "templates" / "page.css").read_text(encoding="utf-8")
+    block = css.split(selector + " {", 1)[1].split("}", 1)[0]
+    return dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", block))
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of WCAG 2.2."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [":root", ':root[data-theme="dark"]'])
+def test_text_can_be_read_in_both_themes(theme: str) -> None:
+    found = colours(theme)
+    grounds = [found[name] for name in ("page", "card", "soft")]
+    for name in ("ink", "muted", "accent"):
+        assert all(contrast(found[name], ground) >= 4.5 for ground in grounds), name
+    for name in ("good", "warn", "bad", "accent"):
+        assert contrast(found["ink"], found[f"{name}-soft"]) >= 4.5
+    assert contrast(found["bad"], found["card"]) >= 4.5
+    # Lines and points need three.
+    assert all(contrast(found[f"series-{at}"], found["card"]) >= 3 for at in range(8))

@@ -1,0 +1,252 @@
+"""Sweeps from where they are: a run's folder, tables by hand, and what the shell makes of anything else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import autosft
+from autosft import cli
+from autosft.planning.plan import Plan
+from autosft.reviewing.claims import claims_of_run
+from autosft.search.space_file import read_space
+from autosft.search.trial import Trial, TrialLog
+from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.tracking.base import Tracker
+
+ROOT = Path(__file__).parents[2]
+ARM = "transformers/tiny-bert"
+LENGTHS = (1 / 27, 1 / 9, 1 / 3, 1.0)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["autosft", "review", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+Shell = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    texts, targets = tiny_texts(240)
+    rows = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
+    return autosft.plan(
+        "sort messages by topic", rows, models=str(tiny_model), trainer="transformers", timing=False, tracker=Tracker()
+    )
+
+
+def raced() -> list[Trial]:
+    """A race over the hundred configurations that were really trained at four lengths (`benchmarks/replay`)."""
+    rows = pq.read_table(ROOT / "benchmarks" / "replay" / "banking77.parquet").to_pylist()
+    scores = {(row["config_id"], row["run_fidelity"]): row for row in rows if row["run_fidelity"] == row["fidelity"]
+              and row["seed"] == 0}  # fmt: skip
+    standing, trials = sorted({number for number, _ in scores}), list[Trial]()
+    for length in LENGTHS:
+        results = [scores[number, length] for number in standing if (number, length) in scores]
+        for row in results:
+            spread = 1.96 * math.sqrt(row["validation"] * (1 - row["validation"]) / 300)
+            trial = Trial(len(trials), ARM, json.loads(row["config"]), length, 0, 0, row["config_id"] == 0, rung=length)
+            interval = (row["validation"] - spread, row["validation"] + spread)
+            took = {"total": row["seconds"]}
+            outcome = {"score": row["validation"], "interval": interval, "loss": row["loss"], "seconds": took}
+            trials.append(replace(trial, fate="complete", **outcome))
+        results.sort(key=lambda row: -row["validation"])
+        standing = [row["config_id"] for row in results[: len(results) // 3]]
+        standing += [0] if 0 not in standing else []
+    return trials
+
+
+@pytest.fixture(scope="module")
+def run(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "raced"
+    folder.mkdir()
+    plan = replace(plan, arms=(replace(plan.arms[0], name=ARM),))
+    plan.save(folder / "plan.json")
+    log, spent = TrialLog(folder / "trials.jsonl"), 0.0
+    for trial in raced():
+        begun = replace(trial, fate="running", score=None, interval=None, loss=None, seconds={})
+        log.append("started", trial=begun.to_json(), spent_seconds=spent)
+        spent += trial.seconds["total"]
+        log.append("ended", trial=trial.to_json(), spent_seconds=spent)
+    return folder
+
+
+def test_an_unfinished_run_is_reviewed_from_its_log(run: Path) -> None:
+    with (run / "trials.jsonl").open("a") as file:
+        file.write('{"event": "ended", "trial": {"numb')
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    found = autosft.review(run)
+    assert {path: path.read_bytes() for path in run.iterdir()} == before, "a review only reads: the run may go on"
+    trials = raced()
+    full = [trial for trial in trials if trial.rung == 1]
+    best = max(full, key=lambda trial: trial.score or 0)
+    overview, note, *_ = found.topic("sweep")
+    assert f"{len(trials)} trials" in overview.sentence
+    assert overview.numbers["best"] == best.score
+    assert "not finished" in note.sentence
+    assert "learning_rate" in found.topic("importance")[0].sentence
+    assert [claim.numbers["num_configs"] for claim in found.topic("rungs")] != []
+
+
+def test_the_next_space_of_a_run_can_be_searched(run: Path, plan: Plan) -> None:
+    found = autosft.review(run)
+    assert found.next_space is not None
+    path = run.parent / "next.yaml"
+    path.write_text(found.next_space, encoding="utf-8")
+    space = read_space(path)
+    default = plan.arms[0].default
+    rate = next(parameter for parameter in space.parameters if parameter.name == "learning_rate")
+    assert rate.scale == "default"
+    # The good learning rates lie in it, as multiples of the default like those that were declared.
+    full = sorted((trial for trial in raced() if trial.rung == 1), key=lambda trial: -(trial.score or 0))
+    assert all(rate.low <= trial.config["learning_rate"] / default["learning_rate"] <= rate.high for trial in full[:3])
+    texts, targets = tiny_texts(240)
+    rows = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
+    again = autosft.plan(
+        "sort messages by topic", rows, models=plan.arms[0].folder, trainer="transformers", space=path, timing=False,
+        tracker=Tracker(),
+    )  # fmt: skip
+    assert again.arms[0].space == space
+
+
+def test_a_run_about_to_be_finished_says_the_same_from_memory(plan: Plan) -> None:
+    plan = replace(plan, arms=(replace(plan.arms[0], name=ARM),))
+    trials = raced()
+    best = max((trial for trial in trials if trial.rung == 1), key=lambda trial: trial.score or 0)
+    summary = {
+        "validation": {"score": best.score, "interval": list(best.interval or ()), "num_rows": 300},
+        "test": {"score": 0.8, "interval": [0.78, 0.82], "num_rows": 3000, "selected_on": False},
+        "default": {"trial": 0}, "gain_over_default": {"score": 0.02, "interval": [0.01, 0.03], "proven": True},
+        "best": {"trial": best.number, "is_default": False},
+        "seconds": {"wall": 1000.0, "workers": 2, "train": 900.0, "evaluate": 100.0, "idle": 600.0, "load": 400.0},
+    }  # fmt: skip
+    claims = {claim.topic: claim for claim in reversed(claims_of_run(plan, trials, summary))}
+    assert "+0.0200 [+0.0100, +0.0300]" in claims["winner"].sentence
+    assert claims["winner"].level == "good"
+    parts = [claim for claim in claims_of_run(plan, trials, summary) if "useful" in claim.numbers]
+    assert (parts[0].numbers["useful"], parts[0].numbers["idle"]) == (pytest.approx(0.5), pytest.approx(0.3))
+
+
+def test_a_run_whose_rows_are_gone_is_still_reviewed(run: Path, tmp_path: Path) -> None:
+    saved = json.loads((run / "plan.json").read_text(encoding="utf-8"))
+    saved["data"]["folder"] = str(tmp_path / "gone")
+    (tmp_path / "plan.json").write_text(json.dumps(saved), encoding="utf-8")
+    lines = (run / "trials.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "trials.jsonl").write_text("".join(lines[:12]), encoding="utf-8")
+    found = autosft.review(tmp_path)
+    assert found.topic("sweep")[0].numbers["trials"] == 6
+    assert found.topic("luck")[0].numbers["standard_error"] > 0
+
+
+def test_a_folder_of_runs_is_explained(run: Path, shell: Shell) -> None:
+    found = shell(str(run.parent))
+    assert (found.code, found.out) == (2, "")
+    assert f"name one of {run}" in found.err
+
+
+def by_hand(path: Path, number: int = 40) -> list[dict[str, Any]]:
+    """A random search that somebody logged: accuracy follows the learning rate and one optimizer."""
+    draw = random.Random(1)
+    rows = []
+    for at in range(number):
+        rate, optimizer = 10 ** draw.uniform(-5, -3), draw.choice(["adamw", "sgd", "lion"])
+        accuracy = 0.93 - 0.06 * (math.log10(rate) + 4) ** 2 + draw.gauss(0, 0.005)
+        rows.append({"lr": rate, "optimizer": optimizer, "seed": at, "accuracy": accuracy, "epoch_seconds": 3.5,
+                     "seconds": 120})  # fmt: skip
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def test_a_table_by_hand(shell: Shell, tmp_path: Path) -> None:
+    rows = by_hand(tmp_path / "trials.csv")
+    found = shell("trials.csv", "--metric", "accuracy", "--next-space", "next.yaml", "--json")
+    assert (found.code, found.err) == (0, "")
+    made = json.loads(found.out)
+    assert made["claims"][0]["numbers"]["best"] == max(row["accuracy"] for row in rows)
+    importance = next(claim["numbers"] for claim in made["claims"] if claim["topic"] == "importance")
+    assert set(importance) == {"arm", "lr", "optimizer"}
+    assert importance["lr"][1] > 0.3
+    assert (tmp_path / "next.yaml").read_text(encoding="utf-8") == made["next_space"]
+
+
+def test_what_decides_is_found_out_and_said(shell: Shell, tmp_path: Path) -> None:
+    by_hand(tmp_path / "trials.csv")
+    found = shell("trials.csv")
+    assert "'accuracy' was taken for what decides" in found.out
+    assert "higher is better" in found.out
+
+
+def test_a_log_full_of_failures_and_odd_columns(shell: Shell, tmp_path: Path) -> None:
+    draw = random.Random(0)
+    with (tmp_path / "odd.jsonl").open("w", encoding="utf-8") as file:
+        for at in range(60):
+            rate, fails = 10 ** draw.uniform(-5, -1), at % 3 == 0
+            row = {
+                "name": f"läuf-{at % 50}", "state": "crashed" if fails else "finished", "error": "CUDA out of memory",
+                "config": {"optim": {"lr": rate if at % 2 else f"{rate:.3e}"}, "layers": draw.choice([2, "4", "auto"]),
+                           "api_key": "sk-123456", "output_dir": f"/scratch/{at}", "constant": 3},
+                "val_loss": [math.nan, 0.5 + 0.1 * (math.log10(rate) + 3) ** 2][bool(at % 5)], "timestamp": 1.7e9 + at,
+            }  # fmt: skip
+            file.write(json.dumps({**row, "val_loss": None} if fails else row, ensure_ascii=False) + "\n")
+    found = shell("odd.jsonl")
+    assert found.code == 0
+    assert "20 of 60 trials failed" in found.out and "CUDA out of memory (20)" in found.out
+    assert "lower is better" in found.out
+    assert "Left out, as their names are those of secrets: api_key." in found.out
+    assert "sk-123456" not in shell("odd.jsonl", "--json").out
+    assert "optim.lr" in next(line for line in found.out.splitlines() if line.startswith("Importance"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nowhere.csv",), "there is no file or folder nowhere.csv"),
+        (("trials.csv", "--metric", "acuracy"), "did you mean 'accuracy'?"),
+        (("trials.csv", "--goal", "up"), "unknown goal 'up'"),
+        (("empty",), "is not a run's folder"),
+        (("broken.jsonl",), "broken.jsonl, line 2 is not JSON"),
+        (("nothing.jsonl",), "holds no trial"),
+        (("words.csv", "--metric", "a"), "no trial of words.csv has a number in 'a'"),
+    ],
+)
+def test_mistakes_are_explained(shell: Shell, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    by_hand(tmp_path / "trials.csv", 8)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.jsonl").write_text('{"x": 1}\n{"x"\n', encoding="utf-8")
+    (tmp_path / "nothing.jsonl").write_text("", encoding="utf-8")
+    (tmp_path / "words.csv").write_text("a,b\nx,y\nu,v\n", encoding="utf-8")
+    found = shell(*arguments)
+    assert (found.code, found.out) == (2, "")
+    assert words in found.err
+    assert "Traceback" not in found.err
