@@ -361,7 +361,8 @@ def review(
     metric: Annotated[str | None, typer.Option(help="What decides, of a table or W&B.")] = None,
     goal: Annotated[str | None, typer.Option(help="maximize or minimize, of a table or W&B.")] = None,
     next_space: Annotated[
-        str | None, typer.Option("--next-space", help="Write the next search space here, as YAML.")
+        str | None,
+        typer.Option("--next-space", help="Write the next search space: a .yaml file, or a folder of one a trainer."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -370,15 +371,12 @@ def review(
     Example: autosft review runs/spam --next-space next.yaml
     """
     from autosft import api
-    from autosft.disk import writing
 
     with _libraries_unheard():
         found = api.review(target, metric=metric, goal=goal)
-    if next_space is not None and found.next_space is not None:
-        with writing(Path(next_space)):
-            Path(next_space).write_text(found.next_space, encoding="utf-8")
+    written = [] if next_space is None else found.write_next_spaces(Path(next_space))
     typer.echo(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
-    if next_space is not None and found.next_space is None:
+    if next_space is not None and not written:
         typer.echo(f"autosft: nothing was written to {next_space}: see the last line above", err=True)
 
 
@@ -392,6 +390,7 @@ def batch(
         str | None, typer.Option(help="Wall time of the whole batch, such as 8h.", rich_help_panel=_SEARCH)
     ] = None,
     cluster: Cluster = None,
+    tracker: TrackerName = None,
     max_jobs: Annotated[
         int | None, typer.Option("--max-jobs", min=1, help="Jobs beside each other.", rich_help_panel=_RUN)
     ] = None,
@@ -407,7 +406,13 @@ def batch(
 
     with _libraries_unheard():
         found = run_batch(
-            read_jobs(jobs), budget=budget, folder=folder, cluster=cluster, max_jobs=max_jobs, verbose=verbose
+            read_jobs(jobs),
+            budget=budget,
+            folder=folder,
+            cluster=cluster,
+            tracker=tracker,
+            max_jobs=max_jobs,
+            verbose=verbose,
         )
     typer.echo(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
     if found.failed:

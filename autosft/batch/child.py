@@ -20,7 +20,7 @@ from autosft.run_folder import RunFolder, as_json
 from autosft.search.trial import Trial
 from autosft.task import Metric, Task
 from autosft.tracking.base import Tracker, Trackers
-from autosft.tracking.terminal import PlainProgress
+from autosft.tracking.choose import listening
 
 
 def main() -> None:
@@ -34,9 +34,9 @@ def main() -> None:
 
 
 def _carry_out(order: Mapping[str, Any], out: Lines) -> int:
-    tracker = Trackers(_Messenger(out), PlainProgress(sys.stderr))
     try:
-        _run(order, tracker)
+        # Standard error is the job's log.
+        _run(order, Trackers(_Messenger(out), listening(order["tracker"])))
     except KeyboardInterrupt:
         out.write({"event": "ended", "fate": "interrupted", "reason": "it was ended before there was a model"})
         return 130

@@ -59,6 +59,7 @@ class Driver:
         budget_seconds: Wall time of the whole batch, earlier sittings included; None for as long as it takes.
         cluster: Address of the Ray that all jobs join; None starts one here.
         max_jobs: Jobs beside each other at most.
+        tracker: What each job's run is tracked with beside its log, by name; None for nothing.
         view: Shows how it goes.
     """
 
@@ -70,12 +71,14 @@ class Driver:
         budget_seconds: float | None,
         cluster: str | None,
         max_jobs: int | None,
+        tracker: str | None,
         view: View,
     ) -> None:
         self._jobs = {job.name: job for job in jobs}
         self._folder = folder
         self._budget_seconds = budget_seconds
         self._max_jobs = max_jobs
+        self._tracker = tracker
         self._view = view
         self._host = Host(cluster, log=folder.path / "logs" / "ray.log")
         self._messages: queue.Queue[tuple[str, Process | None, dict[str, Any] | None]] = queue.Queue()
@@ -274,6 +277,7 @@ class Driver:
             "folder": str(self._folder.run(name).path),
             "arguments": arguments,
             "cluster": offer.address,
+            "tracker": self._tracker,
             "more_seconds": more_seconds if more_seconds is not None else self._missing_seconds(name),
         }
         self._folder.append("started", spent_seconds=self.spent, name=name, seconds=seconds, more_seconds=more_seconds)

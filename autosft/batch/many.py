@@ -22,6 +22,7 @@ from autosft.disk import writing
 from autosft.errors import PlanError, explain
 from autosft.result import Result
 from autosft.task import Metric, Task
+from autosft.tracking.choose import check_tracker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,6 +125,7 @@ def fit_many(
     budget: str | float | Budget | None = None,
     folder: str | Path | None = None,
     cluster: str | None = None,
+    tracker: str | None = None,
     max_jobs: int | None = None,
     seed: int | None = None,
     verbose: bool = False,
@@ -138,7 +140,8 @@ def fit_many(
             written to the cache, where the job's process reads them.
         budget: Wall time of the whole batch, such as "8h"; without it each job has its own budget and no more.
         folder: The batch's folder, new or begun; None makes one under `runs/`.
-        cluster: Address of a Ray cluster; None uses this machine, or the Ray that runs in this process.
+        cluster: As for `fit`; None uses this machine, or the Ray that runs in this process.
+        tracker: "wandb" or "wandb:ENTITY/PROJECT", for every job's run; None for none.
         max_jobs: Jobs beside each other at most; without it, as many as there is room for trials.
         seed: Of jobs that name none.
         verbose: Shows the folder's path and where each job's log is.
@@ -153,7 +156,9 @@ def fit_many(
     given = [({"seed": seed, **job} if seed is not None else job, None) for job in map(_keys, jobs)]
     _refuse_what_cannot_cross(given)
     made = checked([(_spilled(row), line) for row, line in given], base=Path.cwd(), place="the jobs")
-    return run_batch(made, budget=budget, folder=folder, cluster=cluster, max_jobs=max_jobs, verbose=verbose)
+    return run_batch(
+        made, budget=budget, folder=folder, cluster=cluster, tracker=tracker, max_jobs=max_jobs, verbose=verbose
+    )
 
 
 def run_batch(
@@ -162,11 +167,14 @@ def run_batch(
     budget: str | float | Budget | None = None,
     folder: str | Path | None = None,
     cluster: str | None = None,
+    tracker: str | None = None,
     max_jobs: int | None = None,
     verbose: bool = False,
 ) -> BatchResult:
     """Carries out jobs that were checked, see `fit_many`."""
     seconds = _wall_seconds(budget)
+    if tracker is not None:
+        check_tracker(tracker)
     if max_jobs is not None and max_jobs < 1:
         wrong = f"max_jobs is {max_jobs}"
         raise PlanError(explain(wrong=wrong, expected="1 or more", fix="leave max_jobs out"))
@@ -179,8 +187,14 @@ def run_batch(
         if verbose:
             view.note(f"the batch's folder is {place.path}, and each job's progress is in its logs/<name>.log")
         driver = Driver(
-            jobs, place, budget_seconds=seconds, cluster=_address(cluster), max_jobs=max_jobs, view=view,
-        )  # fmt: skip
+            jobs,
+            place,
+            budget_seconds=seconds,
+            cluster=_address(cluster),
+            max_jobs=max_jobs,
+            tracker=tracker,
+            view=view,
+        )
         try:
             driver.run()
         finally:

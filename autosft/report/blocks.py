@@ -15,7 +15,8 @@ class Column:
         name: Its heading.
         kind: How its cells read: "text" (words of ours or of a plan), "data" (from the user's rows), "count",
             "number" (four digits), "short" (one digit), "share" (percent), "signed", "time" (seconds), "mark" (yes or
-            nothing), "image" (a data URI), or "interval" (a triple of value, low and high, drawn to a common scale).
+            nothing), "image" (a data URI), "link" (a pair of words and of a file beside this one, or None), or
+            "interval" (a triple of value, low and high, drawn to a common scale).
         told: What it means, for whoever points at the heading.
     """
 

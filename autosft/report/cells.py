@@ -110,4 +110,5 @@ _WORDS = {
     "signed": lambda value: f"{value:+.4f}",
     "time": lambda value: f"{value:.1f}s" if value < 60 else format_seconds(value),
     "data": shown,
+    "link": lambda value: shown(value[0]),
 }

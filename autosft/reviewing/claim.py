@@ -6,8 +6,10 @@ import json
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from autosft.disk import writing
 from autosft.run_folder import as_json
 
 FORMAT = 1
@@ -55,6 +57,25 @@ class Review:
     def topic(self, name: str) -> list[Claim]:
         """Returns the claims about one topic."""
         return [claim for claim in self.claims if claim.topic == name]
+
+    def write_next_spaces(self, path: Path) -> list[Path]:
+        """Writes the next spaces for `space=`; returns the files, none where there is too little to go by.
+
+        Args:
+            path: A file that ends in .yaml or .yml gets the best arm's; a folder gets one file a trainer, of its best
+                arm, which `fit` and `resume` take as it is.
+        """
+        if path.suffix in (".yaml", ".yml"):
+            chosen = {path: self.next_space} if self.next_space is not None else {}
+        else:
+            chosen = {}
+            for arm, text in self.next_spaces.items():
+                chosen.setdefault(path / f"{arm.partition('/')[0] or 'sweep'}.yaml", text)
+        for file, text in chosen.items():
+            with writing(file):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+        return [*chosen]
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `autosft review --json` prints."""

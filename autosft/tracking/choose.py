@@ -27,6 +27,11 @@ def listening(tracker: str | Tracker | None) -> Tracker:
     return Trackers(terminal, WandbTracker(target, say=terminal.note))
 
 
+def check_tracker(words: str) -> None:
+    """Raises PlanError or MissingExtraError unless a tracker has this name, and what it needs is installed."""
+    _target(words)
+
+
 def _target(words: str) -> Target:
     name = words.partition(":")[0]
     if name not in NAMES:

@@ -34,7 +34,7 @@ def driver(tmp_path: Path) -> Driver:
     folder = BatchFolder.open(tmp_path / "batch")
     folder.enter(jobs, budget_seconds=None)
     view = View(["one"], io.StringIO())
-    made = Driver(jobs, folder, budget_seconds=600.0, cluster=None, max_jobs=None, view=view)
+    made = Driver(jobs, folder, budget_seconds=600.0, cluster=None, max_jobs=None, tracker=None, view=view)
     made._waiting.clear()
     return made
 

@@ -120,7 +120,7 @@ def test_the_next_space_of_a_run_can_be_searched(run: Path, plan: Plan) -> None:
     found = autosft.review(run)
     assert found.next_space is not None
     path = run.parent / "next.yaml"
-    path.write_text(found.next_space, encoding="utf-8")
+    assert found.write_next_spaces(path) == [path]
     space = read_space(path)
     default = plan.arms[0].default
     rate = next(parameter for parameter in space.parameters if parameter.name == "learning_rate")
