@@ -18,6 +18,7 @@ import pytest
 import autosft
 from autosft import cli
 from autosft.planning.plan import Plan
+from autosft.planning.spaces import given_spaces
 from autosft.reviewing.claims import claims_of_run
 from autosft.search.space_file import read_space
 from autosft.search.trial import Trial, TrialLog
@@ -135,6 +136,8 @@ def test_the_next_space_of_a_run_can_be_searched(run: Path, plan: Plan) -> None:
         tracker=Tracker(),
     )  # fmt: skip
     assert again.arms[0].space == space
+    [file] = found.write_next_spaces(run.parent / "next")
+    assert given_spaces(run.parent / "next", ["transformers"]) == {"transformers": read_space(file)}
 
 
 def test_a_run_about_to_be_finished_says_the_same_from_memory(plan: Plan) -> None:
