@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-setup
 
-.PHONY: setup demo test faults lint types wheel clean
+.PHONY: setup demo test faults browser lint types wheel clean
 
 setup: $(STAMP)
 
@@ -23,12 +23,19 @@ $(STAMP): $(VENV)/.stamp-torch pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/autosft demo
 
-test: setup
-	$(BIN)/python -m pytest
+# Two at once, whatever the machine: each half has a Ray of its own.
+TWO := --numprocesses 2 --dist loadfile
 
-# Kills drivers and workers, stops runs, and holds them to their budget on a busy machine. Takes minutes.
+test: setup
+	$(BIN)/python -m pytest $(TWO)
+
+# Kills workers, drivers and nodes, fills disks, tears files. Takes minutes.
 faults: setup
-	$(BIN)/python -m pytest -m faults --durations=5
+	$(BIN)/python -m pytest -m faults $(TWO) --durations=5
+
+# Needs a chromium on the PATH, such as Debian's.
+browser: setup
+	$(BIN)/python -m pytest -m browser
 
 lint: setup
 	$(BIN)/ruff check .

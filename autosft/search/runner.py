@@ -1,4 +1,4 @@
-"""One Tune experiment whose trials are jobs, on Ray workers that stay warm between them. How Ray is joined: `cluster/`.
+"""One Tune experiment whose trials are jobs, on workers that stay warm between them. Beside `cluster/`, all of Ray.
 
 The driver submits jobs and waits for what they report. Which jobs there are is decided elsewhere; nothing here knows a
 trainer. Tune runs in a thread of its own, so that the driver's thread keeps Ctrl-C.
