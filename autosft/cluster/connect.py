@@ -18,6 +18,8 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    # A worker whose last job is slow to leave is waited for so long before another one is started.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "10",
     # Jobs without a GPU must not see those that others use.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",

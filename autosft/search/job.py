@@ -139,7 +139,10 @@ def execute(
             return {**ledger.seconds, "start_up": start_up, "total": time.time() - started}
 
         def report(fidelity: float, score: float, **values: Any) -> None:
-            send(Report(job.id, fidelity, score, values, seconds()))
+            try:
+                send(Report(job.id, fidelity, score, values, seconds()))
+            except SystemExit as error:
+                raise _Stopped from error
 
         try:
             _prepare(job)
@@ -148,6 +151,9 @@ def execute(
             with arguments or nullcontext(job.arguments) as given:
                 value = function(report, **given)
             ended = Ended(job.id, "complete", value)
+        except _Stopped:
+            _release_memory()
+            raise SystemExit(0) from None
         except TrialFailed as error:
             ended = Ended(job.id, "failed", message=str(error))
         except AutosftError as error:
@@ -156,6 +162,10 @@ def execute(
             ended = _ended_by(error, job)
     _release_memory()
     send(replace(ended, seconds=seconds()))
+
+
+class _Stopped(BaseException):
+    """The scheduler ends this job: Ray's word for it is a SystemExit, which a user's function may raise as well."""
 
 
 def _ended_by(error: BaseException, job: Job) -> Ended:

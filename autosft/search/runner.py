@@ -322,6 +322,7 @@ class Runner:
                 verbose=1 if self._verbose else 0,
                 failure_config=tune.FailureConfig(max_failures=0),
                 stop=_WhenClosing(self._name),
+                callbacks=[_Dropped(self._name)],
             ),
         )
         tuner.fit()
@@ -379,6 +380,29 @@ class _WhenClosing(tune.Stopper):
     def stop_all(self) -> bool:
         channel = _CHANNELS.get(self.channel_name)
         return channel is None or channel.closing
+
+
+class _Dropped(tune.Callback):
+    """Submits again what Tune drops without a word to the searcher, which would wait for it for ever.
+
+    Tune does so where the worker that it wants to reuse is not ready in time: the job before is slow to leave.
+    """
+
+    def __init__(self, channel_name: str) -> None:
+        self.channel_name = channel_name
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        channel = _CHANNELS.get(self.channel_name)
+        # Those that are under way are among the latest.
+        left = 0 if channel is None else len(channel.jobs)
+        for trial in reversed(trials):
+            if channel is None or not left:
+                return
+            if trial.trial_id in channel.jobs:
+                left -= 1
+                if trial.status == "ERROR":
+                    del channel.last[trial.trial_id]
+                    channel.submitted.put(channel.jobs.pop(trial.trial_id)[0])
 
 
 class _JobSearcher(Searcher):

@@ -31,6 +31,14 @@ def climb(report: Callable[..., None], *, scores: tuple[float, ...]) -> str:
     return "reached the end"
 
 
+def linger(report: Callable[..., None], *, scores: tuple[float, ...], seconds: float) -> None:
+    """Takes its time to leave when it is stopped."""
+    try:
+        climb(report, scores=scores)
+    finally:
+        time.sleep(seconds)
+
+
 def rest(report: Callable[..., None], *, seconds: float, marker: str = "") -> None:
     if marker:
         Path(marker).write_text(str(os.getpid()))
@@ -71,6 +79,18 @@ def test_a_poor_trial_is_stopped_by_the_scheduler_asked_for_and_a_default_never(
         assert events[-1].fate == ("stopped" if stopped else "complete")
         assert (len(reports) < STEPS) == stopped
         assert runner.run(here(process), {}).value == pid, "stopping a trial must not cost its worker"
+
+
+def test_a_job_behind_one_that_is_slow_to_leave_is_not_lost(tmp_path: Path) -> None:
+    with Runner(scratch=tmp_path / "ray", scheduler="asha") as runner:
+        for _ in range(4):
+            assert runner.run(here(climb), {"scores": GOOD}, may_be_stopped=False).fate == "complete"
+        # Longer than Tune waits for the worker, and than it tells anyone.
+        slow = runner.run(here(linger), {"scores": POOR, "seconds": 4.0}, may_be_stopped=True)
+        assert slow.fate == "stopped"
+        job = runner.submit(here(process), {})
+        event = runner.wait(60)
+        assert isinstance(event, Ended) and event.job_id == job and event.fate == "complete"
 
 
 @pytest.mark.faults
