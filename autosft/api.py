@@ -252,7 +252,6 @@ def resume(
             made = with_space(made, space)
         try:
             made = with_rows(made)
-            run.reopen()
             return _with_runner(made, run, Clock(spent_seconds=spent), listener, cluster=cluster, verbose=verbose)
         finally:
             listener.closed()
@@ -476,12 +475,15 @@ def _with_runner(
 ) -> Result:
     options = Options(made.budget, scheduler=made.scheduler, cluster=cluster, verbose=verbose)
     with _scratch() as scratch, _runner(options, made.task, scratch) as runner:
-        return _carry_out(_fitted(made, runner.machine()), run, runner, clock, listener)
+        made = _fitted(made, runner.machine())
+        # Not before there is something to run on: until then a finished run stays one.
+        run.reopen()
+        return _carry_out(made, run, runner, clock, listener)
 
 
 def _fitted(made: Plan, machine: Machine) -> Plan:
     """Returns a plan made before for the machine that is here now; raises PlanError where its trials do not fit."""
-    return replace(made, resources=fitted(made.resources, machine))
+    return replace(made, resources=within_slots(fitted(made.resources, machine)))
 
 
 def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listener: Tracker) -> Result:

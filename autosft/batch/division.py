@@ -116,13 +116,19 @@ class Candidate:
     has_model: bool = True
 
 
-def leftovers(candidates: Sequence[Candidate], *, left_seconds: float, at_once: int) -> Mapping[str, float]:
+def leftovers(
+    candidates: Sequence[Candidate], *, left_seconds: float, at_once: int, num_running: int = 0
+) -> Mapping[str, float]:
     """Returns the seconds that jobs go on with: the still-improving rule.
 
     First, and once, those whose time was too short for any model. Then those whose best score rose in the last third of
     their search, and those that never went on and whose search was too short to tell: who went on least often first,
     then the largest rise. Each gets an equal part of what is left, at most what it once asked for, and as many take
     part as get enough to be of use.
+
+    Args:
+        at_once: Jobs that run beside each other.
+        num_running: Those that do so now: asked one after the other, all get the same as when asked together.
     """
     improving = [one for one in candidates if (one.gain or 0) > 0 or (one.gain is None and not one.num_extensions)]
     ranked = sorted(
@@ -130,7 +136,7 @@ def leftovers(candidates: Sequence[Candidate], *, left_seconds: float, at_once: 
         key=lambda one: (one.has_model, one.num_extensions, one.gain is None, -(one.gain or 0.0), not one.was_cut),
     )
     for count in range(len(ranked), 0, -1):
-        rounds = math.ceil(count / at_once)
+        rounds = math.ceil((num_running + count) / at_once)
         each = left_seconds / rounds - BETWEEN_SECONDS
         given = {one.name: min(each, one.seconds) for one in ranked[:count]}
         if all(value >= min(LEAST_SECONDS, one.seconds) for value, one in zip(given.values(), ranked, strict=False)):

@@ -81,10 +81,9 @@ class Driver:
         self._tracker = tracker
         self._view = view
         self._host = Host(cluster, log=folder.path / "logs" / "ray.log")
-        self._messages: queue.Queue[tuple[str, Process | None, dict[str, Any] | None]] = queue.Queue()
+        self._messages: queue.Queue[tuple[str, dict[str, Any] | None]] = queue.Queue()
         self._running: dict[str, _Running] = {}
         self._waiting = [job.name for job in jobs if not folder.run(job.name).result.exists()]
-        self._failed: dict[str, str] = {}
         self._tries: dict[str, int] = {}
         self._num_slots = 1
         self._settled: set[str] = set()
@@ -133,7 +132,6 @@ class Driver:
             for name in self._jobs:
                 self._folder.slots_file(name).unlink(missing_ok=True)
             self._folder.append("closed", spent_seconds=self.spent)
-            self._view.closed()
 
     def _go_on(self) -> None:
         self._say_if_scaled()
@@ -157,7 +155,7 @@ class Driver:
             room = may_start(len(self._running), num_slots=self._num_slots, most_jobs=self._max_jobs)
             if not room:
                 return
-            chosen = self._next() if self._waiting else self._next_extension(room)
+            chosen = self._next() if self._waiting else self._next_extension()
             if chosen is None:
                 return
             self._start(*chosen)
@@ -185,7 +183,7 @@ class Driver:
             self._waiting.clear()
         return None
 
-    def _next_extension(self, room: int) -> tuple[str, float | None, float | None] | None:
+    def _next_extension(self) -> tuple[str, float | None, float | None] | None:
         """Returns a job that goes on with what is left of the budget, by the still-improving rule."""
         if self.left is None or not self._may_extend:
             return None
@@ -203,7 +201,7 @@ class Driver:
             rounds = before.num_extensions if before is not None else 0
             gain = self._gain(name) if result.exists() else None
             candidates.append(Candidate(name, asked, gain, was_cut, rounds, has_model=result.exists()))
-        found = leftovers(candidates, left_seconds=self.left, at_once=room)
+        found = leftovers(candidates, left_seconds=self.left, at_once=self._at_once, num_running=len(self._running))
         if not found:
             return None
         self._may_extend = True
@@ -283,15 +281,13 @@ class Driver:
         self._folder.append("started", spent_seconds=self.spent, name=name, seconds=seconds, more_seconds=more_seconds)
         slots = self._folder.slots_file(name)
         slots.write_text("1", encoding="ascii")
-        place: list[Process] = []
         process = Process(
             "autosft.batch.child",
             order,
             log=self._folder.job_log(name),
             environment={**offer.environment, SLOTS_FILE: str(slots)},
-            hear=lambda message: self._messages.put((name, place[0] if place else None, message)),
+            hear=lambda message: self._messages.put((name, message)),
         )
-        place.append(process)
         self._running[name] = _Running(process, time.monotonic(), seconds)
         self._share_slots()
         self._tries[name] = self._tries.get(name, 0) + (more_seconds is None)
@@ -312,7 +308,7 @@ class Driver:
 
     def _hear(self) -> None:
         try:
-            name, _, message = self._messages.get(timeout=_LOOK_SECONDS)
+            name, message = self._messages.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
             self._view.look(spent_seconds=self.spent, left_seconds=self.left)
             return

@@ -23,6 +23,9 @@ from autosft.search.trial import TrialLog
 
 FORMAT = 1
 
+#: All that a batch leaves which ended before its jobs were written down: nothing is lost with it.
+_BEFORE_THE_JOBS = (".lock", ".writable", ".batch.json.unfinished", "logs")
+
 
 @dataclass(frozen=True)
 class Past:
@@ -72,7 +75,7 @@ class BatchFolder:
         found = BatchFolder(path)
         if not found.file.exists() and not found.log.exists():
             there = [item.name for item in path.iterdir()] if path.is_dir() else []
-            if path.exists() and (not path.is_dir() or any(name not in (".lock", ".writable") for name in there)):
+            if path.exists() and (not path.is_dir() or any(name not in _BEFORE_THE_JOBS for name in there)):
                 what = "a run, not a batch" if "plan.json" in there else "something that is no batch"
                 wrong = f"{path} holds {what}" if path.is_dir() else f"{path} is a file"
                 expected = "a new or empty folder, or one that a batch was begun in"

@@ -98,10 +98,10 @@ def _refuse_repeated_keys(node: Any, path: Path) -> None:
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
-            if key.value in seen:
-                wrong = f"{path}, line {key.start_mark.line + 1}: '{key.value}' is there twice"
-                raise _refused(wrong, "each key once", "remove one of them")
             if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    wrong = f"{path}, line {key.start_mark.line + 1}: '{key.value}' is there twice"
+                    raise _refused(wrong, "each key once", "remove one of them")
                 seen.add(key.value)
             _refuse_repeated_keys(value, path)
     elif isinstance(node, yaml.SequenceNode):

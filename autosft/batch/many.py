@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import uuid
@@ -179,9 +180,10 @@ def run_batch(
         wrong = f"max_jobs is {max_jobs}"
         raise PlanError(explain(wrong=wrong, expected="1 or more", fix="leave max_jobs out"))
     place = BatchFolder.open(folder)
-    with place.locked():
+    with place.locked(), contextlib.ExitStack() as at_the_end:
         notes = place.enter(jobs, budget_seconds=seconds)
         view = view_for([job.name for job in jobs])
+        at_the_end.callback(view.closed)
         for note in notes:
             view.note(note)
         if verbose:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autosft.cluster.nodes import answers
 from autosft.errors import PlanError, SearchFailed, explain
-from autosft.search.settings import Machine
+from autosft.search.settings import Machine, Node
 
 #: Ray may take so long to start on a busy machine.
 _START_SECONDS = 120.0
@@ -67,10 +68,6 @@ class Process:
         self._hear(None)
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
@@ -107,11 +104,13 @@ class Offer:
         address: Of the Ray that they join.
         machine: What it has.
         environment: What a process needs to join it.
+        places: Host and port of what it cannot do without, where it is the host's own; none where it was joined.
     """
 
     address: str
     machine: Machine
     environment: Mapping[str, str]
+    places: tuple[tuple[str, int], ...] = ()
 
 
 class Host:
@@ -125,7 +124,10 @@ class Host:
 
     @property
     def is_alive(self) -> bool:
-        return self._process is not None and self._process.is_alive
+        """Whether jobs can join: the process may outlive its Ray for a minute or longer."""
+        if self._process is None or self._offer is None or not self._process.is_alive:
+            return False
+        return all(map(answers, self._offer.places))
 
     def offer(self) -> Offer:
         """Returns where jobs run; starts what must be started.
@@ -134,8 +136,11 @@ class Host:
             PlanError: The cluster cannot be reached.
             SearchFailed: Ray could not start.
         """
-        if self.is_alive and self._offer is not None:
+        if self._offer is not None and self.is_alive:
             return self._offer
+        if self._process is not None:
+            # What is left of its Ray goes with it.
+            self._process.kill()
         said: queue.Queue[dict[str, Any] | None] = queue.Queue()
         order = {"cluster": self._cluster}
         self._process = Process("autosft.batch.host", order, log=self._log, environment={}, hear=said.put)
@@ -150,7 +155,10 @@ class Host:
             raise SearchFailed(explain(wrong=wrong, expected="a running Ray", fix=fix))
         if "error" in found:
             raise PlanError(found["error"])
-        self._offer = Offer(found["address"], Machine(found["cpus"], found["gpus"]), found["environment"])
+        nodes = tuple(Node(**node) for node in found["nodes"])
+        machine = Machine(found["cpus"], found["gpus"], nodes=nodes)
+        places = tuple((host, port) for host, port in found["places"])
+        self._offer = Offer(found["address"], machine, found["environment"], places)
         return self._offer
 
     def close(self) -> None:

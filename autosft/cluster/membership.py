@@ -36,8 +36,10 @@ class Membership:
         there = members()
         for node_id in self._members.keys() - there.keys():
             self._leave(node_id)
-        # A node that was thought to be gone, and is not, is used again.
-        used, refused = examined(there[node_id] for node_id in there.keys() - self._members.keys() - self._refused)
+        # A node that was thought to be gone, and is not, is used again. Ray lists one that is gone for a while, and to
+        # wait for its word would keep the search waiting.
+        new = [there[node_id] for node_id in there.keys() - self._members.keys() - self._refused]
+        used, refused = examined(member for member in new if member.answers())
         self._members |= used
         # The run goes on without a node that joins it with other versions.
         self._refused |= refused.keys()

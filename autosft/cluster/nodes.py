@@ -150,10 +150,11 @@ def _told(nodes: Iterable[str]) -> dict[str, dict[str, Any]]:
             "versions": {"python": platform.python_version(), "ray": ray.__version__, "autosft": ours}
         }
         if ours is not None:
-            from autosft.planning.machine import machine_here
+            from autosft.planning.machine import gpu_memory_bytes, memory_bytes
 
-            here = machine_here()
-            said |= {"memory_bytes": here.memory_bytes, "gpu_memory_bytes": here.gpu_memory_bytes}
+            # This task has no GPU, so Ray hides all of them; and other runs may be using those of the node.
+            visible = ray._private.worker.global_worker.original_visible_accelerator_ids.get("GPU")
+            said |= {"memory_bytes": memory_bytes(), "gpu_memory_bytes": gpu_memory_bytes(visible)}
         return said
 
     remote = ray.remote(num_cpus=0, max_retries=0)(tell)

@@ -21,11 +21,11 @@ from typing import Any
 from autosft.cluster.address import ANSWER_SECONDS, let_in
 from autosft.errors import AutosftError, MissingExtraError, PlanError, explain
 
-#: Verbs that search, and those of them that write a folder of their own.
-_SEARCHING, _WRITING = frozenset({"fit", "plan", "resume", "batch"}), frozenset({"fit"})
+#: Verbs that search, and those that write a folder of their own.
+_SEARCHING, _WRITING = frozenset({"fit", "plan", "resume", "batch"}), frozenset({"fit", "batch", "demo"})
 
 #: Options that name what is written, on the cluster's disk.
-_WRITTEN = frozenset({"--folder", "--out"})
+_WRITTEN = frozenset({"--folder", "--out", "--next-space"})
 
 #: Where runs go that name no folder; the job's own folder is removed with the job.
 RUNS_THERE = "$HOME/autosft-runs"
@@ -134,9 +134,9 @@ def _command(arguments: Sequence[str]) -> str:
         PlanError: It would write where nobody finds it again.
     """
     verb, given = arguments[0], _options(arguments)
-    words = [shlex.quote(word) for word in arguments]
+    words = [_word(word) for word in arguments]
     for name in _WRITTEN & given.keys():
-        if not os.path.isabs(given[name]) and not given[name].startswith("~"):
+        if not os.path.isabs(given[name]) and not given[name].startswith("~/"):
             wrong = f"{name} {given[name]} would lie in the job's own folder on the cluster, which goes with the job"
             fix = f"pass an absolute path on the head's disk, or leave it out for a folder in {RUNS_THERE}"
             raise PlanError(explain(wrong=wrong, expected="a place that stays", fix=fix))
@@ -147,6 +147,14 @@ def _command(arguments: Sequence[str]) -> str:
         words += ["--cluster", "auto"]
     missing = f"{{ printf '%s\\n' {shlex.quote('autosft: ' + _MISSING_THERE)} >&2; exit 2; }}"
     return f"python -c 'import autosft' 2>/dev/null || {missing}; exec python -m autosft {' '.join(words)}"
+
+
+def _word(word: str) -> str:
+    """Quotes a word for the head's shell; a path below its home leads there also from inside of quotes."""
+    before, tilde, below = word.partition("~/")
+    if tilde and (not before or (before.startswith("--") and before.endswith("="))):
+        return f'{before and shlex.quote(before)}"$HOME"/{shlex.quote(below)}'
+    return shlex.quote(word)
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,10 +32,11 @@ def machine_here() -> Machine:
     except (OSError, ValueError):
         pass
     free = _free_gpus()
-    return Machine(cpus, len(free), min(free.values(), default=0), tuple(free), _memory_bytes())
+    return Machine(cpus, len(free), min(free.values(), default=0), tuple(free), memory_bytes())
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
+    """Returns this machine's memory, as far as a cgroup's limit allows."""
     import psutil
 
     total = int(psutil.virtual_memory().total)
@@ -112,8 +114,24 @@ def fitted(resources: Resources, machine: Machine) -> Resources:
     return replace(resources, machine=machine, max_concurrent=at_once, follows_nodes=follows)
 
 
+def gpu_memory_bytes(visible: Collection[str] | None) -> int:
+    """Returns the memory of the smallest visible GPU of this machine, whoever uses it now; 0 without one.
+
+    Args:
+        visible: Numbers or ids, as CUDA_VISIBLE_DEVICES lists them; None for all.
+    """
+    return min((total for _, total in _gpus(visible).values()), default=0)
+
+
 def _free_gpus() -> dict[str, int]:
     """Returns the free bytes of each visible GPU that has nine tenths of its memory free, by its number."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = _gpus(None if visible is None else [name.strip() for name in visible.split(",")])
+    return {number: free for number, (free, total) in found.items() if free >= _FREE_SHARE * total}
+
+
+def _gpus(visible: Collection[str] | None) -> dict[str, tuple[int, int]]:
+    """Returns the free bytes and all bytes of each visible GPU, by its number."""
     if not shutil.which("nvidia-smi"):
         return {}
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.free,memory.total", "--format=csv,noheader,nounits"]
@@ -121,15 +139,11 @@ def _free_gpus() -> dict[str, int]:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
     except subprocess.TimeoutExpired:
         return {}
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    allowed = None if visible is None else [name.strip() for name in visible.split(",")]
     found = {}
     for line in done.stdout.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
         if len(cells) != 4 or not (cells[2].isdigit() and cells[3].isdigit()):
             continue  # nvidia-smi words its own errors on this stream too.
-        if allowed is not None and cells[0] not in allowed and cells[1] not in allowed:
-            continue
-        if int(cells[2]) >= _FREE_SHARE * int(cells[3]):
-            found[cells[0]] = int(cells[2]) * 2**20
+        if visible is None or cells[0] in visible or cells[1] in visible:
+            found[cells[0]] = (int(cells[2]) * 2**20, int(cells[3]) * 2**20)
     return found

@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from autosft.planning.machine import resources_on
 from autosft.planning.plan import Resources
 
 #: The environment variable that names the file.
@@ -27,6 +28,16 @@ def slots_allowed() -> int | None:
 
 
 def within_slots(resources: Resources) -> Resources:
-    """Returns resources with no more trials at once than are allowed now; each trial stays as large as it was."""
+    """Returns resources with no more trials at once than are allowed now, and none larger than a slot.
+
+    A larger one, as a small `max_concurrent` makes it elsewhere, would keep the runs beside this one from theirs.
+    """
     allowed = slots_allowed()
-    return resources if allowed is None else replace(resources, max_concurrent=min(resources.max_concurrent, allowed))
+    if allowed is None:
+        return resources
+    slot = resources_on(resources.machine, gpus_per_trial=resources.gpus_per_trial, max_concurrent=None)
+    return replace(
+        resources,
+        cpus_per_trial=min(resources.cpus_per_trial, slot.cpus_per_trial),
+        max_concurrent=min(resources.max_concurrent, allowed),
+    )

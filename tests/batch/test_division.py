@@ -99,6 +99,14 @@ def test_what_is_left_goes_to_those_that_still_improve() -> None:
     assert list(few) == ["steep"]
 
 
+def test_who_is_asked_later_gets_no_other_part_than_who_was_asked_first() -> None:
+    candidates, given = [Candidate(f"job{at}", 600, 1.0) for at in range(8)], []
+    while len(given) < 4:
+        found = leftovers(candidates, left_seconds=600, at_once=4, num_running=len(given))
+        given.append(found[candidates.pop(0).name])
+    assert given == [300 - BETWEEN_SECONDS] * 4
+
+
 def test_nobody_goes_on_for_less_than_is_of_use_or_without_reason() -> None:
     assert leftovers([Candidate("a", 600, 1.0)], left_seconds=20, at_once=1) == {}
     assert leftovers([Candidate("a", 600, 0.0)], left_seconds=2000, at_once=1) == {}

@@ -54,7 +54,7 @@ def test_a_job_whose_result_is_written_is_finished_whatever_ended_its_process(dr
     (driver._folder.path / "one" / "result.json").write_text(json.dumps(SUMMARY))
     assert end(driver, 130, fate="interrupted", reason="it was ended before there was a model") == "finished"
     assert driver._waiting == []
-    assert driver._next_extension(1) is None, "it is not asked to go on again"
+    assert driver._next_extension() is None, "it is not asked to go on again"
 
 
 def test_a_process_that_dies_without_a_word_is_begun_again_a_few_times(driver: Driver) -> None:

@@ -88,6 +88,16 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         BatchFolder.open(tmp_path / "file")
 
 
+def test_a_batch_that_ended_before_its_jobs_were_written_can_begin_anew(tmp_path: Path) -> None:
+    folder = BatchFolder.open(tmp_path / "batch")
+    with folder.locked():
+        (folder.path / ".batch.json.unfinished").write_text("{")
+    assert BatchFolder.open(folder.path).path == folder.path
+    (folder.path / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="something that is no batch"):
+        BatchFolder.open(folder.path)
+
+
 def test_two_processes_cannot_work_on_one_batch(tmp_path: Path) -> None:
     folder = BatchFolder.open(tmp_path / "batch")
     with folder.locked(), pytest.raises(RunFolderError, match="another process works on"), folder.locked():

@@ -48,6 +48,10 @@ jobs:
     assert (two.budget.num_trials, two.budget.seconds, two.priority) == (3, None, 2.0)
 
 
+def test_a_key_that_is_no_word_is_refused(tmp_path: Path) -> None:
+    assert "is no YAML" in refused(tmp_path, "? [a, b]\n: c\njobs: []\n")
+
+
 def test_json_is_read_as_well(tmp_path: Path) -> None:
     text = json.dumps({"jobs": [{"name": "one", "task": "Sort", "data": "rows.csv"}]}, indent="\t")
     assert [job.name for job in read_jobs(written(tmp_path, text, "jobs.json"))] == ["one"]

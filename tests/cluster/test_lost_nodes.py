@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autosft.cluster import membership
 from autosft.cluster.membership import Membership
 from autosft.cluster.nodes import Member, cluster_machine
 from autosft.search.job import Delayed, Ended, Home, Job, Moved
@@ -79,6 +80,18 @@ def test_a_job_that_was_told_to_stop_is_not_begun_again(tmp_path: Path) -> None:
 def test_time_that_files_took_is_given_back(tmp_path: Path) -> None:
     runner, job_id = runner_with(GONE, tmp_path)
     assert runner._of_moved(Moved(job_id, "other", 7.5)) == Delayed(job_id, 7.5)
+
+
+def test_a_node_that_is_gone_and_still_listed_is_not_waited_for(
+    place: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = {"gone": Member("gone", GONE, Node(2)), "new": Member("new", place, Node(2))}
+    monkeypatch.setattr(membership, "members", lambda: listed)
+    monkeypatch.setattr(membership, "examined", lambda asked: ({member.id: member for member in asked}, {}))
+    monkeypatch.setattr(membership, "_COUNT_SECONDS", 0.0)
+    nodes = Membership({})
+    nodes.count()
+    assert nodes.avoided(Job("", "", {})) == () and len(nodes) == 1
 
 
 def test_a_node_with_too_little_memory_is_kept_free_of_a_job() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from clusters import RealCluster, free_port, real_cluster, write_base_model
 
-from autosft.cluster.submit import submit
+from autosft.cluster.submit import _command, submit
 from autosft.errors import PlanError
 from autosft.testing.tiny_data import LABELS, tiny_texts
 
@@ -26,11 +26,31 @@ TOKEN = "0123456789abcdef0123456789abcdef"
     [
         (["fit", "rows.csv", "--folder", "runs/one"], "goes with the job"),
         (["fit", "rows.csv", "--folder=runs/one"], "goes with the job"),
+        (["fit", "rows.csv", "--folder", "~runs"], "goes with the job"),
+        (["review", "/runs/one", "--next-space", "next.yaml"], "goes with the job"),
     ],
 )
 def test_what_would_be_lost_is_refused(arguments: list[str], said: str, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=said):
         submit(arguments, address="http://127.0.0.1:1", working_folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["fit", "rows.csv"], "/home/of/head/autosft-runs/"),
+        (["batch", "jobs.yaml"], "/home/of/head/autosft-runs/"),
+        (["fit", "rows.csv", "--folder", "~/my runs"], "/home/of/head/my runs\n"),
+        (["fit", "rows.csv", "--folder=~/my runs"], "--folder=/home/of/head/my runs\n"),
+        (["fit", "rows.csv", "--task=a; b=~/c"], "--task=a; b=/home/of/head/c\n"),
+    ],
+)
+def test_what_is_written_lies_where_it_stays(arguments: list[str], kept: str) -> None:
+    # What follows the check of the head's Python, as a shell there reads it.
+    words = _command(arguments).rpartition("exec python -m autosft ")[2]
+    environment = {**os.environ, "HOME": "/home/of/head"}
+    done = subprocess.run(["sh", "-c", f"printf '%s\\n' {words}"], env=environment, text=True, capture_output=True)
+    assert kept in done.stdout
 
 
 def test_only_what_lies_below_the_working_folder_is_sent(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import psutil
 import pytest
 
 from autosft.errors import PlanError
-from autosft.planning.machine import fitted, machine_here, resources_on
+from autosft.planning.machine import fitted, gpu_memory_bytes, machine_here, resources_on
 from autosft.search.settings import Machine, Node
 
 
@@ -58,6 +59,23 @@ def test_this_machine_has_no_more_cores_than_this_process_may_use() -> None:
         assert machine_here().cpus == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_memory_of_gpus_is_known_while_they_are_in_use_or_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '0, GPU-a, 24000, 24576'\necho '1, GPU-b, 100, 16384'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    here = machine_here()
+    assert (here.gpu_ids, here.gpu_memory_bytes) == (("0",), 24000 * 2**20)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert machine_here().gpus == 0
+    assert gpu_memory_bytes(None) == 16384 * 2**20
+    assert gpu_memory_bytes(["GPU-a"]) == 24576 * 2**20
+    assert gpu_memory_bytes([]) == 0
 
 
 def test_its_memory_is_known_and_a_training_has_that_of_its_device() -> None:

@@ -10,12 +10,13 @@ import pytest
 import autosft
 from autosft.budget import Clock
 from autosft.interrupt import Interrupt
+from autosft.planning.machine import resources_on
 from autosft.planning.plan import Resources
 from autosft.search.job import Ended
 from autosft.search.policies import policy_for
 from autosft.search.search import Search
-from autosft.search.settings import Machine
-from autosft.search.slots import SLOTS_FILE, at_once, within_slots
+from autosft.search.settings import Machine, Node
+from autosft.search.slots import SLOTS_FILE, slots_allowed, within_slots
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
 
@@ -24,21 +25,23 @@ def test_without_a_batch_the_plan_decides(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv(SLOTS_FILE, raising=False)
     resources = Resources(Machine(16), 4, 0.0, 4)
     assert within_slots(resources) == resources
-    assert at_once(4) == 4
+    assert slots_allowed() is None
 
 
-def test_a_batch_limits_trials_at_once_and_not_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_limits_trials_at_once_and_leaves_them_as_large_as_a_slot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "slots"
     monkeypatch.setenv(SLOTS_FILE, str(file))
     resources = Resources(Machine(16), 4, 0.0, 4)
     assert within_slots(resources) == resources, "not written yet"
     file.write_text("2")
     assert within_slots(resources) == Resources(Machine(16), 4, 0.0, 2)
-    assert at_once(2) == 2
-    file.write_text("3")
-    assert at_once(2) == 3, "a running search grows when another job ends"
     file.write_text("0")
-    assert at_once(2) == 1
+    assert slots_allowed() == 1
+    # One trial at a time would have the whole machine, and who runs beside it nothing.
+    alone = resources_on(Machine(16, nodes=(Node(16),)), gpus_per_trial=None, max_concurrent=1)
+    assert (alone.cpus_per_trial, within_slots(alone).cpus_per_trial) == (16, 4)
 
 
 class Counted:
@@ -52,6 +55,9 @@ class Counted:
     def submit(self, function: str, arguments: dict[str, Any], **job: Any) -> str:
         self.running.append(f"job {len(self.counts)} {len(self.running)}")
         return self.running[-1]
+
+    def num_at_once(self, cpus: float, gpus: float) -> int | None:
+        return None
 
     def wait(self, timeout_seconds: float) -> Ended:
         self.counts.append(len(self.running))
