@@ -123,7 +123,7 @@ def expected_seconds(kind: TaskKind, task: Task, targets: pa.Array, outputs: pa.
     # One resample alone is slow for its size with a quick metric, and with a slow one all that there is time for.
     for num in (1, _FEWEST):
         started = time.monotonic()
-        _undefined_where_it_raises(score, np.tile(np.arange(timed), (num, 1)))
+        undefined_where_it_raises(score, np.tile(np.arange(timed), (num, 1)))
         each = (time.monotonic() - started) / num * num_rows / timed
         if each * _FEWEST > SECONDS / 10:
             break
@@ -154,12 +154,12 @@ def _resampled(
         if made >= _FEWEST and fits < 1:
             break
         num = int(max(1, min(made, fits, at_once, resamples - made)))
-        chunks.append(_undefined_where_it_raises(statistic, draw(num)))
+        chunks.append(undefined_where_it_raises(statistic, draw(num)))
         made += num
     return np.concatenate(chunks)
 
 
-def _undefined_where_it_raises(
+def undefined_where_it_raises(
     statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]], rows: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Returns the statistic of each resample; NaN where a user's metric raises, as many do of rows of one class."""
@@ -168,7 +168,7 @@ def _undefined_where_it_raises(
     except MetricError:
         if len(rows) == 1:
             return np.full(1, np.nan)
-        return np.concatenate([_undefined_where_it_raises(statistic, row[None]) for row in rows])
+        return np.concatenate([undefined_where_it_raises(statistic, row[None]) for row in rows])
 
 
 def _draws(num_rows: int, seed: int, groups: NDArray[Any] | None) -> tuple[Callable[[int], NDArray[np.int64]], int]:

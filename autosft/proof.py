@@ -20,7 +20,7 @@ from autosft.arrays import load_array
 from autosft.calibration import MIN_ROWS, accuracy, tempered
 from autosft.calibration import temperature as fitted_temperature
 from autosft.data.data import Data, Rows
-from autosft.errors import SearchFailed, explain
+from autosft.errors import MetricError, SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.intervals import SECONDS, Interval, bootstrap, expected_seconds, paired_gain
 from autosft.planning.plan import Plan
@@ -30,6 +30,7 @@ from autosft.search.search import training_arguments
 from autosft.search.trial import OUTPUTS_FILE, Trial
 from autosft.task import Output, Task
 from autosft.tasks import kind as task_kind
+from autosft.tasks.base import TaskKind
 from autosft.trainers.base import Limits
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Proof:
         gain: Winner over default, both as they were trained, positive when better.
         gain_interval: 95 % interval of the gain from a paired bootstrap.
         scores: Every metric of the shipped model by name.
-        constant: Score of what says the same of every row, by the training targets; None where that makes no sense.
+        constant: Score of what says the same of every row, by the training targets; None where that makes no sense, or
+            the metric is not defined on it.
         num_rows_given: Rows there are; where time allowed fewer, those that were scored are a random sample.
         against_refit: Why the refit is not trusted, so that the shipped model is the winner itself; None where it is.
         evidence: What all of this was computed from.
@@ -404,7 +406,6 @@ def _proof(plan: Plan, rows: str, selected_on: bool, evidence: Evidence, winner:
         return Score(kind.score(judged, targets, outputs), interval, len(targets))
 
     gain, gain_interval = paired_gain(kind, task, targets, winner, evidence.default, task_old=task_default, seed=seed)
-    constant = kind.constant(plan.task, plan.data.training(0)[0].targets(), targets)
     return Proof(
         rows,
         selected_on,
@@ -413,7 +414,19 @@ def _proof(plan: Plan, rows: str, selected_on: bool, evidence: Evidence, winner:
         gain,
         gain_interval,
         kind.scores(task, targets, evidence.shipped),
-        None if constant is None else kind.score(plan.task, targets, constant),
+        _constant_score(plan, kind, targets),
         len(targets),
         evidence=evidence,
     )
+
+
+def _constant_score(plan: Plan, kind: TaskKind, targets: pa.Array) -> float | None:
+    """Scores the same answer for every row; a user's metric that raises on that must not cost the result."""
+    constant = kind.constant(plan.task, plan.data.training(0)[0].targets(), targets)
+    if constant is None:
+        return None
+    try:
+        score = kind.score(plan.task, targets, constant)
+    except MetricError:
+        return None
+    return score if math.isfinite(score) else None

@@ -102,7 +102,7 @@ def test_a_metric_that_is_not_defined_is_null_and_can_be_shown(plan: Plan, tmp_p
 def test_a_report_that_cannot_be_made_costs_no_result(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise ValueError("no figures today")
 
     class Notes(Tracker):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,8 @@ from autosft.proof import Proof, prove
 from autosft.search.job import Ended
 from autosft.search.runner import Runner
 from autosft.search.trial import OUTPUTS_FILE, Trial
+from autosft.task import Metric, Task
+from autosft.tasks import kind as task_kind
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
 
@@ -36,6 +39,12 @@ def slowly(targets: list[str], predictions: list[str]) -> float:
     """A user's metric that takes its time."""
     CLOCK.now += 0.02
     return float(np.mean([target == found for target, found in zip(targets, predictions, strict=True)]))
+
+
+def precision(targets: list[str], predictions: list[str]) -> float:
+    """A user's metric that is not defined where nothing is predicted to be "b"."""
+    found = [target == "b" for target, one in zip(targets, predictions, strict=True) if one == "b"]
+    return sum(found) / len(found)
 
 
 def hang(report: Callable[..., None], **arguments: Any) -> None:
@@ -275,3 +284,12 @@ def test_a_pass_that_hangs_is_ended_and_resume_makes_it_again(
     result = autosft.resume(tmp_path / "run", tracker=Tracker())
     assert result.summary["test"]["num_rows"] == NUM_TEST_ROWS
     assert result.summary["num_trials"] == 1
+
+
+def test_a_metric_that_raises_on_the_same_answer_for_every_row_costs_no_result() -> None:
+    task = Task("text-classification", "", ("text",), "label", Metric("own", function=precision), labels=("a", "b"))
+    rows = SimpleNamespace(targets=lambda: pa.array([0, 0, 1]))
+    plan: Any = SimpleNamespace(task=task, data=SimpleNamespace(training=lambda fold: (rows, None)))
+    assert proof._constant_score(plan, task_kind(task.kind), pa.array([0, 1])) is None
+    plan.task = replace(task, metric=Metric("accuracy"))
+    assert proof._constant_score(plan, task_kind(task.kind), pa.array([0, 1])) == 0.5

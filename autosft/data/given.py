@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -21,7 +22,8 @@ def given_columns(task: Task, table: pa.Table) -> list[str]:
     """Returns the columns that divide the rows into a few groups, inputs and targets aside."""
     taken = {*task.input_columns, *task.target_columns, task.target_column, task.time_column}
     names = [name for name in table.column_names if name not in taken and _is_plain(table.schema.field(name).type)]
-    return [name for name in names if 2 <= pc.count_distinct(_texts(table, name)).as_py() <= MOST_VALUES][:MOST_COLUMNS]
+    few = (name for name in names if 2 <= pc.count_distinct(_texts(table, name)).as_py() <= MOST_VALUES)
+    return list(itertools.islice(few, MOST_COLUMNS))
 
 
 def given_texts(table: pa.Table, names: Sequence[str]) -> pa.Table:

@@ -16,7 +16,7 @@ from autosft.arrays import to_numbers
 from autosft.proof import Evidence
 from autosft.report.blocks import Block, Column, Figure, Said, Section, Table
 from autosft.report.cells import counted, number, shown
-from autosft.report.figures import HEAT, axis, legend_below, numbers
+from autosft.report.figures import HEAT, axis, distinct, legend_below, numbers, plain
 from autosft.task import Output
 from autosft.tasks import kind as task_kind
 from autosft.tasks.base import ClassCounts
@@ -39,7 +39,10 @@ def answers(evidence: Evidence) -> Section:
     """Returns what the outputs allow to be said of each class, number or text."""
     kind = task_kind(evidence.task.kind)
     verdicts = kind.verdicts(evidence.task, evidence.targets, evidence.shipped)
-    blocks: list[Block] = [*_BY_OUTPUT.get(kind.output, _nothing)(evidence, verdicts)]
+    # A kind of a plugin's may say nothing of single rows, which must not read as if all were wrong.
+    is_told = verdicts.column("loss").null_count < verdicts.num_rows
+    tell = _BY_OUTPUT.get(kind.output, _nothing) if is_told else _nothing
+    blocks: list[Block] = [*tell(evidence, verdicts)]
     counts = kind.class_counts(evidence.task, evidence.targets, evidence.shipped)
     if counts is not None:
         blocks += _per_class(counts, _CLASSES.get(kind.output, "label"))
@@ -87,7 +90,8 @@ def _per_class(counts: ClassCounts, noun: str) -> list[Block]:
     told = f"Worst F1 first. Intervals are Wilson's, 95 %, each {noun} by itself: of {len(counts.names):,}, about one "
     told += "in twenty lies outside of its own." if len(counts.names) > 5 else "in twenty would lie outside of its own."
     if absent:
-        told += f" {counted(absent, noun)} never occur in these rows, so their recall is not known."
+        verb, whose = ("occurs", "its") if absent == 1 else ("occur", "their")
+        told += f" {counted(absent, noun)} never {verb} in these rows, so {whose} recall is not known."
     table = Table("classes", f"Scores of each {noun}", columns, rows, left_out=max(0, len(order) - _MOST_CLASSES))
     return [Said(told, "muted"), table]
 
@@ -143,7 +147,7 @@ def _confusion(names: Sequence[str], matrix: NDArray[np.int64], wrong: NDArray[n
     kept = matrix[np.ix_(chosen, chosen)]
     support = matrix.sum(axis=1)[chosen]
     shares = 100 * kept / np.maximum(support, 1)[:, None]
-    words = _distinct([shown(names[at], limit=26) for at in chosen.tolist()])
+    words = distinct([shown(names[at], limit=26) for at in chosen.tolist()])
     hidden = len(names) - len(chosen)
     inside = int(np.asarray(wrong[np.ix_(chosen, chosen)]).sum())
     told = "Each row is a true label and adds up to 100 %; the diagonal is what is right."
@@ -239,7 +243,7 @@ def _values(evidence: Evidence, verdicts: pa.Table) -> list[Block]:
         "type": "scatter", "mode": "lines", "name": "exact", "x": [low, high], "y": [low, high],
         "line": {"color": "$muted", "dash": "dash", "width": 1.5}, "hoverinfo": "skip",
     }  # fmt: skip
-    layout = {"xaxis": axis(f"actual {name}"), "yaxis": axis("predicted"), "legend": legend_below()}
+    layout = {"xaxis": axis(f"actual {plain(name)}"), "yaxis": axis("predicted"), "legend": legend_below()}
     bands = _bands(true, predicted)
     told = "A point is a row; on the dashed line the prediction is exact."
     if len(some) < len(true):
@@ -356,17 +360,6 @@ def _texts(evidence: Evidence, verdicts: pa.Table) -> list[Block]:
         ),
     )  # fmt: skip
     return [*blocks, samples]
-
-
-def _distinct(words: Sequence[str]) -> list[str]:
-    """Returns words of which no two are alike, as an axis of categories needs them, and without HTML."""
-    seen: dict[str, int] = {}
-    found = []
-    for word in words:
-        seen[word] = seen.get(word, 0) + 1
-        plain = word.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        found.append(plain if seen[word] == 1 else f"{plain} ({seen[word]})")
-    return found
 
 
 def _nothing(evidence: Evidence, verdicts: pa.Table) -> list[Block]:

@@ -86,6 +86,10 @@ def calibration(ended: Ended, evidence: Evidence) -> Section | None:
         f"{mean:.4f} on so many, and more than {most:.4f} once in twenty: "
         + (f"so they are off beyond chance, {sureness}." if is_off else "so they cannot be told from right ones.")
     )
+    if len(found[0]) > len(evidence.targets):
+        verdict += " Several answers of one row count as independent; where they go together, chance shows more."
+    if temperature != 1.0 and ended.proof.selected_on:
+        verdict += " The temperature was fitted on rows that are among these, so expect more on new ones."
     pairs = [("Expected calibration error", f"{after.error:.4f}")]
     if before is not None:
         pairs = [

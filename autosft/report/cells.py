@@ -47,7 +47,7 @@ def sort_key(value: Any, kind: str) -> str:
         return str(int(bool(value)))
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return ""
-    return repr(value)
+    return repr(value if isinstance(value, int) else float(value))
 
 
 def spans(table: Table, column: int) -> list[Span | None]:

@@ -11,7 +11,7 @@ from autosft.planning.plan import Arm
 from autosft.report.blocks import Block, Column, Figure, Listing, Said, Section, Table
 from autosft.report.cells import counted, setting, shown
 from autosft.report.ended import Ended
-from autosft.report.figures import MARKERS, RANKS, SERIES, axis, legend_below, numbers
+from autosft.report.figures import MARKERS, RANKS, SERIES, axis, legend_below, numbers, plain
 from autosft.report.leaderboard import changed_settings
 from autosft.reviewing.importance import FEWEST_TRIALS, Importance, importances
 from autosft.search.choice import in_order
@@ -369,5 +369,4 @@ def _wrapped(name: str) -> str:
 
 
 def _hover(text: str) -> str:
-    """Returns words as plotly takes them, which reads some HTML."""
-    return shown(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return plain(shown(text))

@@ -38,10 +38,12 @@ _LOSSES = {
 }
 
 
-def worst_errors(evidence: Evidence) -> Section:
-    """Returns the rows that went worst, those that are right left out."""
+def worst_errors(evidence: Evidence) -> Section | None:
+    """Returns the rows that went worst, those that are right left out; None where the kind says nothing of rows."""
     kind = task_kind(evidence.task.kind)
     verdicts = kind.verdicts(evidence.task, evidence.targets, evidence.shipped)
+    if verdicts.column("loss").null_count == verdicts.num_rows:
+        return None
     right = np.asarray(pc.fill_null(verdicts.column("right"), False).to_numpy(), np.bool_)
     losses = to_numbers(verdicts.column("loss")).astype(np.float64)
     wrong = np.flatnonzero(~right)

@@ -30,6 +30,21 @@ def legend_below() -> dict[str, Any]:
     return {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
 
 
+def plain(text: str) -> str:
+    """Returns words as plotly shows them as they are, which reads some HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def distinct(words: Sequence[str]) -> list[str]:
+    """Returns words of which no two are alike, as an axis of categories needs them, and without HTML."""
+    seen: dict[str, int] = {}
+    found = []
+    for word in words:
+        seen[word] = seen.get(word, 0) + 1
+        found.append(plain(word) if seen[word] == 1 else f"{plain(word)} ({seen[word]})")
+    return found
+
+
 def numbers(values: NDArray[Any] | Sequence[float]) -> list[float]:
     """Returns plain numbers, with as many digits as can be seen."""
     return [float(f"{value:.6g}") for value in np.asarray(values, dtype=np.float64)]

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +15,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autosft.data.data import Data
-from autosft.intervals import bootstrap
+from autosft.intervals import bootstrap, undefined_where_it_raises
 from autosft.proof import Evidence
 from autosft.report.blocks import Block, Column, Figure, Said, Section, Table
 from autosft.report.cells import counted, number, shown
 from autosft.report.ended import Ended
-from autosft.report.figures import axis, numbers
+from autosft.report.figures import axis, distinct, numbers
 from autosft.report.rows import has_images, lengths
 from autosft.tasks import kind as task_kind
+from autosft.tasks.base import Scorer
 
 #: Bands of length, each with as many rows as the others, or nearly.
 _NUM_BANDS = 4
@@ -36,6 +36,9 @@ _MOST_IMAGES = 3_000
 
 #: Random draws of as many rows that a slice is compared with, resamples of its interval, and seconds that each gets.
 _DRAWS, _RESAMPLES, _SECONDS = 300, 300, 0.08
+
+#: Times that a slice takes the metric at least: for its score, the fewest resamples and the fewest draws.
+_FEWEST_TIMES = 42
 
 #: What all slices together may take: a metric of the user's may be slow.
 _ALL_SECONDS = 2.0
@@ -51,7 +54,8 @@ class Slice:
         of: What divides the rows. value: Which part this is.
         num_rows: How many.
         score: Of the shipped model on them. low, high: Its 95 % interval.
-        chance: How often as many rows drawn at random score as far from all rows, or farther; None where not known.
+        expected: What as many rows drawn at random score on average; None where not known.
+        chance: How often such draws score as far from that, or farther; None where not known.
     """
 
     of: str
@@ -60,6 +64,7 @@ class Slice:
     score: float
     low: float
     high: float
+    expected: float | None
     chance: float | None
 
 
@@ -68,8 +73,9 @@ def slices(ended: Ended, evidence: Evidence) -> Section:
     masks = _masks(ended.plan.data, evidence)
     found, num_small = look(evidence, masks, seed=ended.plan.seed)
     if not found:
-        why = f"{counted(len(evidence.targets), 'row')} do not divide into parts of at least {FEWEST_ROWS}"
-        return Section("slices", "Scores by slice", (Said(f"No slices were looked at: {why}.", "muted"),))
+        told = f"Of {counted(len(evidence.targets), 'row')} no part of {FEWEST_ROWS} or more could be compared"
+        told += "." if num_small == len(masks) else ": the metric is too slow for that, or not defined on parts."
+        return Section("slices", "Scores by slice", (Said(told, "muted"),))
     metric = ended.plan.task.metric
     overall = ended.proof.shipped.score
     order = sorted(found, key=lambda one: (one.chance is None, one.chance))
@@ -79,17 +85,19 @@ def slices(ended: Ended, evidence: Evidence) -> Section:
     small = f"; {num_small} with fewer than {FEWEST_ROWS} rows left out" if num_small else ""
     blocks: list[Block] = []
     for one in sure:
-        side = "better" if (one.score > overall) == metric.greater_is_better else "worse"
+        # Not against all rows: metrics that average over classes score otherwise on fewer rows whichever these are.
+        expected = overall if one.expected is None else one.expected
+        side = "better" if (one.score > expected) == metric.greater_is_better else "worse"
         blocks.append(
             Said(
                 f"{shown(one.of)}, {shown(one.value)}: {metric.name} {number(one.score)} on "
-                f"{counted(one.num_rows, 'row')}, {side} than {number(overall)} over all, beyond the noise also with "
-                f"{looks}.",
+                f"{counted(one.num_rows, 'row')}, {side} than {number(expected)}, the mean of as many rows drawn at "
+                f"random, beyond the noise also with {looks}.",
                 "warning" if side == "worse" else "good",
             )
         )
     if (late := len(masks) - len(found) - num_small) > 0:
-        small += f"; {late} not compared: no time was left, or they hold every row"
+        small += f"; {late} not compared: no time was left, they hold every row, or the metric is not defined on them"
     if not sure:
         blocks.append(Said(f"No slice differs from all rows beyond the noise, with {looks}{small}."))
     elif small:
@@ -104,7 +112,11 @@ def look(
     """Scores each slice and compares it with random draws; returns the slices, and how many were too small."""
     kind, task = task_kind(evidence.task.kind), evidence.task
     num_rows = len(evidence.targets)
-    scorer = kind.scorer(task, evidence.targets, evidence.shipped)
+    raising = kind.scorer(task, evidence.targets, evidence.shipped)
+
+    def scorer(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        return undefined_where_it_raises(raising, rows)
+
     found, num_small, until = [], 0, time.monotonic() + _ALL_SECONDS
     for (of, value), mask in masks.items():
         rows = np.flatnonzero(mask)
@@ -113,19 +125,25 @@ def look(
         if len(rows) < FEWEST_ROWS or len(rows) == num_rows:
             num_small += len(rows) < FEWEST_ROWS
             continue
+        started = time.monotonic()
+        score = float(scorer(rows[None])[0])
+        if not math.isfinite(score) or _FEWEST_TIMES * (time.monotonic() - started) > until - started:
+            continue
         targets, outputs = evidence.targets.take(pa.array(rows)), evidence.shipped.take(pa.array(rows))
         interval = bootstrap(kind, task, targets, outputs, seed=seed, resamples=_RESAMPLES, seconds=_SECONDS)
-        score = float(scorer(rows[None])[0])
-        chance = _chance(scorer, score, len(rows), num_rows, seed=seed)
-        found.append(Slice(of, value, len(rows), score, interval.low, interval.high, chance))
+        expected, chance = _by_chance(scorer, score, len(rows), num_rows, seed=seed)
+        found.append(Slice(of, value, len(rows), score, interval.low, interval.high, expected, chance))
     return found, num_small
 
 
-def _chance(scorer: Any, score: float, size: int, num_rows: int, *, seed: int) -> float | None:
-    """Returns how often a random draw of as many rows is as far off, by the normal tail of such draws.
+def _by_chance(
+    scorer: Scorer, score: float, size: int, num_rows: int, *, seed: int
+) -> tuple[float, float] | tuple[None, None]:
+    """Returns the mean score of random draws of as many rows, and how often one is as far from that as the score.
 
-    Draws without replacement are what a slice is where it has nothing to do with being right. Their spread is used
-    rather than their count, since with many slices chances below one in a thousand matter.
+    Draws without replacement are what a slice is where it has nothing to do with being right. Their normal tail is
+    used, since with many slices chances below one in a thousand matter, but no chance is below the share of the draws
+    that are as far off: a single error among ten rows is rare by that tail, and is not where one in a hundred is wrong.
     """
     rng, scores, started = np.random.default_rng(seed), [], time.monotonic()
     at_once = 20
@@ -135,8 +153,11 @@ def _chance(scorer: Any, score: float, size: int, num_rows: int, *, seed: int) -
             break
     drawn = np.array([value for value in scores if math.isfinite(value)])
     if len(drawn) < at_once or not math.isfinite(score) or drawn.std() == 0:
-        return None
-    return 2 * (1 - NormalDist().cdf(abs(score - drawn.mean()) / drawn.std(ddof=1)))
+        return None, None
+    mean = float(drawn.mean())
+    tail = 2 * (1 - NormalDist().cdf(abs(score - mean) / drawn.std(ddof=1)))
+    share = float((np.abs(drawn - mean) >= abs(score - mean) - 1e-12).mean())
+    return mean, max(tail, share)
 
 
 def _masks(data: Data, evidence: Evidence) -> dict[tuple[str, str], NDArray[np.bool_]]:
@@ -166,15 +187,15 @@ def _band(low: float, high: float, last: bool) -> str:
 
 def _method(num_slices: int) -> str:
     return (
-        "A slice is said to differ where as many rows drawn at random would score as far from all rows less than once "
-        f"in {round(num_slices / _CHANCE):,} draws, which is once in twenty for all {num_slices} looked at together "
-        "(Bonferroni). Metrics that average over classes see fewer classes in a slice, which alone can move them."
+        "A slice is said to differ where as many rows drawn at random would score as far from their mean less than "
+        f"once in {round(num_slices / _CHANCE):,} draws, which is once in twenty for all {num_slices} looked at "
+        "together (Bonferroni). Metrics that average over classes see fewer classes in a slice, which alone can move "
+        "them."
     )
 
 
 def _figure(found: list[Slice], metric: str, overall: float) -> Figure:
-    names = [f"{shown(one.of, limit=24)}: {shown(one.value, limit=20)}" for one in found][::-1]
-    names = [name.replace("&", "&amp;").replace("<", "&lt;") for name in names]
+    names = distinct([f"{shown(one.of, limit=24)}: {shown(one.value, limit=20)}" for one in found])[::-1]
     drawn = found[::-1]
     data = {
         "type": "scatter", "mode": "markers", "x": numbers([one.score for one in drawn]), "y": names,
@@ -201,7 +222,7 @@ def _figure(found: list[Slice], metric: str, overall: float) -> Figure:
         f"{metric} by slice",
         (
             Column("slice of"), Column("part", "data"), Column("rows", "count"), Column(metric, "interval"),
-            Column("by chance", "share", "how often as many random rows are as far from all rows"),
+            Column("by chance", "share", "how often as many random rows score as far from their mean"),
         ),
         tuple(
             (one.of, one.value, one.num_rows, (one.score, one.low, one.high), one.chance) for one in found

@@ -50,7 +50,7 @@ def gain_sentence(ended: Ended) -> str:
     """Says what tuning added, and how sure that is."""
     proof, name = ended.proof, ended.plan.task.metric.name
     if ended.winner.is_default:
-        return "The best untuned default won: on these rows tuning did not improve on it."
+        return "The best untuned default won: tuning found nothing that is better than it by more than luck."
     if not ended.default.is_default:
         return "What tuning added is not known: no untuned default was trained to its end."
     verdict = (

@@ -9,6 +9,7 @@ from typing import Any
 
 from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
+from autosft.reviewing.columns import number
 from autosft.reviewing.from_run import unit_of
 from autosft.reviewing.next_range import FEWEST, NextRange, next_ranges
 from autosft.reviewing.sweep import ArmSpace, Sweep
@@ -155,14 +156,14 @@ def _wandb_lines(sweep: Sweep, tree: Mapping[str, Any], indent: str) -> list[str
 def _wandb_row(sweep: Sweep, row: NextRange) -> dict[str, Any]:
     if row.bounds is None:
         return {"value": row.values[0]} if len(row.values) == 1 else {"values": list(row.values)}
-    tried = {
-        trial.config.get(row.field) for trial in sweep.ranked if isinstance(trial.config.get(row.field), int | float)
-    }
+    # Numbers may have been logged as text, which YAML makes of 1e-4.
+    given = [trial.config.get(row.field) for trial in sweep.ranked]
+    tried = {value if isinstance(value, int) else found for value in given if (found := number(value)) is not None}
     is_whole = all(isinstance(value, int) for value in tried)
     # A handful of numbers were choices, whatever they were declared as.
     if len(tried) <= 5 and "widened" not in row.why:
-        inside = sorted(value for value in tried if value is not None and row.bounds.low <= value <= row.bounds.high)
-        return {"values": inside} if inside else {"values": sorted(value for value in tried if value is not None)}
+        inside = sorted(value for value in tried if row.bounds.low <= value <= row.bounds.high)
+        return {"values": inside or sorted(tried)}
     low, high = row.bounds.low, row.bounds.high
     if is_whole:
         name = "q_log_uniform_values" if row.bounds.is_log else "int_uniform"

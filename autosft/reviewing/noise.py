@@ -58,4 +58,7 @@ def expected_best(number: int) -> float:
 
 def distinct(trials: Sequence[SweepTrial]) -> list[SweepTrial]:
     """Returns the first trial of each configuration."""
-    return list({trial.identity: trial for trial in reversed(trials)}.values())[::-1]
+    found: dict[str, SweepTrial] = {}
+    for trial in trials:
+        found.setdefault(trial.identity, trial)
+    return [*found.values()]

@@ -30,7 +30,9 @@ def open_sweep(target: str | Path, *, metric: str | None = None, goal: str | Non
         return from_run(path)
     if path.is_file():
         return from_table(path, metric=metric, goal=goal)
-    parts = str(target).removeprefix("wandb:").strip("/").split("/")
+    if str(target).startswith("wandb:"):
+        return from_wandb(str(target), metric=metric, goal=goal)
+    parts = str(target).strip("/").split("/")
     is_path = str(target).startswith((".", "/", "~")) or path.suffix != "" or len(parts) not in (2, 3, 4)
     # With the parent there, a name was mistyped; "runs/spam" is also what W&B calls a project.
     if is_path or (path.parent != Path() and path.parent.is_dir()):

@@ -158,7 +158,6 @@ def sweep_of(
         trials=trials,
         notes=tuple(notes),
         bounds=dict.fromkeys(arms, bounds or {}),
-        declared=declared or {},
     )
 
 

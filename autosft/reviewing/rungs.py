@@ -46,10 +46,12 @@ def _claim(what: str, number: int, correlation: float | None) -> Claim:
         return Claim("rungs", told, numbers, "unknown")
     interval = correlation_interval(correlation, number)
     numbers |= {"low": interval.low, "high": interval.high}
-    if interval.low > 0:
+    if interval.low > 0.5:
         verdict, level = "the shorter training ranks like the longer one", "good"
     elif interval.high < 0.5:
         verdict, level = "the shorter training says little about the longer one", "bad"
+    elif interval.low > 0:
+        verdict, level = "the shorter training ranks better than chance", "fact"
     else:
         verdict, level = "too few to tell how well the shorter training ranks", "fact"
     sentence = (

@@ -129,7 +129,6 @@ class Sweep:
         notes: What the reader had to assume, a sentence each.
         bounds: Declared ranges by arm and field.
         spaces: autosft's search spaces by arm.
-        declared: A W&B sweep's own parameters, as they were declared.
         outcome: Where a run of autosft finished.
         phases: Worker seconds by phase, with "wall" and "workers".
         rungs: See `autosft.search.rung_ranks`.
@@ -144,7 +143,6 @@ class Sweep:
     notes: tuple[str, ...] = ()
     bounds: Mapping[str, Mapping[str, Bounds]] = field(default_factory=dict)
     spaces: Mapping[str, ArmSpace] = field(default_factory=dict)
-    declared: Mapping[str, Any] = field(default_factory=dict)
     outcome: Outcome | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
     rungs: Sequence[Mapping[str, Any]] = ()

@@ -24,7 +24,13 @@ def winner(sweep: Sweep) -> list[Claim]:
     low, high = outcome.gain_interval.low, outcome.gain_interval.high
     rows = f"{outcome.num_gain_rows:,} {'rows that decided nothing' if outcome.on_fresh_rows else 'validation rows'}"
     proven = low > 0
-    verdict = "it beats the default beyond the noise" if proven else "that is not beyond the noise"
+    verdict = (
+        "it beats the default beyond the noise"
+        if proven
+        else "it is worse than the default beyond the noise"
+        if high < 0
+        else "that is not beyond the noise"
+    )
     caution = "" if outcome.on_fresh_rows else " The search also chose by these rows, so the gain is optimistic."
     sentence = (
         f"Trial {outcome.winner} won, {words.difference(outcome.gain)} "
@@ -32,9 +38,8 @@ def winner(sweep: Sweep) -> list[Claim]:
         f"on {rows} (paired interval): {verdict}.{caution}"
     )
     numbers = {"gain": outcome.gain, "low": low, "high": high, "proven": proven, "num_rows": outcome.num_gain_rows}
-    return [
-        Claim("winner", sentence, numbers | {"how": "paired"}, "good" if proven and outcome.on_fresh_rows else "fact")
-    ]
+    level = "bad" if high < 0 else "good" if proven and outcome.on_fresh_rows else "fact"
+    return [Claim("winner", sentence, numbers | {"how": "paired"}, level)]
 
 
 def _default_won(sweep: Sweep, outcome: Outcome) -> Claim:

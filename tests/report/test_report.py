@@ -15,7 +15,8 @@ import pytest
 from hostile_data import HOSTILE, LABELS, SCRIPT, Finished
 
 SECTIONS = [
-    "leaderboard", "search", "answers", "slices", "calibration", "errors", "suspects", "audit", "cost", "plan", "again",
+    "leaderboard", "search-tells", "search", "answers", "slices", "calibration", "errors", "suspects", "audit", "cost",
+    "plan", "again",
 ]  # fmt: skip
 
 

@@ -84,6 +84,16 @@ def test_noise_comes_from_repetitions_where_there_are_no_intervals() -> None:
     assert "60 repetitions" in claim.sentence
 
 
+def test_the_best_of_repeated_configurations_is_the_best() -> None:
+    # The best configuration was also run with a seed that did badly.
+    scores = [("a", 0.90), ("b", 0.85), ("c", 0.849), ("a", 0.80)]
+    trials = [
+        SweepTrial(str(at), {"x": name}, score, repeats=str(at), interval=Interval(score - 0.0196, score + 0.0196))
+        for at, (name, score) in enumerate(scores)
+    ]
+    assert one(luck(sweep(trials)), "luck").numbers["within_one_error"] == 0
+
+
 def test_without_either_that_is_said() -> None:
     trials = [replace(trial, interval=None) for trial in searched(20)]
     assert one(luck(sweep(trials)), "luck").level == "unknown"
@@ -98,6 +108,17 @@ def test_the_gap_to_the_test_rows_is_judged_by_both_intervals(gap: float, words:
     assert claim.numbers["gap"] == pytest.approx(gap)
     assert (claim.numbers["low"], claim.numbers["high"]) == (pytest.approx(gap - spread), pytest.approx(gap + spread))
     assert words in claim.sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words", "level"),
+    [(0.01, 0.05, "it beats", "good"), (-0.01, 0.05, "not beyond", "fact"), (-0.05, -0.01, "it is worse", "bad")],
+)
+def test_the_gain_is_judged_by_its_interval(low: float, high: float, words: str, level: str) -> None:
+    gain = (low + high) / 2
+    outcome = Outcome("0", 0.8, None, 0.8, None, 900, gain, Interval(low, high), False, True, 900)
+    claim = one(winner(sweep(searched(20), outcome=outcome)), "winner")
+    assert words in claim.sentence and claim.level == level
 
 
 def test_the_winner_is_set_against_a_default_among_the_trials() -> None:
@@ -217,6 +238,23 @@ def test_a_correlation_of_few_is_not_made_much_of() -> None:
     few, many = rungs(sweep(searched(20), rungs=rows))
     assert few.level == "fact" and few.numbers["low"] < 0
     assert many.level == "good" and many.numbers["low"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("correlation", "num_configs", "level", "words"),
+    [(0.9, 60, "good", "ranks like"), (0.3, 100, "bad", "says little"), (0.5, 60, "fact", "better than chance")],
+)
+def test_a_weak_correlation_is_no_good_news(correlation: float, num_configs: int, level: str, words: str) -> None:
+    row = {"from": 1 / 3, "to": 1.0, "num_configs": num_configs, "rank_correlation": correlation}
+    claim = one(rungs(sweep(searched(20), rungs=[row])), "rungs")
+    assert claim.level == level and words in claim.sentence
+
+
+def test_numbers_that_were_logged_as_text_are_numbers_in_the_next_space() -> None:
+    trials = [replace(trial, config={"rate": f"{trial.config['learning_rate']:.3g}"}) for trial in searched(40)]
+    found = review(sweep(trials)).next_space
+    assert found is not None
+    assert yaml.safe_load(found)["parameters"]["rate"]["distribution"] == "log_uniform_values"
 
 
 def test_the_next_space_holds_what_was_good_and_is_wider_where_good_trials_crowd() -> None:

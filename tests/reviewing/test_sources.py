@@ -17,9 +17,11 @@ import pytest
 
 import autosft
 from autosft import cli
+from autosft.errors import AutosftError
 from autosft.planning.plan import Plan
 from autosft.planning.spaces import given_spaces
 from autosft.reviewing.claims import claims_of_run
+from autosft.reviewing.open import open_sweep
 from autosft.search.space_file import read_space
 from autosft.search.trial import Trial, TrialLog
 from autosft.testing.tiny_data import LABELS, tiny_texts
@@ -167,6 +169,15 @@ def test_a_run_whose_rows_are_gone_is_still_reviewed(run: Path, tmp_path: Path) 
     found = autosft.review(tmp_path)
     assert found.topic("sweep")[0].numbers["trials"] == 6
     assert found.topic("luck")[0].numbers["standard_error"] > 0
+
+
+def test_a_path_of_wandbs_that_looks_like_a_files_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("autosft.reviewing.open.from_wandb", lambda path, **_: asked.append(path))
+    open_sweep("wandb:lab/digits-v1.5")
+    assert asked == ["wandb:lab/digits-v1.5"]
+    with pytest.raises(AutosftError, match=r"digits-v1\.5"):
+        open_sweep("lab/digits-v1.5")
 
 
 def test_a_folder_of_runs_is_explained(run: Path, shell: Shell) -> None:

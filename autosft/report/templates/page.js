@@ -29,7 +29,7 @@
 
   // Puts the theme's colours in the place of their names, in a copy.
   function coloured(value) {
-    if (typeof value === "string") return /^\$[a-z]+(-\d)?$/.test(value) ? colour(value.slice(1)) : value;
+    if (typeof value === "string") return (/^\$[a-z]+(-\d)?$/.test(value) && colour(value.slice(1))) || value;
     if (Array.isArray(value)) return value.map(coloured);
     if (value && typeof value === "object") {
       var copy = {};

@@ -42,9 +42,6 @@ class Target:
         entity = parts[0] if len(parts) == 2 else os.environ.get("WANDB_ENTITY") or None
         return Target(entity, project)
 
-    def __str__(self) -> str:
-        return "/".join(part for part in (self.entity, self.project) if part)
-
 
 def server() -> str:
     """Returns the address of the W&B server."""
