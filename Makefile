@@ -31,7 +31,7 @@ test: setup
 
 # Kills workers, drivers and nodes, fills disks, tears files. Takes minutes.
 faults: setup
-	$(BIN)/python -m pytest -m faults $(TWO) --durations=5
+	$(BIN)/python -m pytest -m 'faults and not slow' $(TWO) --durations=5
 
 # Needs a chromium on the PATH, such as Debian's.
 browser: setup

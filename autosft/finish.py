@@ -73,8 +73,6 @@ def finish(
             model, run.model, then=lambda folder: describe_model(folder, task, trainer, card=card, versions=versions)
         )
         _write_trials(run.path / "trials.parquet", trials)
-        if proof.evidence is not None:
-            _write_proof(run.path / "data" / "proof.parquet", proof.evidence)
         for done_with in ("refit", "calibrated", "folds"):
             shutil.rmtree(run.path / "trials" / done_with, ignore_errors=True)
     findings = [finding.to_json() for finding in plan.findings]
@@ -85,10 +83,12 @@ def finish(
 
 
 def _report(ended: Ended, run: RunFolder, tracker: Tracker) -> None:
-    """Writes the report; one that cannot be made must not cost the result."""
+    """Writes the report, and how each scored row went; what cannot be shown must not cost the result."""
     log = run.path / "report.log"
     try:
         log.unlink(missing_ok=True)
+        if ended.proof.evidence is not None:
+            _write_proof(run.path / "data" / "proof.parquet", ended.proof.evidence)
         claims = claims_of_run(ended.plan, ended.trials, ended.summary)
         write_report(ended, run.report, claims=[(claim.topic, claim.sentence) for claim in claims])
     except Exception:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 
 import pytest
+from rays import start_ray
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -24,10 +24,7 @@ def ray_session() -> Iterator[None]:
     """One Ray on two CPUs for every test that needs one; a Runner uses it because it runs in this process."""
     import ray
 
-    with pytest.MonkeyPatch.context() as patch:
-        # Workers import functions of test modules by name.
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    start_ray()
     yield
     ray.shutdown()
 

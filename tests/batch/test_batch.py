@@ -69,7 +69,7 @@ def test_the_table_tells_scores_cost_and_why_a_job_failed(night: Night) -> None:
     page = (night.folder / "batch.html").read_text()
     assert "1 of 2 jobs finished, 1 failed" in page
     assert "one value only (&#39;same&#39;)" in page
-    assert "http" not in page
+    assert "http://" not in page and "https://" not in page
 
 
 def test_priority_decides_who_starts_first(night: Night) -> None:

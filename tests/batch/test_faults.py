@@ -131,7 +131,15 @@ def test_a_batch_that_is_killed_twice_is_finished_without_losing_or_repeating_a_
     assert not night.left_behind()
 
 
-@pytest.mark.parametrize("victim", ["autosft.batch.child", "autosft.batch.host", "/gcs_server ", "/raylet/raylet "])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "autosft.batch.child",
+        "/raylet/raylet ",
+        pytest.param("autosft.batch.host", marks=pytest.mark.slow),
+        pytest.param("/gcs_server ", marks=pytest.mark.slow),
+    ],
+)
 def test_a_job_whose_process_or_ray_is_killed_goes_on_in_the_same_batch(night: Night, victim: str) -> None:
     process = night.start("--json")
     night.wait_for(process, lambda: any(len(night.ended(name)) >= 2 for name in NAMES))

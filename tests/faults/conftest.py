@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 from prepared import PLUGIN, Head, planned
+from rays import start_ray
 from shell import SABOTEUR, Shell, fault
 
 from autosft.budget import Budget
@@ -28,6 +29,9 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         for name in functions
         for at in range(2)
     ]
+    # Tests of other folders may share a Ray in this process, and find it again.
+    is_shared = ray.is_initialized()
+    ray.shutdown()
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(PLUGIN))
         orders = tmp_path_factory.mktemp("orders")
@@ -37,6 +41,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         yield Head(ray.get_runtime_context().gcs_address, folder)
         ray.shutdown()
+    if is_shared:
+        start_ray()
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def server(shell: Shell, name: str) -> int:
     raise AssertionError(f"no {name}")
 
 
-@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+@pytest.mark.parametrize("name", ["raylet", pytest.param("gcs_server", marks=pytest.mark.slow)])
 def test_a_ray_that_dies_ends_the_run_and_resume_finishes_it(tmp_path: Path, name: str) -> None:
     shell = Shell(tmp_path)
     process = shell.fit("--trainer", "frozen_head", "--budget", "40 trials")
