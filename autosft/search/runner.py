@@ -268,15 +268,16 @@ class Runner:
         try:
             with _silence(self._verbose):
                 owned = connect(self._cluster, machine=self._machine, verbose=self._verbose)
-                try:
-                    with _mute(not owned or self._verbose):
+                # Ray's word on a worker that died may come as late as this.
+                with _mute(not owned or self._verbose):
+                    try:
                         self._found = self._look_around()
                         self._places = vital_places()
                         self._ready.set()
                         self._tune()
-                finally:
-                    if owned:
-                        ray.shutdown()
+                    finally:
+                        if owned:
+                            ray.shutdown()
             if not self._channel.closing:
                 raise RuntimeError("Tune ended before the run did")
         except BaseException as error:  # The driver's thread must hear of it, whatever it is.

@@ -168,7 +168,7 @@ def test_files_reach_a_node_once_and_come_back_from_it_and_a_new_node_gets_work(
     cluster.start("third", hidden=[driver])
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    found = json.loads(out)
+    found = json.loads(out.splitlines()[-1])
     jobs = {at: (fate, node, folder) for at, fate, node, folder, _ in found["jobs"]}
     assert {fate for fate, _, _ in jobs.values()} == {"complete"}, found["jobs"]
 

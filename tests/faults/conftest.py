@@ -18,7 +18,7 @@ from autosft.planning.plan import Plan
 from autosft.trainers.base import Cost
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     import ray
 
