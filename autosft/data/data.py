@@ -80,6 +80,8 @@ class Data:
         fingerprint: Hash of the search part's content, 16 hexadecimal digits.
         held_out_folder: Where test or proof rows lie; None in what the search is given.
         given: Files of columns that no model reads, by part: a row for each row of the part, to compare scores by.
+        named: File of the search part's rows and, after them, the names of its classes, where these are worth training
+            on; it is called after its own fingerprint.
     """
 
     folder: Path
@@ -88,6 +90,7 @@ class Data:
     fingerprint: str
     held_out_folder: Path | None = None
     given: Mapping[str, Path] = field(default_factory=dict)
+    named: Path | None = None
 
     def training(self, fold: int | None) -> tuple[Rows, Rows | None]:
         """Returns rows to train on and rows to validate on.
@@ -118,6 +121,8 @@ class Data:
         files = {self.folder / _ROWS_FILE: self.fingerprint}
         if (held_out := self.held_out()) is not None:
             files[held_out[1].path] = held_out[1].path.parent.name
+        if self.named is not None:
+            files[self.named] = self.named.stem
         return all(path.is_file() and _file_digest(path) == digest for path, digest in files.items())
 
     def for_search(self) -> Data:
@@ -141,12 +146,13 @@ class Data:
             "fingerprint": self.fingerprint,
             "held_out_folder": None if self.held_out_folder is None else str(self.held_out_folder),
             "given": {name: str(path) for name, path in self.given.items()},
+            "named": None if self.named is None else str(self.named),
         }
 
     @staticmethod
     def from_json(row: Mapping[str, Any]) -> Data:
         """Rebuilds Data from `to_json`."""
-        held_out = row["held_out_folder"]
+        held_out, named = row["held_out_folder"], row.get("named")
         return Data(
             Path(row["folder"]),
             row["num_folds"],
@@ -154,6 +160,7 @@ class Data:
             row["fingerprint"],
             None if held_out is None else Path(held_out),
             {name: Path(path) for name, path in row.get("given", {}).items()},
+            None if named is None else Path(named),
         )
 
 
@@ -190,7 +197,21 @@ def materialise(kind: TaskKind, task: Task, source: Source, *, folder: Path, see
         counts[name] = held_out.num_rows
         _write(held_out, held_out_folder / f"{name}.arrow")
     given = _write_given(task, parts, home / "search", held_out_folder)
-    return Data(home / "search", parts.plan.num_folds, counts, fingerprint, held_out_folder, given), parts.plan
+    named = _write_named(kind, task, search, home / "search")
+    return Data(home / "search", parts.plan.num_folds, counts, fingerprint, held_out_folder, given, named), parts.plan
+
+
+def _write_named(kind: TaskKind, task: Task, search: pa.Table, folder: Path) -> Path | None:
+    """Writes the rows once more with the names of the classes after them, where few rows make these worth it."""
+    names = kind.class_rows(task, search.column("target"))
+    if names is None:
+        return None
+    for place in ("row", "fold"):
+        names = names.append_column(place, pa.array([-1] * names.num_rows, search.schema.field(place).type))
+    whole = pa.concat_tables([search, names.select(search.column_names).cast(search.schema)]).combine_chunks()
+    path = folder / f"{_digest(whole)}.arrow"
+    _write(whole, path)
+    return path
 
 
 def _write_given(task: Task, parts: Split, search: Path, held_out: Path | None) -> dict[str, Path]:

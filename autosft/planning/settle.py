@@ -80,7 +80,7 @@ def settle(
         data=data,
         findings=(*prepared.findings, *_cut_off(lengths.arms, data.parts["search"]), *_unknown_tokens(lengths.arms)),
         arms=lengths.arms,
-        facts=kind.facts(prepared.task, targets),
+        facts={**kind.facts(prepared.task, targets), "named_classes": data.named is not None},
         budget=budget,
         refit=lengths.refit,
         finals_share=lengths.finals_share,
@@ -89,8 +89,16 @@ def settle(
         resources=resources,
         seed=seed,
         quote=_quote(lengths, resources, spent_seconds=spent_seconds, timed=timed),
-        reasons=tuple(filter(None, (*prepared.reasons, kind.convention, *reasons, *lengths.reasons, other_budgets))),
+        reasons=tuple(
+            filter(None, (*prepared.reasons, kind.convention, *reasons, _named(data), *lengths.reasons, other_budgets))
+        ),
     )
+
+
+def _named(data: Data) -> str:
+    if data.named is None:
+        return ""
+    return "rows are few and the names of the classes are words, so each name counts as one more row to train on"
 
 
 def with_more(plan: Plan, more: Budget, *, spent_seconds: float, num_trials_done: int) -> Plan:

@@ -28,7 +28,8 @@ def moved(
 
     def here(name: str, value: Any) -> Any:
         if isinstance(value, Data):
-            return replace(value, folder=rows(value.training(None)[0].path).parent)
+            named = None if value.named is None else rows(value.named)
+            return replace(value, folder=rows(value.training(None)[0].path).parent, named=named)
         if isinstance(value, Rows):
             return Rows(rows(value.path), value.indices)
         if isinstance(value, Limits):

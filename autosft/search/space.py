@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 # What a plan can tell about the data; a parameter with `only_if` opens where the fact is true.
-FACTS = ("imbalanced", "few_rows_per_class")
+FACTS = ("imbalanced", "few_rows_per_class", "named_classes")
 
 
 @dataclass(frozen=True)

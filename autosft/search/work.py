@@ -235,13 +235,15 @@ def _trainer(name: str, base_model: BaseModel, folder: str) -> Trainer:
 def _training_data(task: Task, data: Data, fold: int | None) -> TrainingData:
     train, validation = data.training(fold)
     nothing, kind = np.zeros(0, np.int64), task_kind(task.kind)
+    seen = Rows(train.path if data.named is None else data.named)
     return TrainingData(
         input=kind.input,
         output=kind.output,
-        all=Rows(train.path, None),
+        all=seen,
         train=_positions(train),
         validation=nothing if validation is None else _positions(validation),
-        fingerprint=data.fingerprint,
+        fingerprint=data.fingerprint if data.named is None else data.named.stem,
+        names=np.arange(len(Rows(train.path)), len(seen)),
     )
 
 

@@ -196,6 +196,18 @@ class TaskKind(ABC):
         """Returns what search spaces may ask about training targets, by name."""
         return {}
 
+    def class_rows(self, task: Task, targets: pa.Array) -> pa.Table | None:
+        """Returns the name of each class as a row, its inputs and its "target"; None where that is not worth it.
+
+        It is worth it where names are words and the training targets hold few rows of each class.
+        """
+        return None
+
     def rows_per_class(self, task: Task, targets: pa.Array) -> float:
         """Returns how many training rows there are to learn each thing from: the median over the classes."""
         return float(len(targets))
+
+
+def is_scarce(counts: NDArray[np.int64]) -> bool:
+    """Whether classes that have so many rows each have few."""
+    return bool(len(counts)) and bool(np.median(counts) < SCARCE_ROWS_PER_CLASS)

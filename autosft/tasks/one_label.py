@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autosft.arrays import from_matrix, one_array, to_matrix, to_numbers
+from autosft.class_names import class_names
 from autosft.data.texts import codes, label_texts
 from autosft.errors import DataError, explain, nearest
-from autosft.task import Output, Task
+from autosft.task import Input, Output, Task
 from autosft.tasks import label_metrics
-from autosft.tasks.base import SCARCE_ROWS_PER_CLASS, ClassCounts, Scorer, TaskKind
+from autosft.tasks.base import ClassCounts, Scorer, TaskKind, is_scarce
 from autosft.tasks.columns import user_column
 from autosft.tasks.label_values import original_values
 
@@ -114,15 +115,26 @@ class OneLabel(TaskKind):
         return np.asarray(numbers - numbers.min(initial=0))
 
     def facts(self, task: Task, targets: pa.Array) -> dict[str, bool]:
-        counts = np.bincount(to_numbers(targets.drop_null()))
-        counts = counts[counts > 0]
+        counts = _counts(targets)
         return {
             "imbalanced": bool(counts.max() >= 3 * counts.min()),
-            "few_rows_per_class": bool(np.median(counts) < SCARCE_ROWS_PER_CLASS),
+            "few_rows_per_class": is_scarce(counts),
         }
+
+    def class_rows(self, task: Task, targets: pa.Array) -> pa.Table | None:
+        names = class_names(task.labels) if self.input is Input.TEXT else None
+        if names is None or not is_scarce(_counts(targets)):
+            return None
+        return pa.table({"text": names, "target": pa.array(range(len(names)), pa.int64())})
 
     def rows_per_class(self, task: Task, targets: pa.Array) -> float:
         return float(np.median(np.bincount(to_numbers(targets), minlength=len(task.labels))))
+
+
+def _counts(targets: pa.Array) -> NDArray[np.int64]:
+    """Returns the rows of each label that has any."""
+    counts = np.bincount(to_numbers(targets.drop_null()))
+    return np.asarray(counts[counts > 0])
 
 
 def _all_rows(targets: pa.Array, outputs: pa.Array, positive: int | None = None) -> label_metrics.Scored:

@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autosft.arrays import from_matrix, one_array, to_matrix
+from autosft.class_names import class_names
 from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, left_out, plural
 from autosft.data.finding import Severity
 from autosft.data.texts import shortened
 from autosft.errors import DataError
-from autosft.task import Output, Task
+from autosft.task import Input, Output, Task
 from autosft.tasks import label_set_metrics
-from autosft.tasks.base import SCARCE_ROWS_PER_CLASS, ClassCounts, Scorer, TaskKind
+from autosft.tasks.base import ClassCounts, Scorer, TaskKind, is_scarce
 from autosft.tasks.label_metrics import SMALLEST_PROBABILITY, row_weights
 from autosft.tasks.label_sets import odd_cells, read_labels
 from autosft.tasks.label_values import original_values
@@ -224,15 +225,26 @@ class SeveralLabels(TaskKind):
         return np.asarray(each.argmin(axis=1), dtype=np.int64)
 
     def facts(self, task: Task, targets: pa.Array) -> dict[str, bool]:
-        counts = _positives(targets)
-        counts = counts[counts > 0]
+        counts = _counts(targets)
         return {
             "imbalanced": bool(len(counts)) and bool(counts.max() >= 3 * counts.min()),
-            "few_rows_per_class": bool(len(counts)) and bool(np.median(counts) < SCARCE_ROWS_PER_CLASS),
+            "few_rows_per_class": is_scarce(counts),
         }
+
+    def class_rows(self, task: Task, targets: pa.Array) -> pa.Table | None:
+        names = class_names(task.labels) if self.input is Input.TEXT else None
+        if names is None or not is_scarce(_counts(targets)):
+            return None
+        return pa.table({"text": names, "target": from_matrix(np.eye(len(names), dtype=np.int8))})
 
     def rows_per_class(self, task: Task, targets: pa.Array) -> float:
         return float(np.median(_positives(targets)))
+
+
+def _counts(targets: pa.Array) -> NDArray[np.int64]:
+    """Returns the rows of each label that has any."""
+    counts = _positives(targets)
+    return counts[counts > 0]
 
 
 def _decided(task: Task, targets: pa.Array, outputs: pa.Array) -> label_set_metrics.Decided:

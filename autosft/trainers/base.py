@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -32,6 +32,7 @@ class TrainingData:
         train: Positions in `all` to train on.
         validation: Positions in `all` to report on; empty when refitting on everything.
         fingerprint: Content hash of `all`.
+        names: Positions in `all` of the names of classes, rows that nobody gave and that never validate; mostly none.
     """
 
     input: Input
@@ -40,6 +41,11 @@ class TrainingData:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     fingerprint: str
+    names: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def with_names(self, times: int) -> TrainingData:
+        """Returns the same data with the name of each class among the training rows, so many times."""
+        return replace(self, train=np.concatenate([self.train, np.repeat(self.names, times)]))
 
 
 @dataclass(frozen=True)

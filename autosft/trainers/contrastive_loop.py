@@ -31,7 +31,7 @@ from autosft.errors import TrialFailed
 from autosft.inputs.base import Examples
 from autosft.task import Task
 from autosft.trainers.base import Limits, Report, TrainingData
-from autosft.trainers.frozen_head import FrozenHeadConfig, fit_head, head_seconds
+from autosft.trainers.linear_head import LinearHead, head_seconds
 from autosft.trainers.loop import Rungs, plain_arguments, quiet_training
 from autosft.trainers.networks import PooledClassifier, logits_of, set_linear
 from autosft.trainers.objectives import OBJECTIVES, width_of
@@ -155,9 +155,9 @@ class Run:
         features = np.stack(found)
         if not np.isfinite(features).all():
             raise TrialFailed("the encoder's features became NaN or infinite")
-        head = FrozenHeadConfig(C=self.config.C, class_weights=self.config.class_weights)
-        fitted = fit_head(self.data.output, features, self._targets_of(rows), head, self.task, self.settings.seed)
-        set_linear(self.network.linear, *fitted)
+        head = LinearHead(self.config.C, self.config.class_weights, self.settings.seed)
+        targets, num_labels = self._targets_of(rows), len(self.task.labels)
+        set_linear(self.network.linear, *head.fit(self.data.output, features, targets, num_labels=num_labels))
 
     def _head_rows(self, fidelity: float) -> NDArray[np.int64]:
         """Returns the training rows, or as many of them, at random, as there is time for.

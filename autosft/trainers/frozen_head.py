@@ -16,9 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autosft.accounting import phase
-from autosft.arrays import to_matrix, to_numbers
 from autosft.base_models import BaseModel
-from autosft.errors import TrialFailed
 from autosft.inputs import reader_class
 from autosft.inputs.base import Examples, Reader
 from autosft.inputs.overlap import NUM_OVERLAPS
@@ -27,6 +25,7 @@ from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
 from autosft.trainers.encoder import EncoderModel
 from autosft.trainers.features import FeatureCache
+from autosft.trainers.linear_head import LinearHead, head_seconds
 from autosft.trainers.networks import (
     ArchitectureClassifier,
     Network,
@@ -53,12 +52,14 @@ class FrozenHeadConfig:
         C: Inverse of the L2 penalty of the logistic regression, in scikit-learn's convention; for numbers, of a ridge
             regression.
         class_weights: "none", or "balanced" for weights inverse to class counts.
+        class_name_rows: As how many rows of its class a class's name counts, where `TrainingData` has names.
     """
 
     pooling: str = "mean"
     normalize: bool = True
     C: float = 10.0
     class_weights: str = "none"
+    class_name_rows: int = 1
 
 
 #: What a pair's overlaps weigh, see `_feature_weights`.
@@ -135,7 +136,7 @@ class FrozenHead(Trainer):
         config = replace(config, normalize=config.normalize and not standardised)
         opened = self.open(data, config, task, limits)
         features, network = opened.features, opened.network
-        train = data.train
+        train = data.with_names(config.class_name_rows).train
         if fidelity < 1:
             train = np.random.default_rng(seed).permutation(train)[: max(len(task.labels), int(fidelity * len(train)))]
         with phase("evaluate"):
@@ -145,13 +146,13 @@ class FrozenHead(Trainer):
             # The head's own fit is quick beside the encoder's pass; four fifths of the time may go into features.
             deadline = started + 0.8 * limit if limit is not None else None
             wanted, train = len(train), features.compute(train, limits, deadline=deadline, seed=seed)
-            targets = data.all.targets().take(pa.array(train))
-            values = _taken(features, train, config)
+            values, targets = _taken(features, train, config), data.all.targets().take(pa.array(train))
+            head = LinearHead(config.C, config.class_weights, seed)
             if standardised:
                 weight = _feature_weights(data.input, features.size)
-                weights, bias = _fit_standardised(data.output, values, targets, config, task, seed, weight)
+                weights, bias = _fit_standardised(head, data.output, values, targets, len(task.labels), weight)
             else:
-                weights, bias = fit_head(data.output, values, targets, config, task, seed)
+                weights, bias = head.fit(data.output, values, targets, num_labels=len(task.labels))
         set_linear(last_linear(network), weights, bias)
         if len(data.validation):
             with phase("evaluate"):
@@ -224,37 +225,6 @@ def _taken(features: FeatureCache, rows: NDArray[np.int64], config: FrozenHeadCo
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12) if config.normalize else values
 
 
-def head_seconds(num_rows: int, size: int, num_labels: int) -> float:
-    """Estimates the seconds that `fit_head` takes. On Banking77: 5 for 9,000 rows of 384 features and 77 labels."""
-    return 0.2 + 2e-8 * num_rows * size * max(1, num_labels)
-
-
-def fit_head(
-    output: Output,
-    features: NDArray[np.float32],
-    targets: pa.Array,
-    config: FrozenHeadConfig,
-    task: Task,
-    seed: int,
-    *,
-    standardised: bool = False,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fits a linear head; returns weights (width, size) and bias (width,).
-
-    Args:
-        standardised: Whether a head for numbers gives them with mean 0 and standard deviation 1, as a training wants
-            them, and not in their own unit.
-
-    Raises:
-        TrialFailed: The targets are all the same.
-    """
-    if output is Output.NUMBER:
-        return _fit_number(features, to_numbers(targets), config, standardised=standardised)
-    if output is Output.LABELS:
-        return _fit_labels(features, to_matrix(targets), config, seed)
-    return _fit_label(features, to_numbers(targets), config, len(task.labels), seed)
-
-
 def _feature_weights(input: Input, size: int) -> NDArray[np.float32]:
     """Returns how much a standardised feature weighs before the penalty, shape (size,).
 
@@ -269,87 +239,18 @@ def _feature_weights(input: Input, size: int) -> NDArray[np.float32]:
 
 
 def _fit_standardised(
+    head: LinearHead,
     output: Output,
     features: NDArray[np.float32],
     targets: pa.Array,
-    config: FrozenHeadConfig,
-    task: Task,
-    seed: int,
+    num_labels: int,
     feature_weights: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Does what `fit_head` does on weighted features of mean 0 and deviation 1; returns weights for plain features."""
+    """Fits a head on weighted features of mean 0 and deviation 1; its weights are returned for plain features."""
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     # A feature that hardly varies among these rows must not drown the others in a row where it does.
     deviation = np.maximum(deviation, max(0.05 * float(np.median(deviation)), 1e-6)) / feature_weights
     standard = ((features - mean) / deviation).astype(np.float32)
-    weights, bias = fit_head(output, standard, targets, config, task, seed)
+    weights, bias = head.fit(output, standard, targets, num_labels=num_labels)
     weights = weights / deviation
     return weights.astype(np.float32), (bias - weights @ mean).astype(np.float32)
-
-
-def _fit_label(
-    features: NDArray[np.float32], targets: NDArray[np.int64], config: FrozenHeadConfig, num_labels: int, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fits a multinomial logistic regression.
-
-    A label without rows in `targets` gets zero weights and a bias that keeps it from being predicted.
-    """
-    present = np.unique(targets)
-    if len(present) < 2:
-        raise TrialFailed("the training rows of this trial hold one label only, so no head can be fitted")
-    coefficients, intercept = _logistic(features, targets, config, seed)
-    if len(present) == 2:  # scikit-learn keeps one row for two classes; softmax needs both.
-        coefficients = np.concatenate([-coefficients, coefficients]) / 2
-        intercept = np.concatenate([-intercept, intercept]) / 2
-    weights = np.zeros((num_labels, features.shape[1]), np.float32)
-    bias = np.full(num_labels, intercept.min() - 20.0, np.float32)
-    weights[present], bias[present] = coefficients, intercept
-    return weights, bias
-
-
-def _fit_labels(
-    features: NDArray[np.float32], targets: NDArray[Any], config: FrozenHeadConfig, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fits a logistic regression a label; a label that no row or every row has gets its constant answer."""
-    width = targets.shape[1]
-    weights, bias = np.zeros((width, features.shape[1]), np.float32), np.zeros(width, np.float32)
-    for at in range(width):
-        of_label = targets[:, at]
-        if of_label.min() == of_label.max():
-            bias[at] = 20.0 if of_label[0] else -20.0
-            continue
-        coefficients, intercept = _logistic(features, of_label, config, seed)
-        weights[at], bias[at] = coefficients[0], intercept[0]
-    return weights, bias
-
-
-def _logistic(
-    features: NDArray[np.float32], targets: NDArray[Any], config: FrozenHeadConfig, seed: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    weight = "balanced" if config.class_weights == "balanced" else None
-    model = LogisticRegression(C=config.C, max_iter=300, tol=1e-3, class_weight=weight, random_state=seed)
-    with warnings.catch_warnings():
-        # A head stopped at 300 iterations predicts as well as a converged one; the trial's score judges it.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features, targets)
-    return model.coef_, model.intercept_
-
-
-def _fit_number(
-    features: NDArray[np.float32], targets: NDArray[np.float64], config: FrozenHeadConfig, *, standardised: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    from sklearn.linear_model import Ridge
-
-    mean, scale = float(targets.mean()), float(targets.std())
-    if not scale:
-        raise TrialFailed("the training rows of this trial all have the same number, so no head can be fitted")
-    model = Ridge(alpha=1.0 / config.C).fit(features, (targets - mean) / scale)
-    weights, bias = model.coef_[None].astype(np.float32), np.array([model.intercept_], np.float32)
-    if standardised:
-        return weights, bias
-    return weights * np.float32(scale), (bias * scale + mean).astype(np.float32)

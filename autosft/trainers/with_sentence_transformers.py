@@ -23,7 +23,7 @@ from autosft.inputs.base import Examples, Reader
 from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
 from autosft.trainers.encoder import EncoderModel
-from autosft.trainers.frozen_head import head_seconds
+from autosft.trainers.linear_head import head_seconds
 from autosft.trainers.memory import free_memory, is_out_of_memory
 from autosft.trainers.networks import PooledClassifier, device, load_encoder, weights_key
 from autosft.trainers.objectives import width_of

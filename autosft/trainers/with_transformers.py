@@ -28,7 +28,8 @@ from autosft.inputs.base import Examples, Reader
 from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
 from autosft.trainers.encoder import EncoderModel
-from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig, fit_head
+from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
+from autosft.trainers.linear_head import LinearHead
 from autosft.trainers.memory import free_memory, is_out_of_memory
 from autosft.trainers.networks import (
     ArchitectureClassifier,
@@ -69,12 +70,13 @@ class TransformersConfig:
         layer_decay: Factor on the rate per layer below the head.
         frozen_share: Share of the encoder's layers, from the embeddings up, that stay as they were pretrained.
         label_smoothing: Share of the target spread over the other labels.
-        head: "mean-from-probe" starts a mean-pooled head at the logistic regression of `frozen_head` fitted on this
+        head: "mean-from-probe" starts a mean-pooled head at the logistic regression of `frozen_head`, fitted on this
             run's training rows (linear probing then fine-tuning, arXiv 2202.10054); "mean" starts it at random, as
             pairs of texts always do; "architecture" takes the model's own classification head, and is the only one for
             images.
         class_weights: "none", or "balanced" for a loss weighted inversely to class counts.
         augmentation: "none" or the name of an augmentation of the input.
+        class_name_rows: As how many rows of its class a class's name counts, where `TrainingData` has names.
     """
 
     learning_rate: float = 5e-5
@@ -89,6 +91,7 @@ class TransformersConfig:
     head: str = "mean-from-probe"
     class_weights: str = "none"
     augmentation: str = "none"
+    class_name_rows: int = 1
 
 
 class TransformersTrainer(Trainer):
@@ -140,6 +143,7 @@ class TransformersTrainer(Trainer):
         from autosft.trainers.loop import Loop, division, train
 
         started = time.monotonic()
+        data = data.with_names(config.class_name_rows)
         reader, examples = self._read(data, limits)
         fits = limits.micro_batch_size or config.batch_size
         while True:
@@ -177,6 +181,7 @@ class TransformersTrainer(Trainer):
         from autosft.trainers.loop import Loop
 
         started = time.monotonic()
+        data = data.with_names(config.class_name_rows)
         _, examples = self._read(data, limits)
         probed = config.head == "mean-from-probe" and data.input is not Input.TEXT_PAIR
         config = replace(config, head="mean" if probed else config.head)
@@ -267,16 +272,17 @@ class TransformersTrainer(Trainer):
         """Fits the head on frozen features of this run's training rows only: other rows' labels would leak."""
         probe = FrozenHead(self.base_model, self.base_model_folder)
         config = FrozenHeadConfig(normalize=False)
+        head = LinearHead(config.C, config.class_weights, seed)
         limit = limits.time_limit_seconds
         with phase("train"):
             features = probe.open(data, config, task, limits).features
             deadline = None if limit is None else time.monotonic() + 0.2 * limit
             rows = features.compute(data.train, limits, deadline=deadline, seed=seed)
-            values = features.take(rows)
+            values, targets = features.take(rows), data.all.targets().take(pa.array(rows))
             # Fitted on unit-length features, as frozen_head does; the mean length is folded into the weights.
             scale = float(np.linalg.norm(values, axis=1).mean()) or 1.0
-            targets = data.all.targets().take(pa.array(rows))
-            weights, bias = fit_head(data.output, values / scale, targets, config, task, seed, standardised=True)
+            num_labels = len(task.labels)
+            weights, bias = head.fit(data.output, values / scale, targets, num_labels=num_labels, standardised=True)
         return weights / scale, bias
 
 

@@ -20,6 +20,7 @@ from autosft.testing.tiny_models import tiny_base_model, write_tiny_encoder
 from autosft.trainers import contrastive_loop
 from autosft.trainers.base import Limits
 from autosft.trainers.contrastive_loop import ClassBatches, SupervisedContrastiveLoss
+from autosft.trainers.linear_head import LinearHead
 from autosft.trainers.with_sentence_transformers import ContrastiveConfig, ContrastiveTrainer
 
 PLAIN = ContrastiveConfig(learning_rate=2e-3, num_train_epochs=1, batch_size=16)
@@ -150,14 +151,14 @@ def test_a_loss_that_is_no_number_fails_the_trial(place, subject) -> None:
 
 def test_a_short_time_fits_the_head_on_a_sample_with_every_label(place, subject, monkeypatch) -> None:
     seen: list[int] = []
-    real = contrastive_loop.fit_head
+    fit_head = LinearHead.fit
 
-    def fit_head(output, features, targets, *rest):
+    def watched(self, output, features, targets, **others):
         seen.append(len(features))
         assert set(to_numbers(targets)) == {0, 1, 2}
-        return real(output, features, targets, *rest)
+        return fit_head(self, output, features, targets, **others)
 
-    monkeypatch.setattr(contrastive_loop, "fit_head", fit_head)
+    monkeypatch.setattr(LinearHead, "fit", watched)
     monkeypatch.setattr(contrastive_loop, "_REPORT_SHARE", 1e-9)
     fit(place, subject, time_limit_seconds=60.0)
     assert seen == [6]
