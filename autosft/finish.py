@@ -21,7 +21,6 @@ from autosft.proof import Evidence, Proof, Score
 from autosft.refit import Refit
 from autosft.report.ended import Ended
 from autosft.report.writing import write_report
-from autosft.reviewing.claims import claims_of_run
 from autosft.run_folder import FORMAT, RunFolder, as_json
 from autosft.search.rung_ranks import rung_ranks
 from autosft.search.trial import Trial
@@ -89,8 +88,7 @@ def _report(ended: Ended, run: RunFolder, tracker: Tracker) -> None:
         log.unlink(missing_ok=True)
         if ended.proof.evidence is not None:
             _write_proof(run.path / "data" / "proof.parquet", ended.proof.evidence)
-        claims = claims_of_run(ended.plan, ended.trials, ended.summary)
-        write_report(ended, run.report, claims=[(claim.topic, claim.sentence) for claim in claims])
+        write_report(ended, run.report)
     except Exception:
         # A full disk takes no log either; what an earlier sitting left there is of another result.
         with contextlib.suppress(OSError):

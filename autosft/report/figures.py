@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autosft.report.cells import shown
+
 #: Colours of the page's theme, for what is told apart.
 SERIES = tuple(f"$series-{at}" for at in range(8))
 
@@ -33,6 +35,11 @@ def legend_below() -> dict[str, Any]:
 def plain(text: str) -> str:
     """Returns words as plotly shows them as they are, which reads some HTML."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def hover(text: str) -> str:
+    """Returns what others wrote as plotly shows it, on one line and not too long."""
+    return plain(shown(text))
 
 
 def distinct(words: Sequence[str]) -> list[str]:

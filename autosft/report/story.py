@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autosft.report.answers import answers
@@ -16,6 +15,7 @@ from autosft.report.leaderboard import leaderboard
 from autosft.report.procedure import again, audit, cost, plan
 from autosft.report.slices import slices
 from autosft.report.summary import sentences, tiles
+from autosft.reviewing.from_run import from_memory
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,16 @@ class Story:
     sections: tuple[Section, ...]
 
 
-def tell(ended: Ended, claims: Sequence[tuple[str, str]] = ()) -> Story:
-    """Gathers what there is to say.
-
-    Args:
-        ended: The run.
-        claims: What a review says of the search, pairs of topic and sentence.
-    """
+def tell(ended: Ended) -> Story:
+    """Gathers what there is to say."""
     evidence = ended.proof.evidence
+    # One for the review's sentences and the figures beside them, so that they agree.
+    sweep = from_memory(ended.plan, ended.trials, ended.summary)
     task = ended.plan.task
     found = [
         leaderboard(ended),
-        claims_section(claims),
-        course(ended),
+        claims_section(sweep),
+        course(ended, sweep),
         *(
             []
             if evidence is None

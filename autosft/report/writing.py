@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from autosft.report.ended import Ended
@@ -10,15 +9,14 @@ from autosft.report.page import body, page
 from autosft.report.story import tell
 
 
-def write_report(ended: Ended, path: Path, *, claims: Sequence[tuple[str, str]] = ()) -> None:
+def write_report(ended: Ended, path: Path) -> None:
     """Writes the report of a run: one HTML file that needs no other, and no network.
 
     Args:
         ended: The run.
         path: Where to; what is there is replaced once the new one is whole.
-        claims: What a review says of the search, pairs of topic and sentence; nothing is said where there are none.
     """
-    story = tell(ended, claims)
+    story = tell(ended)
     content = body(story.title, story.told, story.sentences, story.tiles, story.sections)
     html = page(f"{story.title} - autosft", content, with_figures=True)
     unfinished = path.with_name(f".{path.name}.unfinished")

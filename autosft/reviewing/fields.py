@@ -19,6 +19,22 @@ def fields(sweep: Sweep) -> list[Claim]:
     return claims
 
 
+def compared(sweep: Sweep, arm: str) -> str:
+    """Returns what an arm's importances were computed over: how many configurations, and how a race ranked them."""
+    number = sweep.importances[arm][0].num_trials
+    raced = len({row.length for row in sweep.standings(arm)}) > 1
+    ranked = ", ranked by the longest length each reached and its score there" if raced else ""
+    return f"{words.count(number, 'configuration')}{ranked}"
+
+
+def why_unknown(sweep: Sweep, arm: str, where: str = "") -> str:
+    """Returns why an arm has no importances."""
+    number = len(sweep.standings(arm))
+    if number < FEWEST_TRIALS:
+        return f"{words.count(number, 'configuration')}{where} with a score; {FEWEST_TRIALS} are needed"
+    return f"among {number} configurations{where} nothing varied that can be told apart, or all scored the same"
+
+
 def _between_arms(sweep: Sweep) -> list[Claim]:
     if len(sweep.arms) < 2:
         return []
@@ -31,20 +47,11 @@ def _between_arms(sweep: Sweep) -> list[Claim]:
 
 
 def _within(sweep: Sweep, arm: str, where: str) -> list[Claim]:
-    standings = sweep.standings(arm)
-    number = len(standings)
     found = sweep.importances[arm]
     if not found:
-        reason = (
-            f"{words.count(number, 'configuration')}{where} with a score; {FEWEST_TRIALS} are needed"
-            if number < FEWEST_TRIALS
-            else f"among {number} configurations{where} nothing varied that can be told apart, or all scored the same"
-        )
-        return [Claim("importance", f"Which fields mattered cannot be told: {reason}.", {"arm": arm}, "unknown")]
-    raced = len({row.length for row in standings}) > 1
-    basis = f"{found[0].num_trials} configurations" + (
-        ", ranked by the longest length each reached and its score there" if raced else ""
-    )
+        told = f"Which fields mattered cannot be told: {why_unknown(sweep, arm, where)}."
+        return [Claim("importance", told, {"arm": arm}, "unknown")]
+    basis = compared(sweep, arm)
     numbers = {"arm": arm, **{row.field: [row.share, row.low, row.high] for row in found}}
     real = [row for row in found if row.low > 0]
     rest = [row for row in found if row.low <= 0]

@@ -1,4 +1,4 @@
-"""One small run on hostile data, for every test of its report."""
+"""One small run on hostile data, and a plan that is never run, for every test of reports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 from hostile_data import HOSTILE, LABELS, SCRIPT, Finished
 
 import autosft
+from autosft.planning.plan import Plan
+from autosft.testing.tiny_data import LABELS as TOPICS
 from autosft.testing.tiny_data import tiny_texts
 from autosft.tracking.base import Tracker
 
@@ -48,3 +50,10 @@ def finished(tiny_model: Path, ray_session: None, tmp_path_factory: pytest.TempP
         tracker=notes,
     )
     return Finished(result, test, notes.heard)
+
+
+@pytest.fixture(scope="session")
+def plan(tiny_model: Path) -> Plan:
+    """A plan of two arms, of which nothing was timed."""
+    rows = [{"text": text, "label": TOPICS[target]} for text, target in zip(*tiny_texts(120), strict=True)]
+    return autosft.plan("sort messages", rows, models=str(tiny_model), timing=False, tracker=Tracker())

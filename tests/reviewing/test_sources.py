@@ -20,7 +20,8 @@ from autosft import cli
 from autosft.errors import AutosftError
 from autosft.planning.plan import Plan
 from autosft.planning.spaces import given_spaces
-from autosft.reviewing.claims import claims_of_run
+from autosft.reviewing.claims import claims_of
+from autosft.reviewing.from_run import from_memory
 from autosft.reviewing.open import open_sweep
 from autosft.search.space_file import read_space
 from autosft.search.trial import Trial, TrialLog
@@ -153,10 +154,11 @@ def test_a_run_about_to_be_finished_says_the_same_from_memory(plan: Plan) -> Non
         "best": {"trial": best.number, "is_default": False},
         "seconds": {"wall": 1000.0, "workers": 2, "train": 900.0, "evaluate": 100.0, "idle": 600.0, "load": 400.0},
     }  # fmt: skip
-    claims = {claim.topic: claim for claim in reversed(claims_of_run(plan, trials, summary))}
+    found = claims_of(from_memory(plan, trials, summary))
+    claims = {claim.topic: claim for claim in reversed(found)}
     assert "+0.0200 [+0.0100, +0.0300]" in claims["winner"].sentence
     assert claims["winner"].level == "good"
-    parts = [claim for claim in claims_of_run(plan, trials, summary) if "useful" in claim.numbers]
+    parts = [claim for claim in found if "useful" in claim.numbers]
     assert (parts[0].numbers["useful"], parts[0].numbers["idle"]) == (pytest.approx(0.5), pytest.approx(0.3))
 
 
