@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 
 from autosft.budget import format_seconds
@@ -74,7 +75,8 @@ def cost(ended: Ended) -> Section:
     for arm in ended.plan.arms:
         own = [trial for trial in ended.trials if trial.arm == arm.name]
         spent = [trial.seconds.get("total", 0.0) for trial in own]
-        scores = [trial.score for trial in own if trial.fate == "complete" and trial.score is not None]
+        complete = [trial.score for trial in own if trial.fate == "complete" and trial.score is not None]
+        scores = [score for score in complete if not math.isnan(score)]
         pick = max if ended.plan.task.metric.greater_is_better else min
         best = pick(scores) if scores else None
         per_trial = sum(spent) / len(spent) if spent else None

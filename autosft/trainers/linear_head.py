@@ -105,6 +105,8 @@ def _logistic(
     with warnings.catch_warnings():
         # A head stopped at 300 iterations predicts as well as a converged one; the trial's score judges it.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # One or two rows a class are no regression, whatever their number suggests.
+        warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
         model.fit(features, targets)
     return model.coef_, model.intercept_
 

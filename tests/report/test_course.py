@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from made_runs import ended, raced, trial
 
 from autosft.planning.plan import Plan
-from autosft.report.blocks import Block, Figure, Listing, Said
+from autosft.report.blocks import Block, Figure, Listing, Said, Table
 from autosft.report.ended import Ended
 from autosft.report.story import tell
 from autosft.reviewing import importance
@@ -76,3 +77,14 @@ def test_the_figure_and_the_sentence_give_the_same_reason_where_little_is_known(
     reason = sentence.partition("cannot be told: ")[2]
     assert "3 configurations" in reason
     assert [block for block in blocks(run, "search") if isinstance(block, Said) and reason in block.text]
+
+
+def test_a_score_that_is_no_number_does_not_hide_its_arms_best(plan: Plan) -> None:
+    arm = plan.arms[1]
+    scores = [math.nan, 0.25, 0.5, 0.75]
+    trials = [trial(at, arm, {"learning_rate": 1e-4 * (1 + at)}, score) for at, score in enumerate(scores)]
+    # Wherever it stands: a comparison with NaN keeps whichever came first.
+    for order in (trials, trials[::-1]):
+        found = blocks(ended(plan, [trials[3], *order]), "cost")
+        arms = next(block for block in found if isinstance(block, Table) and block.id == "arms")
+        assert {row[0]: row[-1] for row in arms.rows}[arm.name] == 0.75
