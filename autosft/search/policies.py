@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from autosft.planning.plan import Plan
+from autosft.planning.plan import Arm, Plan
 from autosft.search.pace import Pace
 from autosft.search.policy import Policy
 from autosft.search.racing import Racing
@@ -29,7 +29,7 @@ def policy_for(plan: Plan, *, journal: Path, earlier: Sequence[Trial], closing_s
     """
     earlier = [trial for trial in earlier if trial.stage == "search"]
     sampler = Sampler(
-        {arm.name: ArmSpace(arm.space, arm.default, plan.facts) for arm in plan.arms},
+        {arm.name: _arm_space(arm, plan) for arm in plan.arms},
         sampler=plan.sampler,
         seed=plan.seed,
         greater_is_better=plan.task.metric.greater_is_better,
@@ -40,6 +40,11 @@ def policy_for(plan: Plan, *, journal: Path, earlier: Sequence[Trial], closing_s
     if plan.races:
         return Racing(plan, sampler, earlier=earlier, closing_seconds=closing_seconds)
     return WholeRuns(plan, sampler, Pace(closing_seconds, plan.refit_factor if plan.refit else 0.0))
+
+
+def _arm_space(arm: Arm, plan: Plan) -> ArmSpace:
+    is_probe = trainer_class(arm.trainer).is_probe
+    return ArmSpace(arm.space, arm.default, plan.facts, arm.base_model.id, is_probe)
 
 
 def goes_on_from(plan: Plan, trial: Trial, other: Trial) -> bool:

@@ -44,7 +44,7 @@ _LARGEST_HISTORY = 200
 _RATE_FACTORS = (1 / 3, 3.0)
 _RATE = "learning_rate"
 
-# Arms whose rates are tried before anything is drawn.
+# Arms, the likeliest of those that have one, whose rates are tried before anything is drawn.
 _NUM_ARMS_WITH_RATES = 3
 
 State = Literal["waiting", "complete", "stopped", "failed", "interrupted"]
@@ -65,11 +65,15 @@ class ArmSpace:
         space: What may vary.
         defaults: The untuned default configuration, every field of the trainer's Config.
         facts: What is known about the data; see `autosft.search.space.FACTS`.
+        base_model: Id of the model that it starts from.
+        is_probe: Whether it only reads features of that model, so that its score says what the model is worth here.
     """
 
     space: Space
     defaults: Mapping[str, Any]
     facts: Mapping[str, bool]
+    base_model: str = ""
+    is_probe: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,10 @@ class Known:
 class Sampler:
     """Proposes configurations and learns from their scores.
 
-    The untuned default of every arm comes first, in the order of the arms; then the defaults of the first arms with a
-    third and with three times their learning rate; then TPE (Bergstra et al. 2011, NeurIPS; multivariate as in Falkner
-    et al. 2018, ICML), random draws, or both in turn. No configuration is proposed twice. The same seed and the same
-    scores in the same order give the same proposals.
+    The untuned default of every arm comes first, the likeliest arms before the others; then the defaults of the
+    likeliest arms with a third and with three times their learning rate; then TPE (Bergstra et al. 2011, NeurIPS;
+    multivariate as in Falkner et al. 2018, ICML), random draws, or both in turn. No configuration is proposed twice.
+    The same seed and the same scores in the same order give the same proposals.
 
     What TPE learns from is a study in memory, in which a configuration that waits to be trained for longer counts as
     PRUNED at the fidelity that it has reached: Optuna ranks those by how far they came, then by score, and below every
@@ -168,7 +172,7 @@ class Sampler:
             check_same_search(self._study, list(self._arms), direction=self._direction, journal=journal)
             self._recall(earlier)
             self._defaults_left = [name for name in self._arms if not self._is_known(name, self._arms[name].defaults)]
-            self._rates_left = [*self._rates()]
+            self._rates_left = {name: rates for name in self._arms if (rates := self._rates(name)) is not None}
 
     def number_of(self, arm: str, config: Mapping[str, Any]) -> int | None:
         """Returns the number that a configuration was proposed under, if it was."""
@@ -193,14 +197,13 @@ class Sampler:
                 raise PlanError(explain(wrong=f"no arm is called '{name}'", expected="an arm of the plan", fix=fix))
         permitted = [name for name in self._arms if arms is None or name in arms]
         with _quiet():
-            for name in permitted:
-                if name in self._defaults_left:
+            for name in self._likeliest(self._defaults_left):
+                if name in permitted:
                     self._defaults_left.remove(name)
                     return self._ask_this(name, self._arms[name].defaults, is_default=True)
-            for position, (name, config) in enumerate(self._rates_left):
-                if name in permitted:
-                    del self._rates_left[position]
-                    return self._ask_this(name, config, is_default=False)
+            for name in self._likeliest(self._rates_left)[:_NUM_ARMS_WITH_RATES]:
+                if name in permitted and self._rates_left[name]:
+                    return self._ask_this(name, self._rates_left[name].pop(0), is_default=False)
             while left := [name for name in permitted if name not in self._exhausted]:
                 name = self._draw_arm(left)
                 proposal = self._ask_new(name)
@@ -377,15 +380,37 @@ class Sampler:
         inside = all(_contains(trial.distributions[name], value) for name, value in trial.params.items())
         return trial if inside else None
 
-    def _rates(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yields the defaults of the first arms with other learning rates, where the space has those."""
-        for name, arm in [*self._arms.items()][:_NUM_ARMS_WITH_RATES]:
-            rate = arm.defaults.get(_RATE)
-            for factor in _RATE_FACTORS if isinstance(rate, float) else ():
-                config = {**arm.defaults, _RATE: arm.defaults[_RATE] * factor}
-                drawn = self._drawn(name, config)
-                if drawn is not None and f"{name}.{_RATE}" in drawn.params and not self._is_known(name, config):
-                    yield name, config
+    def _likeliest(self, arms: Collection[str]) -> list[str]:
+        """Orders arms: what probes a base model first, then by how well the probes of their base models scored.
+
+        How well a linear head does on frozen features foretells what fine-tuning reaches, though roughly (ACL Findings
+        2024.757: H-score and LogME): it says who comes first, and leaves nobody out.
+        """
+        if len(arms) < 2:
+            return [*arms]
+        sign, worth = 1 if self._direction == "maximize" else -1, dict[str, float]()
+        for trial in self._learned.values():
+            arm = self._arms[trial.params["arm"]]
+            if arm.is_probe and trial.value is not None:
+                worth[arm.base_model] = max(sign * trial.value, worth.get(arm.base_model, -math.inf))
+
+        def place(name: str) -> tuple[bool, float]:
+            arm = self._arms[name]
+            return not arm.is_probe, 0.0 if arm.is_probe else -worth.get(arm.base_model, -math.inf)
+
+        return sorted(arms, key=place)
+
+    def _rates(self, arm: str) -> list[dict[str, Any]] | None:
+        """Returns an arm's default with other learning rates that were not tried; None where its space has no rates."""
+        default = self._arms[arm].defaults
+        if not isinstance(default.get(_RATE), float):
+            return None
+        configs = [{**default, _RATE: default[_RATE] * factor} for factor in _RATE_FACTORS]
+        drawn = [self._drawn(arm, config) for config in configs]
+        inside = [found is not None and f"{arm}.{_RATE}" in found.params for found in drawn]
+        if not any(inside):
+            return None
+        return [config for config, has in zip(configs, inside, strict=True) if has and not self._is_known(arm, config)]
 
     def _propose(
         self, arm: str, config: dict[str, Any], drawn: Trial | FixedTrial | None, *, is_default: bool

@@ -145,12 +145,14 @@ class Trainer(ABC):
         Config: Frozen dataclass with one field per tunable, its unit in the docstring and its default.
         trains: Pairs of input and output that it can train.
         reports_rungs: Whether it reports before the end, so that a scheduler can stop it.
+        is_probe: Whether it trains a head on frozen features alone, so that its score says what a base model is worth.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type[Any]]
     trains: ClassVar[frozenset[tuple[Input, Output]]]
     reports_rungs: ClassVar[bool] = False
+    is_probe: ClassVar[bool] = False
 
     def __init__(self, base_model: BaseModel, base_model_folder: Path) -> None:
         self.base_model = base_model

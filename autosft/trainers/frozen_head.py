@@ -90,6 +90,7 @@ class FrozenHead(Trainer):
     """Frozen encoder, pooled features, logistic or ridge regression."""
 
     name: ClassVar[str] = "frozen_head"
+    is_probe: ClassVar[bool] = True
     Config: ClassVar[type[Any]] = FrozenHeadConfig
     trains: ClassVar[frozenset[tuple[Input, Output]]] = frozenset(
         {

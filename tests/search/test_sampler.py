@@ -450,18 +450,46 @@ def test_other_learning_rates_come_after_the_defaults_where_the_space_has_them()
         "wide": ArmSpace(rates(1e-5, 1e-1), default, {}),
         "none": POOR,
         "edge": ArmSpace(rates(1e-3, 1e-2), default, {}),
+        "third": ArmSpace(rates(1e-5, 1e-1), default, {}),
         "fourth": ArmSpace(rates(1e-5, 1e-1), default, {}),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sampler = make(arms)
     assert [asked(sampler).arm for _ in arms] == list(arms)
-    first = [asked(sampler) for _ in range(3)]
-    assert [one.arm for one in first] == ["wide", "wide", "edge"]
-    assert [one.config["learning_rate"] for one in first] == pytest.approx([1e-3 / 3, 3e-3, 3e-3])
+    first = [asked(sampler) for _ in range(5)]
+    assert [one.arm for one in first] == ["wide", "wide", "edge", "third", "third"]
+    assert [one.config["learning_rate"] for one in first] == pytest.approx([1e-3 / 3, 3e-3, 3e-3, 1e-3 / 3, 3e-3])
     assert not any(one.is_default for one in first)
     anchors = [rate / 1e-3 for rate in (asked(sampler).config.get("learning_rate", 0.0) for _ in range(10))]
     assert not any(anchor == pytest.approx(3) or anchor == pytest.approx(1 / 3) for anchor in anchors)
+
+
+@pytest.mark.parametrize("greater_is_better", [True, False])
+def test_the_base_model_whose_probe_scored_best_is_trained_first(greater_is_better: bool) -> None:
+    space, default = rates(1e-5, 1e-1), {"learning_rate": 1e-3}
+    arms = {f"tune/{base}": ArmSpace(space, default, {}, base) for base in "abc"}
+    arms |= {f"probe/{base}": ArmSpace(search_space(), {"C": 1.0}, {}, base, True) for base in "abc"}
+    sampler = make(arms, greater_is_better=greater_is_better)
+    for base, score in (("a", 0.2), ("b", 0.9), ("c", 0.5)):
+        probe = asked(sampler)
+        assert probe.arm == f"probe/{base}"
+        sampler.tell(probe.number, score=score if greater_is_better else -score, fidelity=1.0, state="complete")
+    # Untuned defaults, then other learning rates of the best: nobody is left out.
+    assert [asked(sampler).arm for _ in range(5)] == ["tune/b", "tune/c", "tune/a", "tune/b", "tune/b"]
+
+
+def test_a_base_model_without_a_probes_score_comes_after_those_with_one(tmp_path: Path) -> None:
+    space, default = rates(1e-5, 1e-1), {"learning_rate": 1e-3}
+    arms = {f"tune/{base}": ArmSpace(space, default, {}, base) for base in "ab"}
+    arms |= {f"probe/{base}": ArmSpace(search_space(), {"C": 1.0}, {}, base, True) for base in "ab"}
+    sampler = make(arms, journal=tmp_path / "study.log")
+    failed, well = asked(sampler), asked(sampler)
+    sampler.tell(failed.number, score=None, fidelity=1.0, state="failed")
+    sampler.tell(well.number, score=0.5, fidelity=1.0, state="complete")
+    # Also for who goes on with the study.
+    for one in (make(arms, journal=tmp_path / "study.log"), sampler):
+        assert asked(one).arm == "tune/b"
 
 
 def test_other_learning_rates_that_the_journal_holds_are_not_tried_twice(tmp_path: Path) -> None:
