@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import time as clocks
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from autosft.budget import Budget, Clock
 from autosft.cache import cache_folder
 from autosft.calibration import calibrate
-from autosft.cluster.address import check_form
-from autosft.disk import disk_error, is_disk_error, writing
-from autosft.errors import AutosftError, PlanError, SearchFailed, TrialFailed, explain
+from autosft.disk import disk_error, is_disk_error, scratch_folder
+from autosft.errors import PlanError, explain
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
 from autosft.label_errors import find_label_errors
 from autosft.planning.arms import draft_arms
 from autosft.planning.machine import fitted, machine_here, resources_on
-from autosft.planning.plan import Arm, Plan, Resources
+from autosft.planning.options import Options
+from autosft.planning.plan import Plan
 from autosft.planning.settle import closing_seconds, settle, with_more
 from autosft.planning.spaces import GivenSpace, with_space
+from autosft.planning.timing import time_arms
 from autosft.predictor import Predictor
 from autosft.prepare import Prepared, Question, check, understand, with_rows
 from autosft.proof import prove
@@ -36,9 +34,8 @@ from autosft.run_folder import RunFolder
 from autosft.search.choice import best_default, choose
 from autosft.search.finals import Finals, repeats
 from autosft.search.policies import goes_on_from, policy_for
-from autosft.search.sampler import check_sampler
 from autosft.search.search import Search
-from autosft.search.settings import Machine, check_scheduler
+from autosft.search.settings import Machine
 from autosft.search.slots import within_slots
 from autosft.search.trial import Trial, TrialLog
 from autosft.task import AnswerFunction, Metric, MetricFunction, Task
@@ -46,7 +43,6 @@ from autosft.tasks import kind as task_kind
 from autosft.tracking.base import Tracker
 from autosft.tracking.choose import listening
 from autosft.tracking.wandb_mirror.sync import sync as sync_with_wandb
-from autosft.trainers.base import Cost, Limits
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,26 +51,6 @@ if TYPE_CHECKING:
     from autosft.search.runner import Runner
 
 DEFAULT_BUDGET = "20m"
-
-#: Share of a budget in time that timing the arms may take; an arm it does not reach is estimated.
-_TIMING_SHARE = 0.25
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a question is to be answered, as given to `fit`. Fields are `fit`'s arguments of the same name."""
-
-    budget: Budget
-    models: Sequence[str] | None = None
-    trainer: str | Sequence[str] | None = None
-    space: GivenSpace | None = None
-    sampler: str = "tpe"
-    scheduler: str = "race"
-    max_concurrent: int | None = None
-    gpus_per_trial: float | None = None
-    cluster: str | None = None
-    timing: bool = True
-    verbose: bool = False
 
 
 def fit(
@@ -144,13 +120,13 @@ def fit(
         question = Question(
             task, data, test, target, inputs, metric, positive, group, time, kind, answer, fixes_off, seed
         )
-        options = _options(
+        options = Options.checked(
             models, trainer, space, budget, sampler, scheduler, max_concurrent, gpus_per_trial, cluster, verbose
         )
         RunFolder.check_free(folder)
         listener.phase("read")
         understood, source = understand(question)
-        with _scratch() as scratch, _runner(options, understood, scratch) as runner:
+        with scratch_folder() as scratch, _runner(options, understood, scratch) as runner:
             listener.phase("audit")
             prepared = check(question, understood, source)
             made = _plan(question, options, prepared, runner, clock, listener)
@@ -196,7 +172,7 @@ def plan(
     """
     clock, listener = Clock(), listening(tracker)
     question = Question(task, data, test, target, inputs, metric, positive, group, time, kind, answer, fixes_off, seed)
-    options = _options(
+    options = Options.checked(
         models, trainer, space, budget, sampler, scheduler, max_concurrent, gpus_per_trial, cluster, verbose
     )
     options = replace(options, timing=timing)
@@ -206,7 +182,7 @@ def plan(
         if not timing:
             prepared = check(question, understood, source)
             return _plan(question, options, prepared, None, clock, listener)
-        with _scratch() as scratch, _runner(options, understood, scratch) as runner:
+        with scratch_folder() as scratch, _runner(options, understood, scratch) as runner:
             listener.phase("audit")
             prepared = check(question, understood, source)
             return _plan(question, options, prepared, runner, clock, listener)
@@ -218,6 +194,7 @@ def resume(
     folder: str | Path,
     *,
     budget: str | float | Budget | None = None,
+    keep_limits: bool = False,
     space: GivenSpace | None = None,
     tracker: str | Tracker | None = None,
     cluster: str | None = None,
@@ -229,6 +206,8 @@ def resume(
         folder: The run's folder.
         budget: What is added to the run's budget, such as "+1h" or "+10 trials". A finished run needs it; without, it
             is returned as it is.
+        keep_limits: Whether limits of the run that `budget` does not name stay, such as its number of trials where a
+            time is added. By default they limit no longer.
         space: Another search space from here on, wider or narrower, as for `fit`; what was tried before still counts.
         tracker: As in `fit`.
 
@@ -247,7 +226,8 @@ def resume(
         spent = TrialLog(run.trials).spent_seconds()
         if budget is not None:
             done = len(TrialLog(run.trials).trials())
-            made = with_more(made, Budget.parse(budget), spent_seconds=spent, num_trials_done=done)
+            more = Budget.parse(budget)
+            made = with_more(made, more, spent_seconds=spent, num_trials_done=done, keep_limits=keep_limits)
         if space is not None:
             made = with_space(made, space)
         try:
@@ -301,49 +281,6 @@ def review(target: str | Path, *, metric: str | None = None, goal: str | None = 
     return review_sweep(open_sweep(target, metric=metric, goal=goal))
 
 
-def _options(
-    models: Sequence[str] | str | None,
-    trainer: str | Sequence[str] | None,
-    space: GivenSpace | None,
-    budget: str | float | Budget,
-    sampler: str,
-    scheduler: str,
-    max_concurrent: int | None,
-    gpus_per_trial: float | None,
-    cluster: str | None,
-    verbose: bool,
-) -> Options:
-    """Checks what can be checked before anything is read."""
-    check_sampler(sampler)
-    check_scheduler(scheduler)
-    check_form(cluster)
-    return Options(
-        models=[models] if isinstance(models, str) else models,
-        trainer=[trainer] if isinstance(trainer, str) else trainer,
-        space=space,
-        budget=Budget.parse(budget),
-        sampler=sampler,
-        scheduler=scheduler,
-        max_concurrent=max_concurrent,
-        gpus_per_trial=gpus_per_trial,
-        cluster=cluster,
-        verbose=verbose,
-    )
-
-
-@contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
-    """Makes a folder of temporary files, which goes at the end.
-
-    Raises:
-        RunFolderError: The disk is full, or nothing may be written there.
-    """
-    with writing(Path(tempfile.gettempdir())):
-        made = TemporaryDirectory(prefix="autosft-", ignore_cleanup_errors=True)
-    with made as folder:
-        yield Path(folder)
-
-
 def _runner(options: Options, task: Task, scratch: Path) -> Runner:
     from autosft.search.runner import Runner
 
@@ -380,7 +317,7 @@ def _plan(
     )
     if runner is not None and options.timing:
         listener.phase("measure")
-        arms, left_out = _timed(arms, prepared, runner, resources, clock)
+        arms, left_out = time_arms(arms, prepared, runner, resources, clock)
         reasons = (*reasons, *left_out)
         suspects = find_label_errors(prepared, arms, runner, resources, limit_seconds=clock.limit_seconds)
         prepared = replace(prepared, findings=(*prepared.findings, *suspects))
@@ -400,66 +337,6 @@ def _plan(
     return made
 
 
-def _timed(
-    arms: Sequence[Arm], prepared: Prepared, runner: Runner, resources: Resources, clock: Clock
-) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
-    """Times the arms; returns those that could be, and why the others are left out.
-
-    Raises:
-        SearchFailed: No arm could be timed.
-    """
-    timed, reasons = [], []
-    for arm in arms:
-        try:
-            timed.append(_measured(arm, prepared, runner, resources.cpus_per_trial, resources.gpus_per_trial, clock))
-        except TrialFailed as error:
-            last, reason = error, str(error).partition("\n")[0]
-            reasons.append(f"{arm.name} is left out: it could not be timed ({reason})")
-    if not timed:
-        wrong = f"{arms[-1].name} could not be timed: {last}"
-        fix = "leave it out with models= or trainer=, or run `autosft doctor`"
-        raise SearchFailed(explain(wrong=wrong, expected="a few steps of its untuned default", fix=fix)) from last
-    return tuple(timed), tuple(reasons)
-
-
-def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: float, clock: Clock) -> Arm:
-    """Times an arm; one that the budget's share for timing no longer holds keeps no cost.
-
-    Raises:
-        TrialFailed: It cannot be trained here.
-    """
-    left = None if clock.limit_seconds is None else _TIMING_SHARE * clock.limit_seconds - clock.spent
-    if left is not None and left <= 0:
-        return arm
-    arguments = {
-        "trainer": arm.trainer,
-        "base_model": arm.base_model,
-        "folder": arm.folder,
-        "config": dict(arm.default),
-        "task": prepared.task,
-        "data": prepared.data.for_search(),
-        "limits": Limits(num_threads=cpus, cache=cache_folder(), time_limit_seconds=left),
-    }
-    # The rest of the budget's half is for loading and tokenising, which know no limit.
-    kill_after = None if left is None or clock.limit_seconds is None else left + _TIMING_SHARE * clock.limit_seconds
-    for _ in range(2):
-        job_id = runner.submit(
-            "autosft.search.work:measure", arguments, cpus=float(cpus), gpus=gpus, kill_after_seconds=kill_after
-        )
-        ended = runner.outcome(job_id)
-        # What killed a worker once, from outside, need not do so again; without its cost an arm would be left out.
-        if not ended.worker_died:
-            break
-    if isinstance(ended.value, AutosftError):
-        raise ended.value
-    if ended.fate == "failed" and kill_after is not None and clock.spent > kill_after:
-        return arm
-    if ended.fate != "complete":
-        raise TrialFailed(ended.message)
-    cost: Cost = ended.value
-    return replace(arm, cost=cost, max_length=cost.max_length)
-
-
 def _fit_plan(
     made: Plan, run: RunFolder, clock: Clock, listener: Tracker, *, cluster: str | None, verbose: bool
 ) -> Result:
@@ -474,7 +351,7 @@ def _with_runner(
     made: Plan, run: RunFolder, clock: Clock, listener: Tracker, *, cluster: str | None, verbose: bool
 ) -> Result:
     options = Options(made.budget, scheduler=made.scheduler, cluster=cluster, verbose=verbose)
-    with _scratch() as scratch, _runner(options, made.task, scratch) as runner:
+    with scratch_folder() as scratch, _runner(options, made.task, scratch) as runner:
         made = _fitted(made, runner.machine())
         # Not before there is something to run on: until then a finished run stays one.
         run.reopen()

@@ -90,15 +90,22 @@ class Budget:
             limits.append(self.gpu_hours * 3600 / num_gpus)
         return min(limits, default=None)
 
-    def plus(self, more: Budget, *, spent_seconds: float, num_trials_done: int) -> Budget:
+    def plus(self, more: Budget, *, spent_seconds: float, num_trials_done: int, keep_limits: bool = False) -> Budget:
         """Returns a budget with `more` on top of what was planned or, where that is more, of what was used.
 
         A unit that `more` does not name no longer limits: "3 trials" and "+10m" is ten minutes more, not no trial more.
+
+        Args:
+            keep_limits: Units that `more` does not name limit as before: "1h, 3 trials" and "+10m" is no trial more.
         """
-        seconds = None if more.seconds is None else max(self.seconds or 0.0, spent_seconds) + more.seconds
-        done = max(self.num_trials or 0, num_trials_done)
-        num_trials = None if more.num_trials is None else done + more.num_trials
-        gpu_hours = None if more.gpu_hours is None else (self.gpu_hours or 0.0) + more.gpu_hours
+        kept = self if keep_limits else more
+        seconds, num_trials, gpu_hours = kept.seconds, kept.num_trials, kept.gpu_hours
+        if more.seconds is not None:
+            seconds = max(self.seconds or 0.0, spent_seconds) + more.seconds
+        if more.num_trials is not None:
+            num_trials = max(self.num_trials or 0, num_trials_done) + more.num_trials
+        if more.gpu_hours is not None:
+            gpu_hours = (self.gpu_hours or 0.0) + more.gpu_hours
         return Budget(seconds, num_trials, gpu_hours, self.refit)
 
     def to_json(self) -> dict[str, Any]:

@@ -290,9 +290,7 @@ def resume(
     from autosft import api
 
     with _libraries_unheard():
-        result = api.resume(
-            folder, budget=budget, space=space, tracker=tracker, cluster=cluster, verbose=verbose
-        )
+        result = api.resume(folder, budget=budget, space=space, tracker=tracker, cluster=cluster, verbose=verbose)
     _show_result(result, as_json)
 
 
@@ -374,9 +372,9 @@ def review(
 
     with _libraries_unheard():
         found = api.review(target, metric=metric, goal=goal)
-    written = [] if next_space is None else found.write_next_spaces(Path(next_space))
-    typer.echo(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
-    if next_space is not None and not written:
+    _show(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
+    # Last, so that a place that cannot be written costs no review.
+    if next_space is not None and not found.write_next_spaces(Path(next_space)):
         typer.echo(f"autosft: nothing was written to {next_space}: see the last line above", err=True)
 
 
@@ -566,10 +564,15 @@ def _libraries_unheard() -> Iterator[None]:
 
 
 def _show_result(result: Any, as_json: bool) -> None:
+    _show(json.dumps(dict(result.summary), ensure_ascii=False) if as_json else str(result))
+
+
+def _show(text: str) -> None:
+    """Prints an answer, and goes on where nobody reads it."""
     try:
-        typer.echo(json.dumps(dict(result.summary), ensure_ascii=False) if as_json else str(result))
+        typer.echo(text)
     except OSError as error:
-        # A terminal that was closed, or a pipe whose reader ended: the result is in its folder all the same.
+        # A terminal that was closed, or a pipe whose reader ended: what is written to files is there all the same.
         if error.errno not in (errno.EIO, errno.EPIPE):
             raise
 

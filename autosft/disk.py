@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,3 +52,16 @@ def writing(path: Path) -> Iterator[None]:
         wrong = f"{path} cannot be written ({error.strerror or error})"
         fix = "free some disk space, or name a folder you may write to"
         raise RunFolderError(explain(wrong=wrong, expected="a writable place with room", fix=fix)) from error
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Makes a folder of temporary files, which goes at the end.
+
+    Raises:
+        RunFolderError: The disk is full, or nothing may be written there.
+    """
+    with writing(Path(tempfile.gettempdir())):
+        made = tempfile.TemporaryDirectory(prefix="autosft-", ignore_cleanup_errors=True)
+    with made as folder:
+        yield Path(folder)

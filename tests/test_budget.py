@@ -68,6 +68,24 @@ def test_more_is_added_to_what_was_used(budget: str, more: str, spent: float, do
     assert added == expected
 
 
+@pytest.mark.parametrize(
+    ("budget", "more", "spent", "done", "expected"),
+    [
+        ("20m, 3 trials", "+10m", 60, 1, Budget(seconds=1800, num_trials=3)),
+        ("20m, 3 trials", "+10m", 1300, 3, Budget(seconds=1900, num_trials=3)),
+        ("20m, 2 gpu-hours", "+10m", 60, 1, Budget(seconds=1800, gpu_hours=2)),
+        ("20m, 3 trials", "+2 trials", 60, 3, Budget(seconds=1200, num_trials=5)),
+        ("3 trials", "+5m", 60, 2, Budget(seconds=360, num_trials=3)),
+    ],
+)
+def test_more_can_leave_the_other_limits_as_they_are(
+    budget: str, more: str, spent: float, done: int, expected: Budget
+) -> None:
+    words = Budget.parse(more)
+    found = Budget.parse(budget).plus(words, spent_seconds=spent, num_trials_done=done, keep_limits=True)
+    assert found == expected
+
+
 def test_gpu_hours_are_wall_time_on_the_gpus_there_are() -> None:
     assert Budget.parse("2 gpu-hours").wall_seconds(4) == 1800
     assert Budget.parse("2 gpu-hours, 10m").wall_seconds(4) == 600

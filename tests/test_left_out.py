@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 import autosft
-from autosft.api import _timed
 from autosft.budget import Clock
 from autosft.errors import BaseModelError, SearchFailed
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
+from autosft.planning.timing import time_arms
 from autosft.refit import Refit, refit
 from autosft.search import job, work
 from autosft.search.job import Ended, Job, execute
@@ -57,7 +57,7 @@ def plan(tiny_model: Path) -> Plan:
 def timed(plan: Plan, answer: Callable[[Mapping[str, Any]], Ended]) -> Any:
     runner: Any = Answering(answer)
     prepared: Any = SimpleNamespace(task=plan.task, data=plan.data)
-    return _timed(plan.arms, prepared, runner, plan.resources, Clock())
+    return time_arms(plan.arms, prepared, runner, plan.resources, Clock())
 
 
 @pytest.mark.parametrize("fate", ["failed", "fatal"])

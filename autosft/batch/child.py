@@ -59,7 +59,9 @@ def _run(order: Mapping[str, Any], tracker: Tracker) -> None:
     folder, cluster = Path(order["folder"]), order["cluster"]
     if RunFolder(folder).plan.exists():
         more = None if order["more_seconds"] is None else Budget(seconds=order["more_seconds"])
-        api.resume(folder, budget=more, tracker=tracker, cluster=cluster)
+        # One that lost time to a kill gets that back; what else its budget names was not lost.
+        keep = not order["is_extension"]
+        api.resume(folder, budget=more, keep_limits=keep, tracker=tracker, cluster=cluster)
         return
     arguments = dict(order["arguments"])
     arguments["budget"] = Budget(**arguments["budget"])

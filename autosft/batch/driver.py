@@ -1,6 +1,6 @@
 """The loop of a batch: begins jobs as slots and time allow, hears them, begins again what died, and ends in time.
 
-Every decision is a pure function of `shares` or `division`; what happened is in the folder before it is acted on.
+Every decision is a pure function of `shares`, `wants` or `division`; what happened is in the folder before that.
 """
 
 from __future__ import annotations
@@ -8,21 +8,21 @@ from __future__ import annotations
 import math
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autosft.batch.division import LEAST_SECONDS, Candidate, Wish, grants, late_gain, leftovers, scale_of
+from autosft.batch.division import Candidate, Wish, grants, leftovers, scale_of
 from autosft.batch.folder import BatchFolder
 from autosft.batch.job import Job
 from autosft.batch.live import Line, View
-from autosft.batch.processes import Host, Process
-from autosft.batch.shares import Place, divide, in_turn, may_start
+from autosft.batch.processes import Host, Offer, Process
+from autosft.batch.shares import Place, at_once, divide, in_turn, may_start, slots_on, slots_per_trial
+from autosft.batch.wants import begun, candidates, missing_seconds, wanted_seconds
 from autosft.budget import Budget, format_seconds
 from autosft.interrupt import Interrupt
-from autosft.planning.machine import resources_on
+from autosft.search.settings import Machine
 from autosft.search.slots import SLOTS_FILE
-from autosft.search.trial import TrialLog
 
 #: How often a job is begun in one sitting of the batch, where its process or Ray died under it.
 _MOST_TRIES = 3
@@ -85,7 +85,8 @@ class Driver:
         self._running: dict[str, _Running] = {}
         self._waiting = [job.name for job in jobs if not folder.run(job.name).result.exists()]
         self._tries: dict[str, int] = {}
-        self._num_slots = 1
+        #: What jobs run on: room for one trial until Ray was asked.
+        self._machine = Machine(1)
         self._settled: set[str] = set()
         self._interrupt = Interrupt()
         self._was_asked = False
@@ -151,27 +152,24 @@ class Driver:
     # What begins
 
     def _begin_what_can(self) -> None:
-        while True:
-            room = may_start(len(self._running), num_slots=self._num_slots, most_jobs=self._max_jobs)
-            if not room:
-                return
-            chosen = self._next() if self._waiting else self._next_extension()
-            if chosen is None:
-                return
+        while (chosen := self._next() if self._waiting else self._next_extension()) is not None:
             self._start(*chosen)
 
     def _next(self) -> tuple[str, float | None, float | None] | None:
-        """Returns the job to begin now and its seconds; None where there is no time for any."""
-        order = [place.name for place in in_turn([self._place(name) for name in self._waiting])]
-        wishes = [Wish(name, self._wanted(name)) for name in order]
+        """Returns the job to begin now and its seconds; None where there is no room or no time for any."""
+        order = [place.name for place in in_turn(self._places(self._waiting))]
+        if not self._has_room(order[0]):
+            return None
+        wishes = [self._wish(name) for name in order]
         promised = sum(
             max(0.0, one.seconds - (time.monotonic() - one.started))
             for one in self._running.values()
             if one.seconds is not None
         )
-        found = grants(wishes, left_seconds=self.left, at_once=self._at_once, promised_seconds=promised)
+        abreast = self._at_once([*self._running, *order])
+        found = grants(wishes, left_seconds=self.left, at_once=abreast, promised_seconds=promised)
         if found:
-            name = next(name for name in order if name in found)
+            name = order[0]
             self._waiting.remove(name)
             return name, found[name], None
         if not self._running:
@@ -189,120 +187,103 @@ class Driver:
             return None
         # Until another job ends, the answer can only be the same or "no".
         self._may_extend = False
-        past = self._folder.past()
-        candidates = []
-        for name, job in self._jobs.items():
-            result = self._folder.run(name).result
-            asked, before = job.budget.seconds, past.get(name)
-            ran_short = before is not None and before.ran_short and self._folder.run(name).plan.exists()
-            if name in self._running or name in self._settled or asked is None or not (result.exists() or ran_short):
-                continue
-            was_cut = before is not None and before.given_seconds is not None and before.given_seconds < 0.99 * asked
-            rounds = before.num_extensions if before is not None else 0
-            gain = self._gain(name) if result.exists() else None
-            candidates.append(Candidate(name, asked, gain, was_cut, rounds, has_model=result.exists()))
-        found = leftovers(candidates, left_seconds=self.left, at_once=self._at_once, num_running=len(self._running))
-        if not found:
+        ended = [job for name, job in self._jobs.items() if name not in self._running and name not in self._settled]
+        runs = {job.name: begun(self._folder.run(job.name)) for job in ended}
+        asked = candidates(ended, self._folder.past(), runs)
+        found = self._leftovers(asked)
+        if found and not self._running:
+            # Ray alone knows how many have room beside each other, and may not have been asked yet.
+            self._offer()
+            found = self._leftovers(asked)
+        name = next(iter(found), None)
+        if name is None or not self._has_room(name):
             return None
         self._may_extend = True
-        name = next(iter(found))
         return name, found[name], found[name]
 
-    def _gain(self, name: str) -> float | None:
-        run = self._folder.run(name)
-        log = TrialLog(run.trials)
-        ended = [(row["spent_seconds"], row["trial"]) for row in log.events() if row["event"] == "ended"]
-        return late_gain(ended, greater_is_better=bool(run.read(run.result)["greater_is_better"]))
+    def _leftovers(self, asked: Sequence[Candidate]) -> Mapping[str, float]:
+        if self.left is None:
+            return {}
+        abreast = self._at_once([*self._running, *(one.name for one in asked)])
+        return leftovers(asked, left_seconds=self.left, at_once=abreast, num_running=len(self._running))
 
-    def _wanted(self, name: str) -> float | None:
-        """Returns what a job asks for: its own budget, less what it has spent where it has begun."""
-        run, seconds = self._folder.run(name), self._jobs[name].budget.seconds
-        if not run.plan.exists():
-            return seconds
-        planned: float | None = run.read(run.plan)["budget"]["seconds"]
-        if planned is None:
-            return None
-        log = TrialLog(run.trials)
-        if not any(trial.fate == "complete" for trial in log.trials()):
-            return seconds  # It has nothing to go on from.
-        # What a killed sitting had left may be too little for anything.
-        return max(min(LEAST_SECONDS, seconds or LEAST_SECONDS), planned - log.spent_seconds())
+    def _wish(self, name: str) -> Wish:
+        return Wish(name, wanted_seconds(self._jobs[name].budget, begun(self._folder.run(name))))
 
-    def _missing_seconds(self, name: str) -> float | None:
-        """Returns what a begun run's plan lacks of what the job wants, None where it lacks nothing."""
-        run, wanted = self._folder.run(name), self._wanted(name)
-        if wanted is None or not run.plan.exists():
-            return None
-        missing = wanted - (run.read(run.plan)["budget"]["seconds"] - TrialLog(run.trials).spent_seconds())
-        # A budget that was overdrawn is counted from what was spent.
-        return min(missing, wanted) if missing > 0 else None
+    # Room
 
     @property
-    def _at_once(self) -> int:
-        return max(1, min(self._num_slots, self._max_jobs or self._num_slots))
+    def _num_slots(self) -> int:
+        return slots_on(self._machine)
 
-    def _place(self, name: str) -> Place:
-        return Place(name, self._jobs[name].priority, self._jobs[name].most_slots)
+    def _places(self, names: Iterable[str]) -> list[Place]:
+        return [
+            Place(job.name, job.priority, job.most_trials, slots_per_trial(self._machine, job.gpus_per_trial))
+            for job in (self._jobs[name] for name in names)
+        ]
+
+    def _has_room(self, name: str) -> bool:
+        [place], running = self._places([name]), self._places(self._running)
+        return may_start(place, running, num_slots=self._num_slots, most_jobs=self._max_jobs)
+
+    def _at_once(self, names: Iterable[str]) -> int:
+        return at_once(self._places(names), num_slots=self._num_slots, most_jobs=self._max_jobs)
 
     def _say_if_scaled(self) -> None:
         if not self._waiting:
             return
-        wishes = [Wish(name, self._wanted(name)) for name in self._waiting]
+        wishes = [self._wish(name) for name in self._waiting]
         self._offer()
-        scale = scale_of(wishes, left_seconds=self.left, at_once=self._at_once)
+        abreast = self._at_once(self._waiting)
+        scale = scale_of(wishes, left_seconds=self.left, at_once=abreast)
         if scale < 1:
             asked = format_seconds(sum(wish.seconds or 0.0 for wish in wishes))
             left = format_seconds(max(0.0, self.left or 0.0))
             self._view.note(
-                f"{len(wishes)} jobs ask for {asked} in all, {self._at_once} at a time, and {left} are left: "
+                f"{len(wishes)} jobs ask for {asked} in all, {abreast} at a time, and {left} are left: "
                 f"each gets about {scale:.0%} of its budget"
             )
 
-    def _offer(self) -> Any:
+    def _offer(self) -> Offer:
         offer = self._host.offer()
-        found = resources_on(offer.machine, gpus_per_trial=None, max_concurrent=None).max_concurrent
-        self._num_slots = max(1, found)
+        self._machine = offer.machine
         return offer
 
     def _start(self, name: str, seconds: float | None, more_seconds: float | None) -> None:
         job, offer = self._jobs[name], self._offer()
-        arguments = dict(job.arguments)
-        budget = Budget(**arguments["budget"])
-        if seconds is not None and not self._folder.run(name).plan.exists():
-            arguments["budget"] = budget.to_json() | {"seconds": max(1.0, seconds)}
+        arguments, run = dict(job.arguments), begun(self._folder.run(name))
+        if seconds is not None and run is None:
+            arguments["budget"] = Budget(**arguments["budget"]).to_json() | {"seconds": max(1.0, seconds)}
         order = {
             "name": name,
             "folder": str(self._folder.run(name).path),
             "arguments": arguments,
             "cluster": offer.address,
             "tracker": self._tracker,
-            "more_seconds": more_seconds if more_seconds is not None else self._missing_seconds(name),
+            "more_seconds": more_seconds if more_seconds is not None else missing_seconds(job.budget, run),
+            "is_extension": more_seconds is not None,
         }
         self._folder.append("started", spent_seconds=self.spent, name=name, seconds=seconds, more_seconds=more_seconds)
-        slots = self._folder.slots_file(name)
-        slots.write_text("1", encoding="ascii")
+        self._folder.allow(name, 1)
         process = Process(
             "autosft.batch.child",
             order,
             log=self._folder.job_log(name),
-            environment={**offer.environment, SLOTS_FILE: str(slots)},
+            environment={**offer.environment, SLOTS_FILE: str(self._folder.slots_file(name))},
             hear=lambda message: self._messages.put((name, message)),
         )
         self._running[name] = _Running(process, time.monotonic(), seconds)
         self._share_slots()
         self._tries[name] = self._tries.get(name, 0) + (more_seconds is None)
-        resumed = self._folder.run(name).plan.exists() and more_seconds is None
-        note = "goes on with what the others left" if more_seconds is not None else "goes on" if resumed else ""
+        note = "goes on with what the others left" if more_seconds is not None else "goes on" if run is not None else ""
         self._view.line(name, Line("running", seconds=seconds, note=note))
 
     def _share_slots(self) -> None:
-        given = divide([self._place(name) for name in self._running], self._num_slots)
-        for name, slots in given.items():
-            path = self._folder.slots_file(name)
-            unfinished = path.with_name(f"{path.name}.unfinished")
-            unfinished.write_text(str(slots), encoding="ascii")
-            unfinished.replace(path)
-            self._view.slots(name, slots)
+        places = self._places(self._running)
+        given = divide(places, self._num_slots)
+        for place in places:
+            self._folder.allow(place.name, given[place.name])
+            self._view.slots(place.name, place.slots(given[place.name]))
 
     # What is heard
 

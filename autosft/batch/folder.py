@@ -112,6 +112,13 @@ class BatchFolder:
         with RunFolder(self.path).locked():
             yield
 
+    def allow(self, name: str, num_trials: int) -> None:
+        """Tells a job's process how many trials it may run at once from now on."""
+        path = self.slots_file(name)
+        unfinished = path.with_name(f"{path.name}.unfinished")
+        unfinished.write_text(str(num_trials), encoding="ascii")
+        unfinished.replace(path)
+
     def enter(self, jobs: Sequence[Job], *, budget_seconds: float | None) -> list[str]:
         """Writes down the jobs; returns what a user should know about those that changed.
 

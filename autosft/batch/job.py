@@ -69,9 +69,14 @@ class Job:
         return hashlib.sha256(json.dumps(self.definition, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
-    def most_slots(self) -> int | None:
+    def most_trials(self) -> int | None:
         """Trials at once that it asks for at most."""
         return self.arguments.get("max_concurrent")
+
+    @property
+    def gpus_per_trial(self) -> float | None:
+        """GPUs that it asks for each of its trials; None for the usual."""
+        return self.arguments.get("gpus_per_trial")
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "priority": self.priority, "digest": self.digest, "arguments": dict(self.arguments)}

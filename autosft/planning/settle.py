@@ -101,13 +101,19 @@ def _named(data: Data) -> str:
     return "rows are few and the names of the classes are words, so each name counts as one more row to train on"
 
 
-def with_more(plan: Plan, more: Budget, *, spent_seconds: float, num_trials_done: int) -> Plan:
+def with_more(
+    plan: Plan, more: Budget, *, spent_seconds: float, num_trials_done: int, keep_limits: bool = False
+) -> Plan:
     """Returns a plan that a run goes on by with more budget: what did not fit before may race now.
 
     Args:
         spent_seconds: What the run has spent. num_trials_done: Trials that ended.
+        keep_limits: As for `Budget.plus`.
     """
-    plan = plan.with_budget(plan.budget.plus(more, spent_seconds=spent_seconds, num_trials_done=num_trials_done))
+    budget = plan.budget.plus(
+        more, spent_seconds=spent_seconds, num_trials_done=num_trials_done, keep_limits=keep_limits
+    )
+    plan = plan.with_budget(budget)
     arms = [replace(arm, fidelity=1.0, rungs=(1.0,)) for arm in plan.arms]
     limit = plan.budget.wall_seconds(plan.resources.machine.gpus)
     lengths = _lengths(

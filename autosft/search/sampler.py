@@ -466,7 +466,6 @@ class Sampler:
         for orphan in orphans.values():
             self._study.tell(orphan.number, state=optuna.trial.TrialState.FAIL)
 
-
     def _as_drawn_now(self, trial: FrozenTrial, config: Mapping[str, Any]) -> FrozenTrial:
         """Returns a trial as the present space would have drawn it; the journal may hold it as another space did.
 
@@ -477,9 +476,7 @@ class Sampler:
             return trial
         return _frozen(params, distributions, trial.state, trial.intermediate_values, trial.value)
 
-    def _params(
-        self, arm: str, drawn: Trial | FixedTrial | None
-    ) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    def _params(self, arm: str, drawn: Trial | FixedTrial | None) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
         import optuna
 
         choices = optuna.distributions.CategoricalDistribution(list(self._arms))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import autosft
+from autosft.batch.child import _run
 from autosft.batch.jobs_file import read_jobs
 from autosft.batch.many import BatchResult, run_batch
 from autosft.cli import _exit_code, app
 from autosft.errors import PlanError
+from autosft.run_folder import RunFolder
 from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.tracking.base import Tracker
 
 
 @dataclass
@@ -85,6 +89,20 @@ def test_run_again_it_keeps_what_is_finished_and_ends_with_1(night: Night, capsy
     assert {row["name"]: row["state"] for row in json.loads(out)["jobs"]} == {"bad": "failed", "good": "finished"}
     assert "good: kept, it is finished" in err
     assert (night.folder / "good" / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_job_that_was_killed_and_gets_its_missing_time_keeps_its_limit_of_trials(
+    night: Night, tmp_path: Path, ray_session: None
+) -> None:
+    run = RunFolder(tmp_path / "good")
+    shutil.copytree(night.folder / "good", run.path)
+    run.reopen()  # As a kill before the end leaves it.
+    plan = run.read(run.plan)
+    run.write(run.plan, plan | {"budget": {"seconds": 1.0, "num_trials": 1}})
+    _run({"folder": str(run.path), "cluster": None, "more_seconds": 60.0, "is_extension": False}, Tracker())
+    assert run.read(run.result)["num_trials"] == 1
+    assert run.read(run.plan)["budget"]["num_trials"] == 1
+    assert run.read(run.plan)["budget"]["seconds"] > 60
 
 
 def test_a_wrong_file_ends_with_2_and_starts_nothing(

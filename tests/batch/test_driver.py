@@ -1,10 +1,11 @@
-"""What the driver makes of processes that end in ways nobody planned."""
+"""Whom the driver begins, and what it makes of processes that end in ways nobody planned."""
 
 from __future__ import annotations
 
 import io
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from autosft.batch.driver import Driver, _Running
 from autosft.batch.folder import BatchFolder
 from autosft.batch.job import checked
 from autosft.batch.live import View
+from autosft.batch.processes import Offer
+from autosft.budget import Budget
+from autosft.search.settings import Machine
 from autosft.search.trial import Trial, TrialLog
 
 SUMMARY = {"format": 1, "metric": "accuracy", "test": {"score": 0.9, "interval": [0.8, 1.0]}}
@@ -26,17 +30,61 @@ class Gone:
         self.return_code = return_code
 
 
-@pytest.fixture
-def driver(tmp_path: Path) -> Driver:
-    (tmp_path / "rows.csv").write_text("text,label\na,x\nb,y\n")
-    row = {"name": "one", "task": "Sort", "data": "rows.csv"}
-    jobs = checked([(row, 1)], base=tmp_path, place="the test")
-    folder = BatchFolder.open(tmp_path / "batch")
+class Ready:
+    """A Ray that is there."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._offer = Offer("", machine, {})
+
+    def offer(self) -> Offer:
+        return self._offer
+
+
+def driver_of(place: Path, *names: str, machine: Machine, **arguments: Any) -> Driver:
+    """The driver of jobs with these names and arguments, none of which waits, on a Ray that is there."""
+    (place / "rows.csv").write_text("text,label\na,x\nb,y\n")
+    rows = [{"name": name, "task": "Sort", "data": "rows.csv", **arguments} for name in names]
+    jobs = checked([(row, None) for row in rows], base=place, place="the test")
+    folder = BatchFolder.open(place / "batch")
     folder.enter(jobs, budget_seconds=None)
-    view = View(["one"], io.StringIO())
+    view = View(names, io.StringIO())
     made = Driver(jobs, folder, budget_seconds=600.0, cluster=None, max_jobs=None, tracker=None, view=view)
     made._waiting.clear()
+    host: Any = Ready(machine)
+    made._host = host
     return made
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Driver:
+    return driver_of(tmp_path, "one", machine=Machine(4))
+
+
+def finished(driver: Driver, words: str, *, name: str = "one") -> None:
+    """Has a job be finished with this budget, of which half is spent, and its search too short to tell."""
+    run = driver._folder.run(name)
+    run.path.mkdir(exist_ok=True)
+    budget = Budget.parse(words)
+    driver._jobs[name] = replace(driver._jobs[name], budget=budget)
+    run.plan.write_text(json.dumps({"format": 1, "budget": budget.to_json()}))
+    run.result.write_text(json.dumps(SUMMARY | {"greater_is_better": True}))
+    trial = Trial(0, "arm", {}, 1.0, 0, 0, True, fate="complete", score=0.5)
+    TrialLog(run.trials).append("ended", trial=trial.to_json(), spent_seconds=60.0)
+
+
+@pytest.mark.parametrize(("words", "goes_on"), [("2m", True), ("2m, 3 trials", False), ("2m, 1 gpu-hours", False)])
+def test_a_job_that_names_trials_or_gpu_hours_has_all_it_asked_for(driver: Driver, words: str, goes_on: bool) -> None:
+    finished(driver, words)
+    assert (driver._next_extension() is not None) == goes_on
+
+
+def test_the_first_to_go_on_in_a_batch_that_is_run_again_knows_how_many_do_beside_it(tmp_path: Path) -> None:
+    driver = driver_of(tmp_path, "one", "two", machine=Machine(16))
+    for name in ("one", "two"):
+        finished(driver, "8m", name=name)
+    found = driver._next_extension()
+    assert found is not None
+    assert found[1] == 480, "both have room at once, so neither leaves half of the time to the other"
 
 
 def end(driver: Driver, return_code: int, **told: Any) -> str:
@@ -85,22 +133,15 @@ def test_a_job_that_hangs_says_that_it_needs_more_time(driver: Driver) -> None:
     assert "without a model; run the batch again with more time" in driver._folder.past()["one"].reason
 
 
-@pytest.mark.parametrize(
-    ("fate", "spent", "wanted", "missing"),
-    [
-        ("complete", 20.0, 80.0, None),  # What its plan has left.
-        ("complete", 95.0, 30.0, 25.0),  # A killed sitting left too little to be of use.
-        ("complete", 130.0, 30.0, 30.0),
-        ("failed", 95.0, 1200.0, 1195.0),  # It has nothing to go on from, so it gets its own budget again.
-    ],
-)
-def test_a_begun_job_wants_what_it_has_left_and_enough_to_be_of_use(
-    driver: Driver, fate: str, spent: float, wanted: float, missing: float | None
-) -> None:
-    run = driver._folder.run("one")
-    run.path.mkdir()
-    run.plan.write_text(json.dumps({"format": 1, "budget": {"seconds": 100.0}}))
-    trial = Trial(0, "arm", {}, 1.0, 0, 0, True, fate=fate, score=0.5)
-    TrialLog(run.trials).append("ended", trial=trial.to_json(), spent_seconds=spent)
-    assert driver._wanted("one") == wanted
-    assert driver._missing_seconds("one") == missing
+def test_jobs_whose_trials_take_two_gpus_run_two_at_a_time_on_four(tmp_path: Path) -> None:
+    driver = driver_of(tmp_path, "one", "two", "three", machine=Machine(32, 4), gpus_per_trial=2, budget="1m")
+    driver._waiting = ["one", "two", "three"]
+    driver._say_if_scaled()
+    process: Any = Gone(0)
+    allowed = []
+    while (found := driver._next()) is not None:
+        driver._running[found[0]] = _Running(process, time.monotonic(), found[1])
+        driver._share_slots()
+        allowed.append({name: driver._folder.slots_file(name).read_text() for name in driver._running})
+    assert allowed == [{"one": "2"}, {"one": "1", "two": "1"}]
+    assert driver._waiting == ["three"]

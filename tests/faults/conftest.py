@@ -60,7 +60,5 @@ def quick(shell: Shell) -> Plan:
 def race(shell: Shell) -> Plan:
     """Trainings of three lengths, then finals, then a refit."""
     made = planned(shell, budget="150s")
-    arm = replace(
-        made.arms[0], rungs=(1 / 9, 1 / 3, 1.0), fidelity=1.0, cost=Cost(0.1, 1.0, 1000.0, None, 24, 0.0)
-    )
+    arm = replace(made.arms[0], rungs=(1 / 9, 1 / 3, 1.0), fidelity=1.0, cost=Cost(0.1, 1.0, 1000.0, None, 24, 0.0))
     return replace(made, arms=(arm,), finals_share=0.3, refit=True, sampler="random", budget=Budget(600.0, 8))

@@ -104,9 +104,7 @@ def test_of_what_is_no_runs_folder(
         assert len(autosft.resume(tmp_path / "run", tracker=Tracker()).trials) == 4
 
 
-def test_where_nothing_can_be_mounted_a_limit_stands_in(
-    shell: Shell, quick: Plan, head: Head, tmp_path: Path
-) -> None:
+def test_where_nothing_can_be_mounted_a_limit_stands_in(shell: Shell, quick: Plan, head: Head, tmp_path: Path) -> None:
     shell.run = tmp_path / "run"
     quick.save(tmp_path / "plan.json")
     full = fault("autosft.search.search:Search._record", "files:1500", nth=1)

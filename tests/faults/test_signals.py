@@ -98,9 +98,7 @@ def test_before_there_is_a_plan_nothing_is_left(fresh: Shell, number: signal.Sig
     scratch = tmp_path / "tmp"
     scratch.mkdir()
     done = ended(
-        fresh.fit(
-            *QUICK, environment={"TMPDIR": str(scratch)}, faults=(fault("autosft.api:_plan", number.name),)
-        )
+        fresh.fit(*QUICK, environment={"TMPDIR": str(scratch)}, faults=(fault("autosft.api:_plan", number.name),))
     )
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr

@@ -167,9 +167,7 @@ def test_a_trainer_that_hangs_is_ended_when_its_time_is_over(quick: Plan, head: 
     assert "so its worker was ended" in result.trials[1].message
 
 
-def test_where_no_training_succeeds_the_search_ends_with_words(
-    quick: Plan, head: Head, tmp_path: Path
-) -> None:
+def test_where_no_training_succeeds_the_search_ends_with_words(quick: Plan, head: Head, tmp_path: Path) -> None:
     plan = misbehaving(quick, ("OutOfMemoryError",) * 2, Budget(None, 2, refit=False))
     with pytest.raises(SearchFailed, match=r"none of 2 trials produced a model \(it ran out of memory[^$]*To fix"):
         autosft.fit(plan, folder=tmp_path / "run", tracker=Tracker())
@@ -180,4 +178,3 @@ def test_the_package_is_found_by_its_entry_point() -> None:
     from autosft.trainers import trainer_names
 
     assert "misbehaving" in trainer_names()
-

@@ -216,6 +216,16 @@ def test_a_table_by_hand(shell: Shell, tmp_path: Path) -> None:
     assert (tmp_path / "next.yaml").read_text(encoding="utf-8") == made["next_space"]
 
 
+@pytest.mark.parametrize("place", ["trials.csv/next.yaml", "trials.csv"])
+def test_a_next_space_that_cannot_be_written_costs_no_review(shell: Shell, tmp_path: Path, place: str) -> None:
+    by_hand(tmp_path / "trials.csv")
+    plain = shell("trials.csv", "--metric", "accuracy")
+    found = shell("trials.csv", "--metric", "accuracy", "--next-space", place)
+    assert (found.code, found.out) == (2, plain.out)
+    assert "trials.csv" in found.err and "cannot be written" in found.err and "To fix: " in found.err
+    assert "Traceback" not in found.err
+
+
 def test_what_decides_is_found_out_and_said(shell: Shell, tmp_path: Path) -> None:
     by_hand(tmp_path / "trials.csv")
     found = shell("trials.csv")

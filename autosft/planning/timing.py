@@ -1,0 +1,80 @@
+"""What an arm's trainings cost here: a few real steps of its untuned default, timed on a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from autosft.budget import Clock
+from autosft.cache import cache_folder
+from autosft.errors import AutosftError, SearchFailed, TrialFailed, explain
+from autosft.planning.plan import Arm, Resources
+from autosft.prepare import Prepared
+from autosft.trainers.base import Cost, Limits
+
+if TYPE_CHECKING:
+    from autosft.search.runner import Runner
+
+#: Share of a budget in time that timing the arms may take; an arm it does not reach is estimated.
+_SHARE = 0.25
+
+
+def time_arms(
+    arms: Sequence[Arm], prepared: Prepared, runner: Runner, resources: Resources, clock: Clock
+) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
+    """Times the arms; returns those that could be, and why the others are left out.
+
+    Raises:
+        SearchFailed: No arm could be timed.
+    """
+    timed, reasons = [], []
+    for arm in arms:
+        try:
+            timed.append(_measured(arm, prepared, runner, resources.cpus_per_trial, resources.gpus_per_trial, clock))
+        except TrialFailed as error:
+            last, reason = error, str(error).partition("\n")[0]
+            reasons.append(f"{arm.name} is left out: it could not be timed ({reason})")
+    if not timed:
+        wrong = f"{arms[-1].name} could not be timed: {last}"
+        fix = "leave it out with models= or trainer=, or run `autosft doctor`"
+        raise SearchFailed(explain(wrong=wrong, expected="a few steps of its untuned default", fix=fix)) from last
+    return tuple(timed), tuple(reasons)
+
+
+def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: float, clock: Clock) -> Arm:
+    """Times an arm; one that the budget's share for timing no longer holds keeps no cost.
+
+    Raises:
+        TrialFailed: It cannot be trained here.
+    """
+    left = None if clock.limit_seconds is None else _SHARE * clock.limit_seconds - clock.spent
+    if left is not None and left <= 0:
+        return arm
+    arguments = {
+        "trainer": arm.trainer,
+        "base_model": arm.base_model,
+        "folder": arm.folder,
+        "config": dict(arm.default),
+        "task": prepared.task,
+        "data": prepared.data.for_search(),
+        "limits": Limits(num_threads=cpus, cache=cache_folder(), time_limit_seconds=left),
+    }
+    # The rest of the budget's half is for loading and tokenising, which know no limit.
+    kill_after = None if left is None or clock.limit_seconds is None else left + _SHARE * clock.limit_seconds
+    for _ in range(2):
+        job_id = runner.submit(
+            "autosft.search.work:measure", arguments, cpus=float(cpus), gpus=gpus, kill_after_seconds=kill_after
+        )
+        ended = runner.outcome(job_id)
+        # What killed a worker once, from outside, need not do so again; without its cost an arm would be left out.
+        if not ended.worker_died:
+            break
+    if isinstance(ended.value, AutosftError):
+        raise ended.value
+    if ended.fate == "failed" and kill_after is not None and clock.spent > kill_after:
+        return arm
+    if ended.fate != "complete":
+        raise TrialFailed(ended.message)
+    cost: Cost = ended.value
+    return replace(arm, cost=cost, max_length=cost.max_length)
