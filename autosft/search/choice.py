@@ -20,6 +20,9 @@ from autosft.tasks import kind as task_kind
 #: Half a 95 % interval over a standard error.
 STANDARD_ERRORS = 1.96
 
+#: Share of a full run from which a fine-tuning has the prospects of one.
+_WHOLE = 1 / 3
+
 #: Tuned configurations that meet in the finals, beside the best default.
 NUM_CANDIDATES = 2
 
@@ -95,7 +98,8 @@ def choose(
     Of each arm the best configuration stands, if it beats the arm's untuned default beyond the noise, and the default
     otherwise. Of those the best score wins; but where another one goes on from where the winner ends, and is not worse
     by more than one standard error of the paired difference, that one wins: fine-tuning from a fitted head has the
-    better prospects than the head alone (Kumar et al., arXiv 2202.10054), whatever a few validation rows say.
+    better prospects than the head alone (Kumar et al., arXiv 2202.10054), whatever a few validation rows say. Where the
+    winner is the best of many heads, it may be worse by as many standard errors as such a best is lucky.
 
     Args:
         targets: Of the validation rows.
@@ -127,9 +131,12 @@ def choose(
         standing += ranked[:1]
     winner = best(standing, greater)
     assert winner is not None, "a search that returned has a complete trial"
+    num_tuned = sum(trial.arm == winner.arm and not trial.is_default for trial in leaders(trials, greater))
     for trial in leaders(standing, greater):
         found = gain(winner, trial) if goes_on_from(trial, winner) else None
-        if found is not None and found[0] <= found[1]:
+        # A fine-tuning that its time cut short has not shown what it can do, nor will it.
+        allowed = _luck(num_tuned) if trial.fidelity >= _WHOLE and not winner.is_default else 1.0
+        if found is not None and found[0] <= allowed * found[1]:
             return trial
     return winner
 

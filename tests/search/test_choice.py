@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -139,6 +140,20 @@ def test_what_goes_on_from_the_winner_wins_unless_it_is_clearly_worse(frozen: fl
     )  # fmt: skip
     assert chosen.number == expected
     assert winner(trials, found) == 0, "where nothing goes on from it the best score wins"
+
+
+@pytest.mark.parametrize(
+    ("num_heads", "fidelity", "expected"), [(1, 1.0, "frozen"), (30, 1.0, "tuned"), (30, 0.1, "frozen")]
+)
+def test_the_best_of_many_heads_may_be_better_by_luck(num_heads: int, fidelity: float, expected: str) -> None:
+    heads = [trial(at, 0.84 if at == num_heads else 0.7, arm="frozen", default=not at) for at in range(num_heads + 1)]
+    tuned = replace(trial(99, 0.80, arm="tuned", default=True), fidelity=fidelity)
+    found = {one.number: outputs(one.score or 0.0) for one in heads} | {99: outputs(0.80, first=100)}
+    chosen = choose(
+        task(), [*heads, tuned], pa.array(TARGETS), lambda one: found[one.number], seed=0,
+        goes_on_from=lambda one, other: (one.arm, other.arm) == ("tuned", "frozen"),
+    )  # fmt: skip
+    assert chosen.arm == expected
 
 
 def test_of_an_arm_only_its_longest_trainings_are_compared() -> None:
