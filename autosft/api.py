@@ -38,6 +38,7 @@ from autosft.search.search import Search
 from autosft.search.settings import Machine
 from autosft.search.slots import within_slots
 from autosft.search.trial import Trial, TrialLog
+from autosft.soup import soup
 from autosft.task import AnswerFunction, Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
 from autosft.tracking.base import Tracker
@@ -514,9 +515,11 @@ def _refit(
     if against is not None:
         return Refit(None, against)
     listener.phase("refit")
-    place = run.path / "trials" / "refit"
-    return run_refit(
-        made, winner, runner, folder=place, cache=cache_folder(), seconds_left=seconds_left, interrupt=interrupt
+    folder, cache, started = run.path / "trials" / "refit", cache_folder(), clocks.monotonic()
+    first = run_refit(made, winner, runner, folder=folder, cache=cache, seconds_left=seconds_left, interrupt=interrupt)
+    left = None if seconds_left is None else seconds_left - (clocks.monotonic() - started)
+    return soup(
+        made, winner, first, runner, folder=folder / "again", cache=cache, seconds_left=left, interrupt=interrupt
     )
 
 

@@ -187,6 +187,7 @@ def _summary(
             "done": refit.model is not None,
             "reason": refit.reason,
             "reload_difference": refit.reload_difference,
+            "num_trainings": refit.num_trainings if refit.model is not None else 0,
         },
         "calibration": calibration.to_json(),
         "num_trials": len(trials),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from autosft.search.trial import Trial
 from autosft.trainers.base import Limits
 
 if TYPE_CHECKING:
+    from autosft.search.job import Ended
     from autosft.search.runner import Runner
 
 #: A refit that would get less than this share of the time its trial took is not worth more than the trial's model.
@@ -39,11 +41,15 @@ class Refit:
         model: Folder of the refitted model, or None where the search's own model is shipped.
         reason: Why, in one sentence.
         reload_difference: Largest difference of an output between the model in memory and the one read back.
+        seconds: What one training took.
+        num_trainings: Of how many trainings the model is the average, see `autosft.soup`.
     """
 
     model: Path | None
     reason: str
     reload_difference: float | None = None
+    seconds: float = 0.0
+    num_trainings: int = 1
 
 
 def reason_against(plan: Plan, winner: Trial, *, seconds_left: float | None, interrupt: Interrupt) -> str | None:
@@ -117,37 +123,8 @@ def refit(
     Raises:
         AutosftError: The refit met something that the caller can change, or what runs it failed.
     """
-    arm = plan.arm(winner.arm)
-    limits = Limits(
-        num_threads=plan.resources.cpus_per_trial,
-        cache=cache,
-        max_length=arm.max_length,
-        time_limit_seconds=seconds_left,
-        micro_batch_size=arm.cost.micro_batch_size if arm.cost else None,
-        stop_file=folder.with_name("stop-refit"),
-    )
-    arguments = {
-        **training_arguments(plan, replace(winner, fold=None)),
-        "data": plan.data.for_search(),
-        "scratch": folder,
-        "rungs": (1.0,),
-        "limits": limits,
-    }
-    resources = plan.resources
-    cpus = float(resources.cpus_per_trial)
-    assert limits.stop_file is not None
-    limits.stop_file.unlink(missing_ok=True)
-    job_id = runner.submit(
-        "autosft.search.work:train",
-        arguments,
-        cpus=cpus,
-        gpus=resources.gpus_per_trial,
-        kill_after_seconds=None if seconds_left is None else seconds_left + _OVERRUN_SECONDS,
-        stop_file=limits.stop_file,
-    )
-    ended = runner.outcome(job_id, interrupt=interrupt, stop_file=limits.stop_file)
-    if isinstance(ended.value, AutosftError):
-        raise ended.value
+    started = time.monotonic()
+    ended = retrain(plan, winner, runner, folder=folder, cache=cache, seconds_left=seconds_left, interrupt=interrupt)
     if interrupt.requested and ended.fate != "complete":
         return Refit(None, "the refit was interrupted; the model of the search is shipped")
     if ended.fate != "complete":
@@ -155,4 +132,51 @@ def refit(
         reason = ended.message.partition("\n")[0]
         return Refit(None, f"the refit failed ({reason}); the model of the search is shipped")
     reason = f"retrained on all {plan.data.parts['search']:,} training and validation rows"
-    return Refit(folder / "model", reason, ended.value["reload_difference"])
+    return Refit(folder / "model", reason, ended.value["reload_difference"], time.monotonic() - started)
+
+
+def retrain(
+    plan: Plan,
+    trial: Trial,
+    runner: Runner,
+    *,
+    folder: Path,
+    cache: Path,
+    seconds_left: float | None,
+    interrupt: Interrupt,
+) -> Ended:
+    """Trains a trial's configuration, with its seed, on every row the search had; arguments as for `refit`.
+
+    Raises:
+        AutosftError: The training met something that the caller can change, or what runs it failed.
+    """
+    arm, resources = plan.arm(trial.arm), plan.resources
+    limits = Limits(
+        num_threads=resources.cpus_per_trial,
+        cache=cache,
+        max_length=arm.max_length,
+        time_limit_seconds=seconds_left,
+        micro_batch_size=arm.cost.micro_batch_size if arm.cost else None,
+        stop_file=folder.with_name("stop-refit"),
+    )
+    arguments = {
+        **training_arguments(plan, replace(trial, fold=None)),
+        "data": plan.data.for_search(),
+        "scratch": folder,
+        "rungs": (1.0,),
+        "limits": limits,
+    }
+    assert limits.stop_file is not None
+    limits.stop_file.unlink(missing_ok=True)
+    job_id = runner.submit(
+        "autosft.search.work:train",
+        arguments,
+        cpus=float(resources.cpus_per_trial),
+        gpus=resources.gpus_per_trial,
+        kill_after_seconds=None if seconds_left is None else seconds_left + _OVERRUN_SECONDS,
+        stop_file=limits.stop_file,
+    )
+    ended = runner.outcome(job_id, interrupt=interrupt, stop_file=limits.stop_file)
+    if isinstance(ended.value, AutosftError):
+        raise ended.value
+    return ended

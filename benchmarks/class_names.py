@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,7 @@ from autosft.infer import infer
 from autosft.task import Input, Output
 from autosft.tasks import kind as task_kind
 from autosft.trainers import trainer_class
-from autosft.trainers.base import Limits, TrainingData
+from autosft.trainers.base import FittedModel, Limits, TrainingData
 
 RESULTS = Path(__file__).parent / "results" / "class_names.jsonl"
 NUM_VALIDATION = 3_000
@@ -89,25 +90,34 @@ class Bench:
         self._rows, self._folder = Rows(path), folder
         self._limits = Limits(num_threads, folder / "cache")
 
-    def accuracy(self, trainer: str, num_rows: int, cut: int, times: int) -> float:
-        """Trains once, on the same rows for the same cut."""
+    def draw(self, num_rows: int, cut: int) -> TrainingData:
+        """Returns so many rows a class to train on, the same for the same cut, and others to validate on."""
         rng = np.random.default_rng(cut)
         of_class = [np.flatnonzero(self._targets == label) for label in range(len(self._task.labels))]
         train = np.sort(np.concatenate([rng.choice(rows, num_rows, replace=False) for rows in of_class]))
         others = np.setdiff1d(np.concatenate(of_class), train)
         validation = np.sort(rng.permutation(others)[:NUM_VALIDATION])
         names = np.arange(len(self._targets), len(self._rows))
-        data = TrainingData(Input.TEXT, Output.LABEL, self._rows, train, validation, "class names", names)
+        return TrainingData(Input.TEXT, Output.LABEL, self._rows, train, validation, "class names", names)
+
+    def train(self, trainer: str, data: TrainingData, *, seed: int, **changed: Any) -> tuple[FittedModel, float]:
+        """Trains the untuned default once; returns the model and its accuracy on the validation rows."""
         subject = trainer_class(trainer)(describe(MINILM), locate(MINILM))
-        config = subject.default_config(subject.base_model, len(train), Input.TEXT, Output.LABEL)
+        config = subject.default_config(subject.base_model, len(data.train), Input.TEXT, Output.LABEL)
         reports: list[pa.Array] = []
         (self._folder / "scratch").mkdir(exist_ok=True)
-        subject.fit(
-            replace(config, class_name_rows=times), self._task, data, fidelity=1.0, seed=cut,
+        model = subject.fit(
+            replace(config, **changed), self._task, data, fidelity=1.0, seed=seed,
             folder=self._folder / "scratch", report=lambda share, outputs: reports.append(outputs), limits=self._limits,
         )  # fmt: skip
-        targets = self._rows.targets().take(pa.array(validation))
-        return self._kind.score(self._task, targets, reports[-1])
+        return model, self._score(data, reports[-1])
+
+    def accuracy(self, model: FittedModel, data: TrainingData) -> float:
+        """Returns a model's accuracy on the validation rows."""
+        return self._score(data, model.predict(Rows(data.all.path, data.validation).table()))
+
+    def _score(self, data: TrainingData, outputs: pa.Array) -> float:
+        return self._kind.score(self._task, data.all.targets().take(pa.array(data.validation)), outputs)
 
 
 def main() -> None:
@@ -123,10 +133,11 @@ def main() -> None:
         bench = Bench(rows_of(arguments.data, arguments.set), Path(folder), arguments.threads)
         for num_rows in map(int, arguments.rows.split(",")):
             started = time.monotonic()
+            cuts = [bench.draw(num_rows, cut) for cut in range(arguments.cuts)]
             found = np.array(
                 [
-                    [bench.accuracy(arguments.trainer, num_rows, cut, times) for times in TIMES]
-                    for cut in range(arguments.cuts)
+                    [bench.train(arguments.trainer, data, seed=cut, class_name_rows=times)[1] for times in TIMES]
+                    for cut, data in enumerate(cuts)
                 ]
             )
             gains = found[:, 1:] - found[:, :1]

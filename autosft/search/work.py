@@ -228,6 +228,40 @@ def scale(report: ReportScore, *, trainer: str, models: Mapping[Path, Path], tem
     return True
 
 
+def average(
+    report: ReportScore, *, task: Task, models: Mapping[str, tuple[str, str]], rows: Rows, scratch: Path
+) -> float | None:
+    """Saves the model whose weights are the mean of several models' to `scratch/model`.
+
+    Between trainings that went apart the mean is worse than either; on rows that all trained on that shows.
+
+    Args:
+        models: Trainer's name and model folder, by any name.
+        rows: Some that every one of them trained on.
+
+    Returns:
+        The largest difference of an output between the mean in memory and the one read back; None where there is no
+        mean, or where it does worse on `rows` than the worst of the models, and nothing was saved.
+
+    Raises:
+        TrialFailed: The saved model predicts otherwise than the one in memory.
+    """
+    found = [trainer_class(trainer).load(Path(folder)) for trainer, folder in models.values()]
+    mean = found[0].averaged(found[1:])
+    if mean is None:
+        return None
+    kind, table = task_kind(task.kind), rows.table()
+    targets = one_array(table.column("target"))
+    with phase("evaluate"):
+        losses = [kind.loss(task, targets, model.judge(task, table, targets)) for model in (mean, *found)]
+    if not losses[0] <= max(losses[1:]):
+        return None
+    shutil.rmtree(scratch, ignore_errors=True)
+    (scratch / "model").mkdir(parents=True)
+    mean.save(scratch / "model")
+    return _check_reload(trainer_class(next(iter(models.values()))[0]), mean, rows, scratch / "model")
+
+
 def _trainer(name: str, base_model: BaseModel, folder: str) -> Trainer:
     return trainer_class(name)(base_model, Path(folder))
 
@@ -251,7 +285,7 @@ def _positions(rows: Rows) -> NDArray[np.int64]:
     return np.arange(len(rows)) if rows.indices is None else rows.indices
 
 
-def _check_reload(subject: Trainer, model: FittedModel, rows: Rows, folder: Path) -> float:
+def _check_reload(subject: Trainer | type[Trainer], model: FittedModel, rows: Rows, folder: Path) -> float:
     with phase("checkpoint"):
         sample = rows.table().slice(0, 64)
         difference = largest_difference(subject.load(folder).predict(sample), model.predict(sample))

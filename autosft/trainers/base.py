@@ -6,7 +6,7 @@ One contract serves timing, trials and the refit alike. No kind of task is named
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -129,6 +129,13 @@ class FittedModel(ABC):
 
         Only a model whose outputs are `Output.LABEL` is asked. It predicts the same labels, and may share its weights
         with this one.
+        """
+        return None
+
+    def averaged(self, others: Sequence[FittedModel]) -> FittedModel | None:
+        """Returns a model whose weights are the mean of this one's and the others', or None where that makes no sense.
+
+        The others come from the same trainer and configuration, and differ by their seed.
         """
         return None
 

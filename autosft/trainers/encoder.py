@@ -7,15 +7,18 @@ The networks live in `autosft.trainers.networks`; how they are trained, in the t
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from autosft.accounting import phase
 from autosft.inputs import reader_class
@@ -78,6 +81,21 @@ class EncoderModel(FittedModel):
             return None
         network = with_scaled_logits(self.network, temperature, width=self.objective.width)
         return None if network is None else replace(self, network=network)
+
+    def averaged(self, others: Sequence[FittedModel]) -> EncoderModel | None:
+        states = [one.network.state_dict() for one in (self, *others) if isinstance(one, EncoderModel)]
+        shapes = [{name: value.shape for name, value in state.items()} for state in states]
+        if len(states) <= len(others) or any(found != shapes[0] for found in shapes):
+            return None
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(
+            {
+                # Counters and masks are the same in all.
+                name: torch.stack([state[name] for state in states]).mean(dim=0) if value.is_floating_point() else value
+                for name, value in states[0].items()
+            }
+        )
+        return replace(self, network=network, frozen_folder=None)
 
     def save(self, folder: Path) -> None:
         with phase("checkpoint"), quiet_transformers():

@@ -1,0 +1,68 @@
+"""Is the mean of several trainings' weights better than one of them? Test files are not read.
+
+    python benchmarks/soup.py --data ROOT --set banking77 --rows 10 --cuts 3
+
+Fine-tunes MiniLM on so many rows a class, drawn from the training file anew in every cut, with three seeds from the
+same fitted head, and scores each of them, and the means of two and of three, on 3,000 other rows of the same file.
+Appends a line to results/soup.jsonl: mean accuracies over the cuts, and gains over one training with their standard
+errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from class_names import Bench, rows_of
+from text_classification import SETS, commit
+
+from autosft.soup import MOST_TRAININGS
+
+RESULTS = Path(__file__).parent / "results" / "soup.jsonl"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--set", required=True, choices=sorted({*SETS, "goemotions"} - {"banking77_few"}))
+    parser.add_argument("--rows", type=int, default=10, help="rows a class")
+    parser.add_argument("--cuts", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    started, by_size = time.monotonic(), []
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(rows_of(arguments.data, arguments.set), Path(folder), arguments.threads)
+        for cut in range(arguments.cuts):
+            data = bench.draw(arguments.rows, cut)
+            trained = [bench.train("transformers", data, seed=seed) for seed in range(MOST_TRAININGS)]
+            models = [model for model, _ in trained]
+            row = [float(np.mean([score for _, score in trained]))]
+            for size in range(2, MOST_TRAININGS + 1):
+                means = [first.averaged(others) for first, *others in combinations(models, size)]
+                row.append(float(np.mean([bench.accuracy(mean, data) for mean in means if mean is not None])))
+            by_size.append(row)
+            print(cut, [round(score, 4) for score in row], flush=True)
+    found = np.array(by_size)
+    gains = found[:, 1:] - found[:, :1]
+    result = {
+        "set": arguments.set,
+        "rows_per_class": arguments.rows,
+        "cuts": arguments.cuts,
+        "accuracy": found.mean(axis=0).round(4).tolist(),
+        "gain": gains.mean(axis=0).round(4).tolist(),
+        "standard_error": (gains.std(axis=0, ddof=1) / len(gains) ** 0.5).round(4).tolist(),
+        "seconds": round(time.monotonic() - started, 1),
+        "commit": commit(),
+    }
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")
+    print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
