@@ -75,21 +75,26 @@ def find_label_errors(
     probabilities = to_matrix(outputs)
     everything = data.training(None)[0]
     targets = to_numbers(everything.targets())[rows]
-    suspects = suspected_labels(targets, probabilities)
+    suspects, likelier = suspected_labels(targets, probabilities)
     if not 0 < len(suspects) <= _TOO_MANY * len(rows):
         return ()
     places = everything.numbers("row")[rows]
     seen = one_array(everything.table().column(0)).take(rows[suspects[:_NUM_EXAMPLES]]).to_pylist()
     examples = tuple(
-        f"row {places[at]}: '{task.labels[targets[at]]}' looks like '{task.labels[probabilities[at].argmax()]}' "
-        f"({probabilities[at].max():.2f}): {shortened(_in_words(value), limit=60)}"
-        for at, value in zip(suspects, seen, strict=False)
+        f"row {places[at]}: '{_short(task.labels[targets[at]])}' looks like '{_short(task.labels[label])}' "
+        f"({probabilities[at, label]:.2f}): {shortened(_in_words(value), limit=60)}"
+        for at, label, value in zip(suspects, likelier, seen, strict=False)
     )
     share = len(suspects) / len(rows)
-    message = f"{len(suspects):,} of {len(rows):,} labels looked at ({share:.1%}) are probably wrong"
+    are = "is" if len(suspects) == 1 else "are"
+    message = f"{len(suspects):,} of {len(rows):,} labels looked at ({share:.1%}) {are} probably wrong"
     advice = "look at the examples; nothing was changed, since a model's doubt is not proof"
     severity = Severity.WARNING if share > _MANY else Severity.INFO
     return (Finding("label-errors", severity, message, len(suspects), examples, advice, False),)
+
+
+def _short(label: str) -> str:
+    return shortened(label, limit=40)
 
 
 def _in_words(value: Any) -> str:

@@ -114,22 +114,24 @@ def suspected_label_errors(plan: Plan, evidence: Evidence | None) -> Section | N
 
 def _held_out(evidence: Evidence) -> list[Block]:
     true, probabilities = to_numbers(evidence.targets), to_matrix(evidence.shipped)
-    suspects = suspected_labels(true, probabilities)
+    suspects, likelier = suspected_labels(true, probabilities)
     if not len(suspects):
         return [Said(f"None of the {len(true):,} rows that were scored has a label that the model confidently denies.")]
     shown = suspects[:MOST_SUSPECTS]
-    table = picked(evidence.rows, shown)
-    names, texts, places = evidence.task.labels, row_texts(table), table.column("row").to_pylist()
-    own = np.bincount(true, minlength=len(names))
-    given = probabilities[np.arange(len(true)), true]
-    thresholds = np.bincount(true, weights=given, minlength=len(names)) / np.maximum(own, 1)
-    rows = []
-    for at, row in enumerate(shown.tolist()):
-        confident = np.where((probabilities[row] >= thresholds) & (own > 0), probabilities[row], -1.0)
-        other = int(confident.argmax())
-        rows.append(
-            (texts[at], names[true[row]], names[other], float(probabilities[row, other]), float(given[row]), places[at])
+    table, names = picked(evidence.rows, shown), evidence.task.labels
+    rows = [
+        (
+            text,
+            names[true[row]],
+            names[other],
+            float(probabilities[row, other]),
+            float(probabilities[row, true[row]]),
+            at,
         )
+        for text, row, other, at in zip(
+            row_texts(table), shown.tolist(), likelier.tolist(), table.column("row").to_pylist(), strict=False
+        )
+    ]
     columns = (
         Column("row reads", "data"),
         Column("label", "data"),

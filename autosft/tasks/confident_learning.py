@@ -6,11 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def suspected_labels(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Returns the rows whose label is probably wrong, the surest first.
+def suspected_labels(
+    targets: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the rows whose label is probably wrong, the surest first, and the label that each probably has.
 
     A label is confidently another one where the model gives that one at least as much as it gives it, on average, to
-    rows that are labelled with it. Of a row's confident labels the likeliest counts.
+    rows that are labelled with it. Of a row's confident labels the likeliest counts, if it is likelier than the given
+    one: rows of a label that the model hardly ever gives are no accusation of those of others.
 
     Args:
         targets: Positions of the given labels, shape (rows,).
@@ -24,6 +27,7 @@ def suspected_labels(targets: NDArray[np.int64], probabilities: NDArray[np.float
     thresholds[counts == 0] = np.inf
     confident = np.where(probabilities >= thresholds, probabilities, -1.0)
     likeliest = confident.argmax(axis=1)
-    rows = np.flatnonzero((confident.max(axis=1) >= 0) & (likeliest != targets))
-    margins = probabilities[rows, likeliest[rows]] - own[rows]
-    return np.asarray(rows[np.argsort(-margins, kind="stable")], dtype=np.int64)
+    margins = confident.max(axis=1) - own
+    rows = np.flatnonzero((margins > 0) & (likeliest != targets))
+    rows = rows[np.argsort(-margins[rows], kind="stable")]
+    return rows.astype(np.int64), likeliest[rows].astype(np.int64)
