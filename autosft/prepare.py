@@ -100,7 +100,8 @@ def check(question: Question, task: Task, source: Source) -> Prepared:
     """
     kind = task_kind(task.kind)
     clean, task, findings = audit(kind, task, source, off=question.fixes_off, seed=question.seed)
-    data, split = materialise(kind, task, clean, folder=cache_folder() / "data", seed=question.seed)
+    named = any(finding.check == "class-names" and finding.fixed for finding in findings)
+    data, split = materialise(kind, task, clean, folder=cache_folder() / "data", seed=question.seed, named=named)
     reasons = (*source.notes, *split.reasons)
     language = _language(data)
     return Prepared(task, data, (*findings, *check_split(kind, task, data)), reasons, language)

@@ -11,8 +11,10 @@ import pytest
 
 from autosft.arrays import to_matrix, to_numbers
 from autosft.class_names import class_names
+from autosft.data.audit import audit
 from autosft.data.data import Data, Rows, materialise
 from autosft.data.source import Source
+from autosft.prepare import Question, check, understand
 from autosft.search.places import moved
 from autosft.search.work import train
 from autosft.task import Metric, Task
@@ -55,15 +57,18 @@ def task_of(labels=LABELS, name="text-classification"):
     return Task(name, "", ("text",), "label", Metric("accuracy"), tuple(labels))
 
 
-def materialised(folder, *, per_class=8, labels=LABELS):
-    texts = [f"{TEXTS.get(label, 'help')} {row}" for row in range(per_class) for label in labels]
-    table = pa.table({"text": texts, "label": [*labels] * per_class})
-    task = task_of(labels)
-    data, _ = materialise(kind(task.kind), task, Source({"train": table}, "few rows"), folder=folder, seed=0)
-    return task, data
+def table_of(per_class, labels=LABELS):
+    texts = [f"{TEXTS.get(label, label)} {row}" for row in range(per_class) for label in labels]
+    return pa.table({"text": texts, "label": [*labels] * per_class})
 
 
-def test_few_rows_of_named_classes_get_a_file_with_the_names_after_the_rows(tmp_path):
+def materialised(folder):
+    task = task_of()
+    source = Source({"train": table_of(8)}, "few rows")
+    return task, materialise(kind(task.kind), task, source, folder=folder, seed=0, named=True)[0]
+
+
+def test_the_names_stand_in_a_file_of_their_own_after_the_rows(tmp_path):
     _, data = materialised(tmp_path)
     rows, whole = data.training(None)[0], Rows(data.named)
     assert whole.table().slice(0, len(rows)).equals(rows.table())
@@ -75,10 +80,34 @@ def test_few_rows_of_named_classes_get_a_file_with_the_names_after_the_rows(tmp_
     assert data.parts["search"] == len(rows)
 
 
+def checked(*, per_class=8, labels=LABELS, off=(), name="text-classification"):
+    task, table = task_of(labels, name), table_of(per_class, labels)
+    if name == "multi-label-classification":
+        table = table.set_column(1, "label", pa.array([[label] for label in table["label"].to_pylist()]))
+    _, _, findings = audit(kind(name), task, Source({"train": table}, "rows"), off=off)
+    return next((finding for finding in findings if finding.check == "class-names"), None)
+
+
+@pytest.mark.parametrize("name", ["text-classification", "multi-label-classification"])
+def test_the_audit_says_that_names_count(name):
+    finding = checked(name=name)
+    assert finding.fixed and finding.count == 3
+    assert "one more row to train on" in finding.action
+    assert finding.examples[1] == "'loan_rate': loan rate"
+    assert not checked(name=name, off=["class-names"]).fixed
+
+
 @pytest.mark.parametrize("others", [{"per_class": 60}, {"labels": ("A1", "B2")}], ids=["many rows", "codes"])
-def test_other_data_get_none(tmp_path, others):
-    _, data = materialised(tmp_path, **others)
-    assert data.named is None
+def test_where_rows_are_many_or_names_are_codes_they_do_not(others):
+    assert checked(**others) is None
+
+
+def test_names_are_written_where_the_audit_says_so_and_not_where_it_is_switched_off(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path))
+    for off, are_named in (((), True), (("class-names",), False)):
+        question = Question(task_of(), table_of(8), fixes_off=off)
+        prepared = check(question, *understand(question))
+        assert (prepared.data.named is not None) == are_named
 
 
 def test_a_damaged_file_of_names_is_noticed(tmp_path):

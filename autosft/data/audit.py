@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from autosft.data.checks import columns, duplicates, labels, leaks, missing
+from autosft.data.checks import columns, duplicates, labels, leaks, missing, names
 from autosft.data.checks.subject import Check, Outcome, Subject
 from autosft.data.finding import Finding
 from autosft.data.source import Source
@@ -35,6 +35,7 @@ CHECKS: dict[str, Check] = {
     "leaking-columns": leaks.leaking_columns,
     "imbalance": labels.imbalance,
     "many-classes": labels.many_classes,
+    "class-names": names.names_of_classes,
 }
 #: Switches every fix off.
 ALL = "all"

@@ -164,7 +164,9 @@ class Data:
         )
 
 
-def materialise(kind: TaskKind, task: Task, source: Source, *, folder: Path, seed: int) -> tuple[Data, SplitPlan]:
+def materialise(
+    kind: TaskKind, task: Task, source: Source, *, folder: Path, seed: int, named: bool = False
+) -> tuple[Data, SplitPlan]:
     """Splits the rows and writes each part once.
 
     The search part goes to `folder/<fingerprint>/search`, test or proof rows to
@@ -177,6 +179,7 @@ def materialise(kind: TaskKind, task: Task, source: Source, *, folder: Path, see
         source: The data, as the audit left it.
         folder: Made if it is missing.
         seed: Of the split.
+        named: Whether the names of classes are written too, after the search part's rows.
 
     Raises:
         DataError: The rows cannot be split, or a target cannot be encoded.
@@ -197,15 +200,14 @@ def materialise(kind: TaskKind, task: Task, source: Source, *, folder: Path, see
         counts[name] = held_out.num_rows
         _write(held_out, held_out_folder / f"{name}.arrow")
     given = _write_given(task, parts, home / "search", held_out_folder)
-    named = _write_named(kind, task, search, home / "search")
-    return Data(home / "search", parts.plan.num_folds, counts, fingerprint, held_out_folder, given, named), parts.plan
+    names = kind.class_rows(task) if named else None
+    with_names = None if names is None else _write_named(search, names, home / "search")
+    data = Data(home / "search", parts.plan.num_folds, counts, fingerprint, held_out_folder, given, with_names)
+    return data, parts.plan
 
 
-def _write_named(kind: TaskKind, task: Task, search: pa.Table, folder: Path) -> Path | None:
-    """Writes the rows once more with the names of the classes after them, where few rows make these worth it."""
-    names = kind.class_rows(task, search.column("target"))
-    if names is None:
-        return None
+def _write_named(search: pa.Table, names: pa.Table, folder: Path) -> Path:
+    """Writes the rows once more with the names of the classes after them."""
     for place in ("row", "fold"):
         names = names.append_column(place, pa.array([-1] * names.num_rows, search.schema.field(place).type))
     whole = pa.concat_tables([search, names.select(search.column_names).cast(search.schema)]).combine_chunks()

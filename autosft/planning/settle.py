@@ -89,16 +89,8 @@ def settle(
         resources=resources,
         seed=seed,
         quote=_quote(lengths, resources, spent_seconds=spent_seconds, timed=timed),
-        reasons=tuple(
-            filter(None, (*prepared.reasons, kind.convention, *reasons, _named(data), *lengths.reasons, other_budgets))
-        ),
+        reasons=tuple(filter(None, (*prepared.reasons, kind.convention, *reasons, *lengths.reasons, other_budgets))),
     )
-
-
-def _named(data: Data) -> str:
-    if data.named is None:
-        return ""
-    return "rows are few and the names of the classes are words, so each name counts as one more row to train on"
 
 
 def with_more(

@@ -196,11 +196,8 @@ class TaskKind(ABC):
         """Returns what search spaces may ask about training targets, by name."""
         return {}
 
-    def class_rows(self, task: Task, targets: pa.Array) -> pa.Table | None:
-        """Returns the name of each class as a row, its inputs and its "target"; None where that is not worth it.
-
-        It is worth it where names are words and the training targets hold few rows of each class.
-        """
+    def class_rows(self, task: Task) -> pa.Table | None:
+        """Returns the name of each class as a row, its inputs and its "target"; None where names say nothing."""
         return None
 
     def rows_per_class(self, task: Task, targets: pa.Array) -> float:
