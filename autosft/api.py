@@ -33,7 +33,8 @@ from autosft.result import Result
 from autosft.run_folder import RunFolder
 from autosft.search.choice import best_default, choose
 from autosft.search.finals import Finals, repeats
-from autosft.search.policies import goes_on_from, policy_for
+from autosft.search.policies import policy_for
+from autosft.search.prospects import goes_on_from
 from autosft.search.search import Search
 from autosft.search.settings import Machine
 from autosft.search.slots import within_slots

@@ -47,18 +47,6 @@ def _arm_space(arm: Arm, plan: Plan) -> ArmSpace:
     return ArmSpace(arm.space, arm.default, plan.facts, arm.base_model.id, is_probe)
 
 
-def goes_on_from(plan: Plan, trial: Trial, other: Trial) -> bool:
-    """Whether a trial fine-tunes the base model whose frozen features the other fits a head on, from such a head."""
-    arm, frozen = plan.arm(trial.arm), plan.arm(other.arm)
-    trainer = trainer_class(arm.trainer)
-    return (
-        arm.base_model.id == frozen.base_model.id
-        and not trainer_class(frozen.trainer).reports_rungs
-        and trainer.reports_rungs
-        and trainer.starts_from(trial.config) == "probe"
-    )
-
-
 def _known(plan: Plan, trials: Sequence[Trial]) -> list[Known]:
     """Returns what a sampler has to know about trials: of each configuration all that it reached, and its state."""
     found: dict[str, Known] = {}

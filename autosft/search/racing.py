@@ -10,6 +10,7 @@ from autosft.planning.division import lane_of
 from autosft.planning.plan import Plan
 from autosft.search.choice import best
 from autosft.search.policy import Standing, Start
+from autosft.search.prospects import likely_winners
 from autosft.search.race import PATIENCE_RUNS, Proposed, Race
 from autosft.search.sampler import Proposal, Sampler
 from autosft.search.trial import Trial
@@ -174,13 +175,14 @@ class Racing:
     def _refit_seconds(self, standing: Standing) -> float:
         if not self._plan.refit:
             return 0.0
-        leader = self._leader(standing.trials)
-        arms = [self._arms[leader.arm]] if leader else list(self._plan.arms)
+        winners = likely_winners(self._plan, standing.trials)
+        arms = {winner.arm for winner in winners} or {arm.name for arm in self._plan.arms}
         # As measured, where it was: a machine may be slower than it was timed to be.
-        longest = max(self._race.full_seconds(arm.name) for arm in arms)
-        if leader and leader.rung == self._arms[leader.arm].rungs[-1]:
-            longest = max(longest, leader.seconds.get("total", 0.0))
-        return self._plan.refit_factor * longest
+        longest = [self._race.full_seconds(arm) for arm in arms]
+        longest += [
+            trial.seconds.get("total", 0.0) for trial in winners if trial.rung == self._arms[trial.arm].rungs[-1]
+        ]
+        return self._plan.refit_factor * max(longest)
 
 
 def _agrees_with_loss(task: Task) -> bool:

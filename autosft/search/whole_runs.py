@@ -13,6 +13,7 @@ from autosft.planning.plan import Arm, Plan
 from autosft.search.choice import best
 from autosft.search.pace import Pace
 from autosft.search.policy import Standing, Start
+from autosft.search.prospects import likely_winners
 from autosft.search.sampler import Sampler
 from autosft.search.trial import Trial
 from autosft.trainers import trainer_class
@@ -74,11 +75,11 @@ class WholeRuns:
         if standing.seconds_left is None:
             return None
         waiting = {other.name for other in self._plan.arms if is_costly(other) and not _known(other, standing)}
-        leader = self._leader(standing.trials)
+        winners = likely_winners(self._plan, standing.trials)
         return self._pace.limit(
             standing.seconds_left,
             still_to_come=len(waiting | {arm.name}),
-            leader_seconds=leader.seconds.get("total") if leader else None,
+            leader_seconds=max((trial.seconds.get("total", 0.0) for trial in winners), default=None),
         )
 
     def _leader(self, trials: Sequence[Trial]) -> Trial | None:
