@@ -43,7 +43,7 @@ from autosft.soup import soup
 from autosft.task import AnswerFunction, Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
 from autosft.tracking.base import Tracker
-from autosft.tracking.choose import listening
+from autosft.tracking.choose import listening, tracked_with
 from autosft.tracking.wandb_mirror.sync import sync as sync_with_wandb
 
 if TYPE_CHECKING:
@@ -211,13 +211,14 @@ def resume(
         keep_limits: Whether limits of the run that `budget` does not name stay, such as its number of trials where a
             time is added. By default they limit no longer.
         space: Another search space from here on, wider or narrower, as for `fit`; what was tried before still counts.
-        tracker: As in `fit`.
+        tracker: As in `fit`; left out, a run that was kept on Weights & Biases goes on being kept there.
 
     Raises:
         RunFolderError: The folder is not a run's, or another process works on it.
         PlanError: The data are no longer what the plan was made for.
     """
-    run, listener = RunFolder.open(folder), listening(tracker)
+    run = RunFolder.open(folder)
+    listener = listening(tracker or tracked_with(run.path))
     if run.result.exists() and budget is None:
         if space is not None:
             wrong = f"{run.path} holds a finished run, and another search space needs something to spend"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from autosft.errors import PlanError, did_you_mean, explain
+from pathlib import Path
+
+from autosft.errors import MissingExtraError, PlanError, did_you_mean, explain
 from autosft.tracking.base import Tracker, Trackers
 from autosft.tracking.terminal import progress
+from autosft.tracking.wandb_mirror.ledger import Ledger
 from autosft.tracking.wandb_mirror.listener import WandbTracker
 from autosft.tracking.wandb_mirror.target import Target, is_disabled, require_wandb
 
@@ -25,6 +28,22 @@ def listening(tracker: str | Tracker | None) -> Tracker:
     if is_disabled():
         return Trackers(terminal)
     return Trackers(terminal, WandbTracker(target, say=terminal.note))
+
+
+def tracked_with(folder: Path) -> str | None:
+    """Returns the `tracker=` that a run was kept with before, so that it goes on; None where there was none.
+
+    None as well where what it needs is no longer installed: that is no reason not to go on with the run.
+    """
+    asked = Ledger(folder).target
+    if asked is None:
+        return None
+    try:
+        require_wandb()
+    except MissingExtraError:
+        return None
+    entity, project = asked
+    return f"wandb:{entity}/{project}" if entity else f"wandb:{project}"
 
 
 def check_tracker(words: str) -> None:
