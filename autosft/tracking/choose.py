@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from autosft.errors import PlanError, did_you_mean, explain
 from autosft.tracking.base import Tracker, Trackers
 from autosft.tracking.terminal import progress
 from autosft.tracking.wandb_mirror.listener import WandbTracker
 from autosft.tracking.wandb_mirror.target import Target, is_disabled, require_wandb
-
-NAMES = ("wandb",)
 
 
 def listening(tracker: str | Tracker | None) -> Tracker:
@@ -33,10 +30,6 @@ def check_tracker(words: str) -> None:
 
 
 def _target(words: str) -> Target:
-    name = words.partition(":")[0]
-    if name not in NAMES:
-        fix = did_you_mean(name, NAMES)
-        raise PlanError(explain(wrong=f"no tracker is called '{name}'", expected="a known tracker", fix=fix))
     target = Target.parse(words)
     require_wandb()
     return target
