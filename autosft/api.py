@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autosft.argument_types import PLACE, SENTENCE, arguments_checked
 from autosft.budget import Budget, Clock
 from autosft.cache import cache_folder
 from autosft.calibration import calibrate
@@ -19,7 +20,7 @@ from autosft.interrupt import Interrupt
 from autosft.label_errors import find_label_errors
 from autosft.planning.arms import draft_arms
 from autosft.planning.machine import fitted, machine_here, resources_on
-from autosft.planning.options import Options
+from autosft.planning.options import Options, given_fields, refuse_settled
 from autosft.planning.plan import Plan
 from autosft.planning.settle import closing_seconds, settle, with_more
 from autosft.planning.spaces import GivenSpace, with_space
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 DEFAULT_BUDGET = "20m"
 
 
+@arguments_checked()
 def fit(
     task: str | Task | Plan,
     data: object | None = None,
@@ -86,7 +88,8 @@ def fit(
     """Turns a sentence and a dataset into a proven model.
 
     Args:
-        task: What is wanted, in a sentence; or a Task, to leave nothing to inference; or a Plan, which holds all else.
+        task: What is wanted, in a sentence; or a Task, to leave nothing to inference; or a Plan, beside which only
+            `folder`, `tracker`, `cluster` and `verbose` may be given.
         data: A path (csv, tsv, json, jsonl, parquet, arrow, gzipped or not; a folder of them), a list of dicts, a
             pandas or Arrow table, a `datasets.Dataset` or `DatasetDict`, or a hub id.
         target: Column to predict. inputs: columns to read. Both are worked out where they are left out.
@@ -117,14 +120,16 @@ def fit(
     """
     clock, listener = Clock(), listening(tracker)
     try:
-        if isinstance(task, Plan):
-            return _fit_plan(task, RunFolder.create(folder), clock, listener, cluster=cluster, verbose=verbose)
+        asked = "" if isinstance(task, Plan) else task
         question = Question(
-            task, data, test, target, inputs, metric, positive, group, time, kind, answer, fixes_off, seed
+            asked, data, test, target, inputs, metric, positive, group, time, kind, answer, fixes_off, seed
         )
         options = Options.checked(
             models, trainer, space, budget, sampler, scheduler, max_concurrent, gpus_per_trial, cluster, verbose
         )
+        if isinstance(task, Plan):
+            _check_alone(question, options)
+            return _fit_plan(task, RunFolder.create(folder), clock, listener, cluster=cluster, verbose=verbose)
         RunFolder.check_free(folder)
         listener.phase("read")
         understood, source = understand(question)
@@ -139,6 +144,7 @@ def fit(
         listener.closed()
 
 
+@arguments_checked(task=SENTENCE)
 def plan(
     task: str | Task,
     data: object,
@@ -192,6 +198,7 @@ def plan(
         listener.closed()
 
 
+@arguments_checked()
 def resume(
     folder: str | Path,
     *,
@@ -206,8 +213,8 @@ def resume(
 
     Args:
         folder: The run's folder.
-        budget: What is added to the run's budget, such as "+1h" or "+10 trials". A finished run needs it; without, it
-            is returned as it is.
+        budget: What is added to the run's budget, such as "+1h" or "+10 trials". A finished run needs it, and so does
+            one that was interrupted and closed; without, it is returned as it is, and a note says so.
         keep_limits: Whether limits of the run that `budget` does not name stay, such as its number of trials where a
             time is added. By default they limit no longer.
         space: Another search space from here on, wider or narrower, as for `fit`; what was tried before still counts.
@@ -223,7 +230,12 @@ def resume(
         if space is not None:
             wrong = f"{run.path} holds a finished run, and another search space needs something to spend"
             raise PlanError(explain(wrong=wrong, expected="more budget", fix="pass budget='+30m' too"))
-        return Result.load(folder)
+        found = Result.load(folder)
+        cut = found.summary.get("interrupted", False)
+        how = "was interrupted, and closed with the best model so far" if cut else "is finished"
+        listener.note(f"this run {how}: nothing was added; to go on: autosft resume {folder} --budget +10m")
+        listener.closed()
+        return found
     with run.locked():
         made = Plan.load(run.plan)
         spent = TrialLog(run.trials).spent_seconds()
@@ -240,6 +252,7 @@ def resume(
             listener.closed()
 
 
+@arguments_checked()
 def load(folder: str | Path) -> Predictor:
     """Loads a model's folder, or a run's, for prediction; needs neither Ray nor Optuna.
 
@@ -249,6 +262,7 @@ def load(folder: str | Path) -> Predictor:
     return Predictor.load(folder)
 
 
+@arguments_checked()
 def sync(folder: str | Path, *, tracker: str | None = None) -> str:
     """Sends a run to Weights & Biases later, or again; what is there already is not sent twice.
 
@@ -266,6 +280,7 @@ def sync(folder: str | Path, *, tracker: str | None = None) -> str:
     return sync_with_wandb(folder, tracker)
 
 
+@arguments_checked(target=PLACE)
 def review(target: str | Path, *, metric: str | None = None, goal: str | None = None) -> Review:
     """Says what a sweep shows, each claim with its number: what mattered, what was wasted, what luck, what next.
 
@@ -340,6 +355,13 @@ def _plan(
     return made
 
 
+def _check_alone(question: Question, options: Options) -> None:
+    """Raises PlanError where an argument of `fit` says again what its plan has settled."""
+    settled = given_fields(question, Question("", None))
+    machine = Options(Budget.parse(DEFAULT_BUDGET), cluster=options.cluster, verbose=options.verbose)
+    refuse_settled([*settled, *given_fields(options, machine)])
+
+
 def _fit_plan(
     made: Plan, run: RunFolder, clock: Clock, listener: Tracker, *, cluster: str | None, verbose: bool
 ) -> Result:
@@ -370,6 +392,9 @@ def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listene
     with Interrupt() as interrupt:
         try:
             return _search_and_prove(made, run, runner, clock, listener, interrupt)
+        except KeyboardInterrupt as error:
+            words = f" before there was a model; the trials that ended are kept: autosft resume {run.path}"
+            raise KeyboardInterrupt(words) from error
         except OSError as error:
             # What writes without naming its place: Optuna's journal, or a folder that is made.
             if not is_disk_error(error):

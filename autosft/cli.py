@@ -16,12 +16,29 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from autosft.disk import disk_error, is_disk_error
 from autosft.errors import AutosftError, PlanError, SearchFailed, explain
 from autosft.interrupt import Interrupt
 
+
+class _Interrupted(Exception):
+    """Ctrl-C in a verb; its message says what goes on, if anything does."""
+
+
+class _Verbs(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # Which typer would end the process with, in silence.
+            goes_on = "; what was done before is kept, and the same command goes on"
+            kept = goes_on if ctx.invoked_subcommand in ("resume", "batch") else "; nothing was kept"
+            raise _Interrupted(str(error) or kept) from error
+
+
 app = typer.Typer(
+    cls=_Verbs,
     name="autosft",
     help="AutoML for supervised fine-tuning: a sentence and a dataset in, a proven model out.",
     epilog="New here? `autosft doctor` looks at this machine, `autosft demo` shows a whole run on it.",
@@ -106,6 +123,7 @@ Folder = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.", rich_help_panel=_RUN)]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own output.", rich_help_panel=_RUN)]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.", rich_help_panel=_RUN)]
 Refit = Annotated[
     bool | None,
     typer.Option(help="Retrain the winner on all rows; the plan decides by default.", rich_help_panel=_SEARCH),
@@ -114,6 +132,7 @@ Refit = Annotated[
 
 @app.command()
 def fit(
+    context: typer.Context,
     data: DataOrPlan,
     task: Words = "",
     target: Target = None,
@@ -148,10 +167,12 @@ def fit(
     """
     from autosft import api
     from autosft.budget import Budget
+    from autosft.planning.options import refuse_settled
     from autosft.planning.plan import Plan
 
     with _libraries_unheard():
         if _is_plan_file(data):
+            refuse_settled([name for name in _said(context) if name not in _BESIDE_A_PLAN])
             result = api.fit(Plan.load(data), folder=folder, tracker=tracker, cluster=cluster, verbose=verbose)
         else:
             result = api.fit(
@@ -209,7 +230,8 @@ def plan(
     cluster: Cluster = None,
     seed: Seed = 0,
     timing: Annotated[bool, typer.Option(help="Time a few real steps for the quote.")] = True,
-    out: Annotated[str | None, typer.Option(help="Write the plan here, for `autosft fit PLAN`.")] = None,
+    out: Annotated[str | None, typer.Option(help="Write the plan to this .json file, for `autosft fit PLAN`.")] = None,
+    force: Force = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -218,8 +240,11 @@ def plan(
     Example: autosft plan train.csv --task "Is this message spam?" --out plan.json
     """
     from autosft import api
+    from autosft.out_file import check_plan_file
     from autosft.tracking.terminal import Phases
 
+    if out is not None:
+        check_plan_file(out, read=(data, test, space), force=force)
     with _libraries_unheard():
         made = api.plan(
             task,
@@ -263,14 +288,16 @@ def predict(
 
     Example: autosft predict runs/spam new.csv --out predictions.csv
     """
-    from autosft.data.write import check_ending, write_table
+    from autosft.data.write import write_table
+    from autosft.out_file import check_table_file
     from autosft.predictor import Predictor
 
-    check_ending(Path(out))
+    check_table_file(out, read=(data, folder))
     with _libraries_unheard():
         table = Predictor.load(folder).predict_table(data)
     write_table(table, Path(out))
-    typer.echo(f"{table.num_rows:,} {'row' if table.num_rows == 1 else 'rows'} with predictions: {out}")
+    rows = "1 row" if table.num_rows == 1 else f"{table.num_rows:,} rows"
+    typer.echo(f"{rows} with predictions: {out}{_renamed(table.column_names)}")
 
 
 @app.command()
@@ -362,6 +389,7 @@ def review(
         str | None,
         typer.Option("--next-space", help="Write the next search space: a .yaml file, or a folder of one a trainer."),
     ] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Say what a sweep shows: what mattered, what was wasted, what was luck, and what to search next.
@@ -369,12 +397,15 @@ def review(
     Example: autosft review runs/spam --next-space next.yaml
     """
     from autosft import api
+    from autosft.out_file import space_place
 
     with _libraries_unheard():
         found = api.review(target, metric=metric, goal=goal)
     _show(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
     # Last, so that a place that cannot be written costs no review.
-    if next_space is not None and not found.write_next_spaces(Path(next_space)):
+    if next_space is None:
+        return
+    if not found.write_next_spaces(space_place(next_space, read=(target,), force=force)):
         typer.echo(f"autosft: nothing was written to {next_space}: see the last line above", err=True)
 
 
@@ -464,9 +495,13 @@ def demo(
 # Some typers bring a click of their own, so that its exceptions are only reached through theirs.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _ARGUMENTS = (
-    "target|inputs|test|models|trainer|space|metric|positive|group|time|kind|answer|budget|sampler|scheduler"
+    "task|target|inputs|test|models|trainer|space|metric|positive|group|time|kind|answer|budget|sampler|scheduler|refit"
     "|max_concurrent|gpus_per_trial|fixes_off|tracker|cluster|folder|seed"
 )
+
+
+#: What `fit` takes beside a plan's file: where and how to run.
+_BESIDE_A_PLAN = ("data", "folder", "tracker", "cluster", "as_json", "verbose")
 
 
 def main() -> None:
@@ -490,8 +525,8 @@ def _exit_code(command: Callable[[], Any]) -> int:
         return 2
     except typer.Abort:
         return 130
-    except KeyboardInterrupt:
-        _tell("autosft: stopped before there was a model")
+    except (_Interrupted, KeyboardInterrupt) as error:
+        _tell(f"autosft: interrupted{error}")
         return 130
     except SearchFailed as error:
         _tell(f"autosft: {error}")
@@ -575,6 +610,20 @@ def _show(text: str) -> None:
         # A terminal that was closed, or a pipe whose reader ended: what is written to files is there all the same.
         if error.errno not in (errno.EIO, errno.EPIPE):
             raise
+
+
+def _renamed(columns: list[str]) -> str:
+    """Words what the columns of predictions are called where the rows had columns of those names already."""
+    # They stand last, the prediction first among them.
+    start = max(at for at, name in enumerate(columns) if re.fullmatch(r"prediction(_\d+)?", name))
+    names = [name for name in columns[start:] if re.search(r"_\d+$", name)]
+    return f" (new columns: {', '.join(names)}, as there were columns of the plain names)" if names else ""
+
+
+def _said(context: typer.Context) -> list[str]:
+    """Returns the arguments of a verb that stand on the command line, also where they say what is so anyway."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from autosft.data.source import Source
 from autosft.errors import TaskError, did_you_mean, explain
 from autosft.inference.answers import choose_answer
-from autosft.inference.columns import profile
+from autosft.inference.columns import given_away, profile
 from autosft.inference.kinds import read_kind
 from autosft.inference.labels import with_labels
 from autosft.inference.metric import Labels, choose_metric
@@ -63,7 +63,14 @@ def infer(
     columns = _check_names(table, target=target, inputs=inputs, group=group, time=time)
     profiles = profile(table)
     others = frozenset(name for name in (group, time) if name)
-    reading = read_kind(Columns(profiles, table, sentence, target, columns, others, named))
+    try:
+        reading = read_kind(Columns(profiles, table, sentence, target, columns, others, named))
+    except TaskError as error:
+        if not (given := given_away(profiles, {"group": group, "time": time})):
+            raise
+        fix = "give another column there, or leave that argument out"
+        told = explain(wrong=f"no column is left to read: {given}", expected="something to read beside it", fix=fix)
+        raise TaskError(told) from error
     kind_of_task = named or kind_of(reading.kind)
     task = Task(
         kind=kind_of_task.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from autosft.arrays import to_matrix
 from autosft.data.bare_rows import named_columns
+from autosft.data.files import data_suffix
 from autosft.data.read import read_table
 from autosft.disk import writing
 from autosft.errors import AutosftError, DataError, RunFolderError, TaskError, explain
@@ -61,7 +63,9 @@ class Predictor:
         if (path / "model" / _FILE).is_file():
             path = path / "model"
         if not (path / _FILE).is_file():
-            what = "holds no finished model" if path.is_dir() else "does not exist"
+            what = "is a file, not a model's folder" if path.is_file() else "does not exist"
+            if path.is_dir():
+                what = "holds no finished model"
             fix = "name a folder that `result.predictor.save` or `autosft fit` wrote"
             raise RunFolderError(
                 explain(wrong=f"{path} {what}", expected="a model's or a finished run's folder", fix=fix)
@@ -140,7 +144,14 @@ class Predictor:
         if isinstance(rows, list | tuple) and not rows:
             return pa.table({name: pa.array([], pa.string()) for name in columns})
         named = named_columns(rows, task_kind(self.task.kind).input, columns)
-        return read_table(named, columns=columns)
+        try:
+            return read_table(named, columns=columns)
+        except DataError as error:
+            # Without an ending of a data file it is rather a text, which somebody meant to be the only row.
+            if not isinstance(rows, str) or os.path.exists(rows) or data_suffix(Path(rows)) is not None:
+                raise
+            told = f"{str(error).rstrip('.')}; a text to predict goes in a list, as in predict(['some words'])."
+            raise DataError(told) from error
 
     def _decoded(self, table: pa.Table) -> dict[str, pa.ChunkedArray]:
         decode = task_kind(self.task.kind).decode

@@ -103,7 +103,9 @@ class RunFolder:
         """
         path = Path(folder)
         if not (path / "plan.json").is_file():
-            what = "is not a run's folder (it has no plan.json)" if path.is_dir() else "does not exist"
+            what = "is a file, not a run's folder" if path.is_file() else "does not exist"
+            if path.is_dir():
+                what = "is not a run's folder (it has no plan.json)"
             fix = "name the folder that `autosft fit --folder` wrote"
             raise RunFolderError(explain(wrong=f"{path} {what}", expected="a run's folder", fix=fix))
         run = RunFolder(path.absolute())

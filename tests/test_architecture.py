@@ -20,11 +20,11 @@ LAYERS = {
     "arrays": 1, "task": 1, "data": 1, "base_models": 1, "model_folder": 1, "model_hub": 1, "accounting": 1, "disk": 1,
     "interrupt": 1, "plugins": 1, "cache": 1, "made_models": 1, "class_names": 1,
     "tasks": 2, "inputs": 2, "trainers": 2, "augment": 2,
-    "budget": 3, "infer": 3, "label_errors": 3, "inference": 3, "intervals": 3, "prepare": 3, "planning": 3,
-    "search": 3, "refit": 3, "soup": 3, "proof": 3, "run_folder": 3, "finish": 3, "predictor": 3, "result": 3,
-    "tracking": 3, "testing": 3, "card": 3, "calibration": 3, "report": 3, "reviewing": 3, "cluster": 3,
+    "argument_types": 3, "budget": 3, "infer": 3, "label_errors": 3, "inference": 3, "intervals": 3, "prepare": 3,
+    "planning": 3, "search": 3, "refit": 3, "soup": 3, "proof": 3, "run_folder": 3, "finish": 3, "predictor": 3,
+    "result": 3, "tracking": 3, "testing": 3, "card": 3, "calibration": 3, "report": 3, "reviewing": 3, "cluster": 3,
     "api": 4,
-    "cli": 5, "demo": 5, "doctor": 5, "batch": 5,
+    "cli": 5, "out_file": 5, "demo": 5, "doctor": 5, "batch": 5,
 }  # fmt: skip
 # The root package only loads public names lazily, so it may name any layer, and nobody imports it.
 ROOT_MODULES = {"__init__", "__main__"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+import autosft
 from autosft import cli
 from autosft.data.read import read_table
 from autosft.data.write import write_table
@@ -270,3 +272,149 @@ def test_predict_says_what_it_needs(run: Path, shell) -> None:
     assert_refused(shell("predict", str(run), "good.csv", "--out", "out.xlsx"), ".xlsx", ".csv")
     assert_refused(shell("predict", str(run), "no.csv", "--out", "out.csv"), "no.csv")
     assert not list(Path().glob("out*"))
+
+
+def test_no_file_is_written_over_without_being_asked(shell, tmp_path: Path) -> None:
+    model = str(write_tiny_encoder(tmp_path / "tiny"))
+    base = ("plan", "good.csv", *TASK, "--models", model, "--no-timing")
+    Path("mine.json").write_text('{"by": "hand"}')
+    assert_refused(shell(*base, "--out", "mine.json"), "mine.json exists", "--force")
+    assert Path("mine.json").read_text() == '{"by": "hand"}'
+    assert shell(*base, "--out", "mine.json", "--force").code == 0
+    assert json.loads(Path("mine.json").read_text())["autosft"] == "plan"
+    assert_refused(shell(*base, "--out", "mine.json"), "mine.json exists", "--force")
+
+
+def test_what_a_command_reads_is_never_written_over(run: Path, shell) -> None:
+    Path("rows.jsonl").write_text('{"text": "great", "label": "pos"}\n{"text": "awful", "label": "neg"}\n')
+    before = Path("good.csv").read_bytes(), Path("rows.jsonl").read_bytes()
+    Path("alias.csv").symlink_to("good.csv")
+    for place in ("good.csv", "./good.csv", "alias.csv"):
+        assert_refused(shell("predict", str(run), "good.csv", "--out", place), "is what this command reads")
+    folder = Path("rows")
+    folder.mkdir()
+    Path("good.csv").rename(folder / "good.csv")
+    assert_refused(shell("predict", str(run), "rows", "--out", "rows/good.csv"), "is what this command reads")
+    assert_refused(shell("predict", str(run), "rows", "--out", f"{run}/trials.jsonl"), "is what this command reads")
+    Path("test.json").write_text("[]")
+    refused = shell("plan", "rows/good.csv", *TASK, "--test", "test.json", "--out", "test.json", "--force")
+    assert_refused(refused, "is what this command reads")
+    assert (Path("rows/good.csv").read_bytes(), Path("rows.jsonl").read_bytes()) == before
+    # Predictions of an earlier time are written anew.
+    for _ in range(2):
+        assert shell("predict", str(run), "rows", "--out", f"{run.parent}/out.csv").code == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("taken/", "is a folder"), ("taken", "is a folder"), ("new/", "is a folder"), ("p.yaml", "ending '.yaml'"),
+     ("good.csv/plan.json", "cannot be written")],
+)  # fmt: skip
+def test_where_a_plan_cannot_be_written_is_said_before_the_work(place: str, said: str, shell) -> None:
+    Path("taken").mkdir()
+    refused = shell("plan", "good.csv", *TASK, "--no-timing", "--out", place)
+    assert_refused(refused, said)
+    assert "Reading the data" not in refused.err
+    assert not list(Path("taken").iterdir()) and not Path("new").exists() and not Path("p.yaml").exists()
+
+
+def test_a_plans_parent_folder_is_made(shell, tmp_path: Path) -> None:
+    model = str(write_tiny_encoder(tmp_path / "tiny"))
+    shown = shell("plan", "good.csv", *TASK, "--models", model, "--no-timing", "--out", "deep/er/plan.json")
+    assert shown.code == 0, shown.err
+    assert json.loads(Path("deep/er/plan.json").read_text())["autosft"] == "plan"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--target", "foo", "--budget", "20m"), ("--target", "--budget")),
+        (("--task", "Is it good?", "--seed", "0"), ("--task", "--seed")),
+        (("--no-refit", "--test", "good.csv"), ("--refit", "--test")),
+        (("--models", "minilm", "--fixes-off", "all", "--gpus-per-trial", "1"), ("--models", "--fixes-off", "--gpus-")),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_what_a_saved_plan_has_settled_is_refused(
+    options: tuple[str, ...], said: tuple[str, ...], run: Path, shell
+) -> None:
+    refused = shell("fit", str(run.parent / "plan.json"), *options, "--folder", "again")
+    assert_refused(refused, *said, "the plan", "autosft plan")
+    assert not Path("again").exists()
+
+
+@pytest.mark.parametrize(
+    "given", [{"budget": "5s"}, {"target": "label"}, {"data": pa.table({"a": [1]})}, {"models": ["minilm"], "seed": 3}]
+)
+def test_what_a_plan_has_settled_is_refused_in_python_too(given: dict[str, object], run: Path, tmp_path: Path) -> None:
+    made = autosft.Plan.load(run.parent / "plan.json")
+    with pytest.raises(autosft.PlanError) as refused:
+        autosft.fit(made, folder=tmp_path / "again", **given)
+    assert all(f"{name}=" in str(refused.value) for name in given)
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(("interrupted", "said"), [(False, "is finished"), (True, "was interrupted")])
+def test_resuming_what_is_done_says_that_nothing_was_done(
+    interrupted: bool, said: str, run: Path, shell, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    summary = json.loads((copy / "result.json").read_text()) | {"interrupted": interrupted}
+    (copy / "result.json").write_text(json.dumps(summary))
+    shown = shell("resume", str(copy))
+    assert shown.code == 0 and "Score     accuracy" in shown.out
+    [line] = shown.err.splitlines()
+    assert said in line and f"autosft resume {copy} --budget +10m" in line
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [("resume", "good.csv"), ("sync", "good.csv"), ("predict", "good.csv", "good.csv", "--out", "o.csv")],
+    ids=lambda verb: verb[0],
+)
+def test_a_file_in_the_place_of_a_runs_folder(verb: tuple[str, ...], shell) -> None:
+    assert_refused(shell(*verb), "good.csv is a file, not a")
+
+
+def test_a_space_that_is_something_else_is_not_quoted_whole(shell) -> None:
+    refused = shell("fit", "good.csv", *TASK, "--space", "good.csv", "--folder", "run")
+    assert_refused(refused, "good.csv", "text,label", "not a mapping")
+    assert len(refused.err) < 700
+
+
+def test_the_name_of_a_new_column_is_said_where_it_is_another(run: Path, shell) -> None:
+    write_table(pa.table(ROWS), Path("rows.csv"))
+    assert "prediction_1" in shell("predict", str(run), "rows.csv", "--out", "out.csv").out
+    assert "prediction_1" not in shell("predict", str(run), "good.csv", "--out", "out.csv").out
+
+
+def test_an_unknown_tracker_is_named_before_a_key_is_asked_for(run: Path, shell) -> None:
+    assert_refused(shell("sync", str(run), "--tracker", "mlflow"), "'mlflow'", "wandb")
+
+
+@pytest.mark.parametrize("option", ["--group", "--time"])
+def test_a_text_given_away_as_group_or_time(option: str, shell) -> None:
+    refused = shell("fit", "good.csv", *TASK, option, "text", "--folder", "run")
+    assert_refused(refused, "'text'", f"you gave it as {option}")
+
+
+@pytest.mark.parametrize("verb", [("plan", "--no-timing"), ("fit", "--folder", "run")], ids=lambda verb: verb[0])
+def test_an_interruption_before_anything_is_kept_says_so(verb: tuple[str, ...], shell, monkeypatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autosft.api.understand", interrupted)
+    shown = shell(verb[0], "good.csv", *TASK, *verb[1:])
+    assert (shown.code, shown.out) == (130, "")
+    assert shown.err.splitlines()[-1] == "autosft: interrupted; nothing was kept"
+
+
+def test_an_interruption_of_a_run_that_was_begun_says_what_goes_on(run: Path, shell, monkeypatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autosft.api._search_and_prove", interrupted)
+    shown = shell("fit", str(run.parent / "plan.json"), "--folder", "again")
+    assert (shown.code, shown.out) == (130, "")
+    assert shown.err.splitlines()[-1].startswith("autosft: interrupted before there was a model")
+    assert f"autosft resume {Path('again').absolute()}" in shown.err

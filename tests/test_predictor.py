@@ -50,3 +50,18 @@ def test_a_trainer_that_is_not_registered_here_is_named(tmp_path: Path) -> None:
     model = autosft.load(write_model(tmp_path, trainer="frozen_hed"))
     with pytest.raises(autosft.PlanError, match="frozen_head"):
         model.predict(["a text"])
+
+
+def test_a_file_is_no_models_folder(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text,label\n")
+    with pytest.raises(autosft.RunFolderError, match="is a file, not a"):
+        autosft.load(tmp_path / "rows.csv")
+
+
+@pytest.mark.parametrize("text", ["hi", "a great thing, really"])
+def test_a_bare_text_is_not_taken_for_a_path(tmp_path: Path, text: str) -> None:
+    model = autosft.load(write_model(tmp_path))
+    with pytest.raises(autosft.DataError, match=r"list"):
+        model.predict(text)
+    with pytest.raises(autosft.DataError, match=r"no file or folder no\.csv"):
+        model.predict("no.csv")

@@ -6,6 +6,7 @@ Nothing here knows the user's sentence; which column is chosen for what is decid
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -163,6 +164,19 @@ def _texts_first(columns: list[ColumnProfile]) -> list[ColumnProfile]:
         else column
         for column in columns
     ]
+
+
+def given_away(profiles: list[ColumnProfile], parts: Mapping[str, str | None]) -> str:
+    """Words which columns that could be read were given another part, "" where there are others to read.
+
+    Args:
+        parts: Names of columns by the argument that named them.
+    """
+    readable = {column.name: column.role for column in profiles if column.role in _READ}
+    if readable.keys() - set(parts.values()):
+        return ""
+    given = [(name, part) for part, name in parts.items() if name in readable]
+    return "; ".join(f"'{name}' holds {readable[name]}, and you gave it as {part}=" for name, part in given)
 
 
 def same_lengths(table: pa.Table, first: str, second: str) -> bool:

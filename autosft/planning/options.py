@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from autosft.budget import Budget
 from autosft.cluster.address import check_form
+from autosft.errors import PlanError, explain
 from autosft.planning.spaces import GivenSpace
 from autosft.search.sampler import check_sampler
 from autosft.search.settings import check_scheduler
@@ -61,3 +63,24 @@ class Options:
             cluster=cluster,
             verbose=verbose,
         )
+
+
+def given_fields(given: Any, untouched: Any) -> list[str]:
+    """Returns the fields of a dataclass that differ from an instance on which nothing was set."""
+    pairs = {field.name: (getattr(given, field.name), getattr(untouched, field.name)) for field in fields(given)}
+    # Tables and functions are compared with nothing: they stand where None would.
+    return [
+        name
+        for name, (value, default) in pairs.items()
+        if value is not default and (default is None or (value != default and bool(value or default)))
+    ]
+
+
+def refuse_settled(names: Sequence[str]) -> None:
+    """Raises PlanError where arguments beside a plan say again, or otherwise, what the plan has settled."""
+    if names:
+        listed = ", ".join(f"{name}=" for name in names)
+        verb = "is" if len(names) == 1 else "are"
+        wrong = f"{listed} {verb} given beside a plan, and the plan has settled that already"
+        fix = "leave it out, or make another plan with it: `autosft plan`, autosft.plan(...)"
+        raise PlanError(explain(wrong=wrong, expected="a plan alone, and where and how to run it", fix=fix))

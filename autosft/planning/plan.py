@@ -247,9 +247,10 @@ class Plan:
             ) from error
 
     def save(self, path: str | Path) -> None:
-        """Writes the plan as JSON; raises RunFolderError where it cannot."""
+        """Writes the plan as JSON, over a file that is there; raises RunFolderError where it cannot."""
         text = json.dumps(as_json(self.to_json()), indent=2, ensure_ascii=False, allow_nan=False)
         with writing(Path(path)):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_text(text + "\n", encoding="utf-8")
 
     @staticmethod

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import importlib.resources
 import math
+import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
@@ -22,6 +23,7 @@ from autosft.task import Input, Output
 from autosft.trainers import trainer_class, trainer_names
 
 _SPACE_KEYS = ("format", "name", "trainer", "input", "output", "parameters")
+_LONGEST_QUOTE = 60
 _CONDITION_KEYS = ("type", "when", "only_if")
 _RANGE_KEYS = ("low", "high", "log", "step", "scale")
 _KEYS_BY_TYPE = {
@@ -254,7 +256,9 @@ def _number(value: Any, key: str, whole: bool, place: Place, keys: Keys) -> floa
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or (whole and value != int(value)):
         kind = "a whole number" if whole else "a number"
-        wrong = f"'{key}' of '{keys[-1]}' is missing" if value is None else f"'{key}' of '{keys[-1]}' is {value!r}"
+        wrong = (
+            f"'{key}' of '{keys[-1]}' is missing" if value is None else f"'{key}' of '{keys[-1]}' is {_quoted(value)}"
+        )
         complain(place.at(*keys, key), wrong, kind, f"write {kind} such as `{key}: 1`")
     return int(value) if whole else float(value)
 
@@ -262,7 +266,7 @@ def _number(value: Any, key: str, whole: bool, place: Place, keys: Keys) -> floa
 def _values(content: Any, place: Place, keys: Keys) -> tuple[Any, ...]:
     values = tuple(content) if isinstance(content, list | tuple) else ()
     if not values or not all(value is None or isinstance(value, str | int | float) for value in values):
-        wrong = f"'{keys[-1]}' of '{keys[1]}' is {content!r}"
+        wrong = f"'{keys[-1]}' of '{keys[1]}' is {_quoted(content)}"
         complain(place.at(*keys), wrong, "a list of text, numbers, true or false", "write a list such as [16, 32]")
     # Optuna cannot tell 1 from 1.0 or true, so neither may stand beside the other.
     if len(set(values)) < len(values):
@@ -286,9 +290,16 @@ def _check_parents(parameter: Parameter, earlier: Mapping[str, Parameter], place
 def _mapping(content: Any, place: Place, keys: Keys, expected: str) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         owner = f"'{keys[-1]}'" if keys else "the search space"
-        found = "empty" if content is None else f"{content!r}, not a mapping"
+        found = "empty" if content is None else f"{_quoted(content)}, not a mapping"
         complain(place.at(*keys), f"{owner} is {found}", expected, "see search_spaces/README.md")
     return content
+
+
+def _quoted(value: Any) -> str:
+    """Returns a value as an error quotes it: a file that is no search space may be one long text to YAML."""
+    if not isinstance(value, str):
+        return reprlib.repr(value)
+    return repr(value if len(value) <= _LONGEST_QUOTE else f"{value[:_LONGEST_QUOTE]}...")
 
 
 def _known_keys(row: Mapping[str, Any], known: Sequence[str], place: Place, keys: Keys) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autosft.errors import MissingExtraError, PlanError, did_you_mean, explain
+from autosft.errors import MissingExtraError
 from autosft.tracking.base import Tracker, Trackers
 from autosft.tracking.terminal import progress
 from autosft.tracking.wandb_mirror.ledger import Ledger
 from autosft.tracking.wandb_mirror.listener import WandbTracker
 from autosft.tracking.wandb_mirror.target import Target, is_disabled, require_wandb
-
-NAMES = ("wandb",)
 
 
 def listening(tracker: str | Tracker | None) -> Tracker:
@@ -52,10 +50,6 @@ def check_tracker(words: str) -> None:
 
 
 def _target(words: str) -> Target:
-    name = words.partition(":")[0]
-    if name not in NAMES:
-        fix = did_you_mean(name, NAMES)
-        raise PlanError(explain(wrong=f"no tracker is called '{name}'", expected="a known tracker", fix=fix))
     target = Target.parse(words)
     require_wandb()
     return target

@@ -216,14 +216,48 @@ def test_a_table_by_hand(shell: Shell, tmp_path: Path) -> None:
     assert (tmp_path / "next.yaml").read_text(encoding="utf-8") == made["next_space"]
 
 
-@pytest.mark.parametrize("place", ["trials.csv/next.yaml", "trials.csv"])
-def test_a_next_space_that_cannot_be_written_costs_no_review(shell: Shell, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("trials.csv/next.yaml", "cannot be written"),
+        ("trials.csv", "trials.csv is what this command reads"),
+        ("next.json", "next.json has the ending '.json'"),
+        ("mine.yaml", "mine.yaml exists"),
+        ("taken", "taken holds search spaces"),
+        ("named.yaml", "named.yaml is a folder"),
+    ],
+)
+def test_a_next_space_that_cannot_be_written_costs_no_review(
+    shell: Shell, tmp_path: Path, place: str, said: str
+) -> None:
     by_hand(tmp_path / "trials.csv")
+    mine = (tmp_path / "mine.yaml", tmp_path / "taken" / "sweep.yml")
+    for folder in ("taken", "named.yaml"):
+        (tmp_path / folder).mkdir()
+    for file in mine:
+        file.write_text("# by hand\n")
+    before = sorted(tmp_path.rglob("*")), (tmp_path / "trials.csv").read_bytes()
     plain = shell("trials.csv", "--metric", "accuracy")
     found = shell("trials.csv", "--metric", "accuracy", "--next-space", place)
     assert (found.code, found.out) == (2, plain.out)
-    assert "trials.csv" in found.err and "cannot be written" in found.err and "To fix: " in found.err
+    assert said in found.err and "To fix: " in found.err
     assert "Traceback" not in found.err
+    assert (sorted(tmp_path.rglob("*")), (tmp_path / "trials.csv").read_bytes()) == before
+    assert [file.read_text() for file in mine] == ["# by hand\n"] * 2
+
+
+@pytest.mark.parametrize("place", ["mine.yaml", "taken", "new", "new.d/", "named.d"])
+def test_a_next_space_is_written_over_where_that_is_asked_for(shell: Shell, tmp_path: Path, place: str) -> None:
+    by_hand(tmp_path / "trials.csv")
+    for folder in ("taken", "named.d"):
+        (tmp_path / folder).mkdir()
+    for file in ("mine.yaml", "taken/sweep.yaml"):
+        (tmp_path / file).write_text("# by hand\n")
+    force = ["--force"] if place in ("mine.yaml", "taken") else []
+    found = shell("trials.csv", "--metric", "accuracy", "--next-space", place, *force)
+    assert (found.code, found.err) == (0, "")
+    written = tmp_path / place if place.endswith(".yaml") else next((tmp_path / place).glob("*.yaml"))
+    assert written.read_text().startswith("# The next space")
 
 
 def test_what_decides_is_found_out_and_said(shell: Shell, tmp_path: Path) -> None:

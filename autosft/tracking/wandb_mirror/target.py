@@ -8,7 +8,10 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from autosft.errors import MissingExtraError, PlanError, explain
+from autosft.errors import MissingExtraError, PlanError, did_you_mean, explain
+
+#: Names that `tracker=` may have.
+TRACKERS = ("wandb",)
 
 DEFAULT_PROJECT = "autosft"
 _DEFAULT_URL = "https://api.wandb.ai"
@@ -33,6 +36,10 @@ class Target:
         Raises:
             PlanError: The words are something else.
         """
+        name = words.partition(":")[0]
+        if name not in TRACKERS:
+            fix = did_you_mean(name, TRACKERS)
+            raise PlanError(explain(wrong=f"no tracker is called '{name}'", expected="a known tracker", fix=fix))
         parts = words.partition(":")[2].split("/") if ":" in words else []
         if len(parts) > 2 or any(not part.strip() for part in parts):
             expected = "wandb, wandb:PROJECT or wandb:ENTITY/PROJECT"
