@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clocks
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from autosft.cache import cache_folder
 from autosft.calibration import calibrate
 from autosft.disk import disk_error, is_disk_error, scratch_folder
 from autosft.errors import PlanError, explain
-from autosft.finish import account, finish
+from autosft.finish import account, finish, seconds_before
 from autosft.interrupt import Interrupt
 from autosft.label_errors import find_label_errors
 from autosft.planning.arms import draft_arms
@@ -376,11 +376,12 @@ def _with_runner(
     made: Plan, run: RunFolder, clock: Clock, listener: Tracker, *, cluster: str | None, verbose: bool
 ) -> Result:
     options = Options(made.budget, scheduler=made.scheduler, cluster=cluster, verbose=verbose)
+    earlier = seconds_before(run, workers=made.resources.max_concurrent)
     with scratch_folder() as scratch, _runner(options, made.task, scratch) as runner:
         made = _fitted(made, runner.machine())
         # Not before there is something to run on: until then a finished run stays one.
         run.reopen()
-        return _carry_out(made, run, runner, clock, listener)
+        return _carry_out(made, run, runner, clock, listener, earlier)
 
 
 def _fitted(made: Plan, machine: Machine) -> Plan:
@@ -388,10 +389,18 @@ def _fitted(made: Plan, machine: Machine) -> Plan:
     return replace(made, resources=within_slots(fitted(made.resources, machine)))
 
 
-def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listener: Tracker) -> Result:
+def _carry_out(
+    made: Plan,
+    run: RunFolder,
+    runner: Runner,
+    clock: Clock,
+    listener: Tracker,
+    earlier: Mapping[str, float] | None = None,
+) -> Result:
+    """Does what a plan says; `earlier` are the seconds of the sittings before, as `account` gives them."""
     with Interrupt() as interrupt:
         try:
-            return _search_and_prove(made, run, runner, clock, listener, interrupt)
+            return _search_and_prove(made, run, runner, clock, listener, interrupt, earlier)
         except KeyboardInterrupt as error:
             words = f" before there was a model; the trials that ended are kept: autosft resume {run.path}"
             raise KeyboardInterrupt(words) from error
@@ -403,7 +412,13 @@ def _carry_out(made: Plan, run: RunFolder, runner: Runner, clock: Clock, listene
 
 
 def _search_and_prove(
-    made: Plan, run: RunFolder, runner: Runner, clock: Clock, listener: Tracker, interrupt: Interrupt
+    made: Plan,
+    run: RunFolder,
+    runner: Runner,
+    clock: Clock,
+    listener: Tracker,
+    interrupt: Interrupt,
+    earlier: Mapping[str, float] | None,
 ) -> Result:
     """Searches, refits, proves and writes the result: from here on everything follows from the plan."""
     run.write(run.plan, made.to_json())
@@ -467,6 +482,7 @@ def _search_and_prove(
         made.resources,
         wall_seconds=clock.sitting,
         driver_seconds=clocks.process_time() - cpu_before,
+        earlier=earlier,
     )
     summary = finish(
         run,

@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+#: The setting that says as how many rows a name counts; it means something only where rows come with names.
+_SETTING = "class_name_rows"
 
 #: Where one word of a name ends and the next begins: before a digit or a capital letter, and at signs that join words.
 _JOINTS = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=[^\WA-Z\d_])(?=[A-Z])|[_\-/.:+|\s]+")
@@ -33,3 +37,16 @@ def class_names(labels: Sequence[str]) -> tuple[str, ...] | None:
     if all(word in _BARE_ANSWERS for text in texts for word in text.split()):
         return None
     return texts
+
+
+def told_settings(config: Mapping[str, Any], *, named: bool) -> dict[str, Any]:
+    """Returns the settings that had an effect: without that of names where the data came without any."""
+    return {name: value for name, value in config.items() if named or name != _SETTING}
+
+
+def told_names(config: Mapping[str, Any], *, named: bool) -> str:
+    """Says as how many rows the names of classes were trained on; "" where they were not."""
+    number = config.get(_SETTING, 0)
+    if not named or not number:
+        return ""
+    return f"the name of each class counts as {number} more training row{'' if number == 1 else 's'} of it"

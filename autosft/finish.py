@@ -23,7 +23,7 @@ from autosft.report.ended import Ended
 from autosft.report.writing import write_report
 from autosft.run_folder import FORMAT, RunFolder, as_json
 from autosft.search.rung_ranks import rung_ranks
-from autosft.search.trial import Trial
+from autosft.search.trial import Trial, TrialLog
 from autosft.task import Output, Task
 from autosft.tasks import kind as task_kind
 from autosft.tracking.base import Tracker
@@ -98,13 +98,19 @@ def _report(ended: Ended, run: RunFolder, tracker: Tracker) -> None:
 
 
 def account(
-    cpu_seconds: Mapping[str, float], resources: Resources, *, wall_seconds: float, driver_seconds: float
+    cpu_seconds: Mapping[str, float],
+    resources: Resources,
+    *,
+    wall_seconds: float,
+    driver_seconds: float,
+    earlier: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Divides `wall x workers` among what workers did; what nobody accounts for is idle.
 
     Args:
         cpu_seconds: Seconds times CPUs of all jobs by phase, with "start_up" and "total".
-        driver_seconds: CPU seconds of the driver's own process.
+        wall_seconds: Of this sitting. driver_seconds: CPU seconds of the driver's own process.
+        earlier: What the sittings before came to, see `seconds_before`; the answer is then of all.
     """
     workers = resources.max_concurrent
     by_phase = {name: cpu_seconds[name] / resources.cpus_per_trial for name in (*PHASES, "start_up")}
@@ -114,7 +120,35 @@ def account(
     )
     idle = wall_seconds * workers - sum(by_phase.values())
     numbers = {"wall": wall_seconds, "workers": workers, "driver": driver_seconds, **by_phase, "idle": max(0.0, idle)}
-    return {name: round(value, 3) for name, value in numbers.items()}
+    if earlier:
+        wall = earlier["wall"] + wall_seconds
+        mean = (earlier["wall"] * earlier["workers"] + wall_seconds * workers) / wall if wall else workers
+        numbers = {name: earlier.get(name, 0.0) + value for name, value in numbers.items()} | {"workers": mean}
+    return {name: value if name == "workers" else round(value, 3) for name, value in numbers.items()}
+
+
+def seconds_before(run: RunFolder, *, workers: int) -> dict[str, float]:
+    """Returns what the sittings of a run so far came to, as `account` does; empty where there was none.
+
+    A sitting that was killed left the log of its trials alone: what it worked beside them counts as idle.
+
+    Args:
+        workers: Trials at once in the last sitting.
+    """
+    log = TrialLog(run.trials)
+    spent = log.spent_seconds()
+    known: dict[str, float] = run.read(run.result).get("seconds", {}) if run.result.exists() else {}
+    # Where a run was resumed by an earlier version, its result is of the last sitting alone.
+    if not spent or known.get("wall", 0.0) >= spent:
+        return known
+    trials = log.trials()
+    by_phase = {name: sum(trial.seconds.get(name, 0.0) for trial in trials) for name in (*PHASES, "start_up")}
+    by_phase["load"] += sum(
+        max(0.0, trial.seconds.get("total", 0.0) - sum(trial.seconds.get(name, 0.0) for name in PHASES))
+        for trial in trials
+    )
+    idle = max(0.0, spent * workers - sum(by_phase.values()))
+    return {"wall": spent, "workers": workers, "driver": known.get("driver", 0.0), **by_phase, "idle": idle}
 
 
 def package_versions() -> dict[str, str]:

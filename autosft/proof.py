@@ -122,6 +122,11 @@ class Proof:
         """Whether the winner beats the default beyond the noise."""
         return self.gain_interval.low > 0
 
+    @property
+    def is_worse(self) -> bool:
+        """Whether the default beats the winner beyond the noise."""
+        return self.gain_interval.high < 0
+
 
 def prove(
     plan: Plan,

@@ -16,6 +16,8 @@ from autosft.run_folder import RunFolder
 from autosft.search.choice import in_order
 from autosft.search.finals import SAME_LENGTH
 from autosft.search.trial import Trial, TrialLog
+from autosft.task import Output
+from autosft.tasks import kind as task_kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,7 +158,7 @@ def _leaders(result: Result) -> list[str]:
 
 def _verdict(result: Result) -> list[str]:
     summary = result.summary
-    test, gain, default = summary["test"], summary["gain_over_default"], summary["default"]
+    test = summary["test"]
     sampled = f" (a random sample of {test['num_rows_given']:,}: there was no time for more)"
     sample = sampled if test["num_rows"] < test["num_rows_given"] else ""
     where = {
@@ -166,37 +168,59 @@ def _verdict(result: Result) -> list[str]:
     }[test["rows"]] + sample
     best_row = summary["best"]
     changed = ", ".join(f"{key}={_short(value)}" for key, value in best_row["changed"].items()) or "its untuned default"
-    low, high = map(_defined, gain["interval"])
     test_low, test_high = map(_defined, test["interval"])
     lines = [
         f"Tried     {_tried(result.trials)} in {format_seconds(summary['seconds']['wall'])}",
         *_rung_lines(summary),
         f"Won       {best_row['trainer']} on {best_row['model']}: {changed}",
-        f"Score     {summary['metric']} {_defined(test['score']):.4f} [{test_low:.4f}, {test_high:.4f}] on {where}",
+        f"Score     {summary['metric']} {_defined(test['score']):.4f} [{test_low:.4f}, {test_high:.4f}] on {where}"
+        + _by_thresholds(result),
     ]
     if test.get("constant") is not None:
         bound = test_low if summary["greater_is_better"] else -test_high
         beats = bound > (test["constant"] if summary["greater_is_better"] else -test["constant"])
         verdict = "" if beats else "; the model is not better than that beyond the noise"
         lines.append(f"For scale {test['constant']:.4f} comes of the same answer for every row{verdict}")
-    if best_row["is_default"]:
-        lines.append("Gain      none: the untuned default won, and tuning did not improve on it")
-    elif "trial" in default and default["trial"] is None:
-        lines.append("Gain      not known: no untuned default was trained to its end")
-    else:
-        verdict = "proven better" if low > 0 else "not better than the default beyond the noise"
-        ran = default.get("fidelity", 1.0)
-        if ran < SAME_LENGTH * best_row.get("fidelity", 1.0):
-            verdict += f", but it was trained for {ran:.0%} of the full length only"
-        lines.append(
-            f"Gain      {_defined(gain['score']):+.4f} [{low:+.4f}, {high:+.4f}] over the best untuned default "
-            f"({default['trainer']}): {verdict}"
-        )
+    lines.append(f"Gain      {_gained(summary)}")
     lines.append(f"Shipped   {result.folder / 'model'}: {summary['refit']['reason']}")
     # Runs of earlier versions have none.
     if result.report.exists():
         lines.append(f"Report    {result.report}")
     return lines
+
+
+def _by_thresholds(result: Result) -> str:
+    """Says why the score is not the one that the same trial has above, on the same rows."""
+    if result.summary["test"]["rows"] != "folds" or task_kind(result.plan.task.kind).output is not Output.LABELS:
+        return ""
+    return "; thresholds were chosen on these rows, and for a trial's score above on the other half of them"
+
+
+def default_won(summary: Mapping[str, Any]) -> bool:
+    """Whether the winner is the very default that it is compared with; an untuned winner may have another one."""
+    best, default = summary["best"], summary["default"]
+    return bool(best["is_default"]) and default.get("trial", best["trial"]) == best["trial"]
+
+
+def _gained(summary: Mapping[str, Any]) -> str:
+    """Says what tuning added, by the content of `result.json`."""
+    best, default, gain = summary["best"], summary["default"], summary["gain_over_default"]
+    if default_won(summary):
+        return "none: the untuned default won, and tuning did not improve on it"
+    if "trial" in default and default["trial"] is None:
+        return "not known: no untuned default was trained to its end"
+    low, high = map(_defined, gain["interval"])
+    verdict = "proven better" if low > 0 else "not better than the default beyond the noise"
+    verdict = "worse than the default beyond the noise" if high < 0 else verdict
+    ran = default.get("fidelity", 1.0)
+    if ran < SAME_LENGTH * best.get("fidelity", 1.0):
+        verdict += f", but it was trained for {ran:.0%} of the full length only"
+    over = f"the best untuned default ({default['trainer']})"
+    if best["is_default"]:
+        over = f"another untuned default ({default['trainer']}), the best on validation rows"
+        below = ", which scored below that one here" if _defined(gain["score"]) < 0 else ""
+        verdict += f"; what won is an untuned default itself{below}"
+    return f"{_defined(gain['score']):+.4f} [{low:+.4f}, {high:+.4f}] over {over}: {verdict}"
 
 
 def _tried(trials: Sequence[Trial]) -> str:

@@ -411,3 +411,19 @@ def test_a_folder_of_an_unknown_format_promises_nothing(plan: Plan, tmp_path: Pa
     found = model_card(shipped(plan, tmp_path))
     assert ModelCard(found).data.library_name is None
     assert found.count("```python") == 1
+
+
+def test_the_card_says_what_names_of_classes_count_as_where_they_do(plan: Plan, tmp_path: Path) -> None:
+    named = replace(plan, data=replace(plan.data, named=tmp_path / "named.arrow"))
+    without = replace(plan, data=replace(plan.data, named=None))
+    given = shipped(named, tmp_path, trainer="frozen_head")
+    found = model_card(given)
+    assert (
+        "The name of each class counts as 1 more training row of it" in found and "| `class_name_rows` | `1` |" in found
+    )
+    more = replace(given.winner, config={**given.winner.config, "class_name_rows": 2})
+    assert "counts as 2 more training rows of it" in model_card(replace(given, winner=more))
+    none = replace(given.winner, config={**given.winner.config, "class_name_rows": 0})
+    assert "counts as" not in model_card(replace(given, winner=none))
+    found = model_card(replace(given, plan=without))
+    assert "class_name_rows" not in found and "name of each class" not in found

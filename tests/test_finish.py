@@ -13,8 +13,10 @@ import pytest
 
 import autosft
 from autosft.accounting import PHASES
+from autosft.batch.folder import BatchFolder
+from autosft.batch.table import as_text, rows_of
 from autosft.calibration import Calibration
-from autosft.finish import finish
+from autosft.finish import account, finish, seconds_before
 from autosft.intervals import Interval
 from autosft.planning.plan import Plan
 from autosft.proof import Proof, Score
@@ -40,6 +42,7 @@ def finished(
     winner: Trial | None = None,
     default: Trial | None = None,
     tracker: Tracker | None = None,
+    gained: tuple[float, float, float] | None = None,
 ) -> RunFolder:
     """Finishes a run whose every score is `score`, of one trial where no others are given."""
     run = RunFolder.create(folder / "run")
@@ -48,11 +51,11 @@ def finished(
     trial = winner or Trial(0, arm.name, dict(arm.default), 1.0, 0, 0, True, "complete", score, (score, score))
     trials = [trial, *([default] if default else [])]
     for one in trials:
-        TrialLog(run.trials).append("ended", trial=one.to_json())
+        TrialLog(run.trials).append("ended", trial=one.to_json(), spent_seconds=1.0)
     (folder / "weights").mkdir()
     proven = Score(score, Interval(score, score), 30)
-    gain = score - score
-    proof = Proof("proof", False, proven, proven, gain, Interval(gain, gain), {"accuracy": score}, 0.5, 30)
+    gain, low, high = gained or (score - score,) * 3
+    proof = Proof("proof", False, proven, proven, gain, Interval(low, high), {"accuracy": score}, 0.5, 30)
     seconds = dict.fromkeys(("wall", "workers", "driver", *PHASES, "start_up", "idle"), 1.0)
     finish(
         run, plan, plan.task, trials, winner=trial, default=default or trial, refit=Refit(None, "no time"),
@@ -147,6 +150,33 @@ def test_a_gain_is_said_to_be_over_a_default_that_was_trained_as_long(plan: Plan
     assert "length only" not in str(autosft.Result.load(run.path)) + card(run)
 
 
+@pytest.mark.parametrize("gained", [(-0.0104, -0.04, 0.02), (-0.0304, -0.05, -0.01), (0.0104, -0.02, 0.04)])
+def test_an_untuned_winner_is_compared_with_another_untuned_default(
+    plan: Plan, tmp_path: Path, gained: tuple[float, float, float]
+) -> None:
+    one, other = plan.arms[0], plan.arms[-1]
+    default = Trial(0, one.name, dict(one.default), 1.0, 0, 0, True, "complete", 0.8)
+    winner = Trial(1, other.name, dict(other.default), 1.0, 0, 0, True, "complete", 0.75)
+    run = finished(tmp_path, plan, winner=winner, default=default, gained=gained)
+    told, number = str(autosft.Result.load(run.path)), f"{gained[0]:+.4f}"
+    [line] = [line for line in told.splitlines() if line.startswith("Gain ")]
+    html = run.report.read_text(encoding="utf-8")
+    claim = autosft.review(run.path).topic("winner")[0].sentence
+    [row] = rows_of_one(tmp_path, run)
+    for text in (line, card(run), html, claim, as_text([row])):
+        assert number in text and f"{gained[1]:.4f}"[1:] in text and f"{gained[2]:.4f}" in text
+        assert "default won" not in text and "default itself won" not in text
+        assert "another untuned default" in text
+        assert ("scored below" in text) is (gained[0] < 0), text
+    assert ("worse" in line) is ("worse" in claim) is (gained[2] < 0)
+
+
+def rows_of_one(place: Path, run: RunFolder) -> list[dict[str, object]]:
+    """The table of a batch whose one job is a run."""
+    job = {"name": run.path.name, "priority": 1.0, "arguments": {"budget": {"seconds": 60.0}}}
+    return rows_of(BatchFolder(place), [job], reasons={})
+
+
 def test_the_winner_is_shown_however_many_did_better_in_the_search(plan: Plan, tmp_path: Path) -> None:
     run = finished(tmp_path, plan)
     result = autosft.Result.load(run.path)
@@ -214,3 +244,36 @@ def test_a_result_in_a_shell_is_one_line(plan: Plan, tmp_path: Path) -> None:
     assert str(result.folder) in shown and "text-classification" in shown and "0.7500" in shown
     assert result.summary["best"]["trainer"] in shown
     assert str(result).count("\n") > 3
+
+
+def test_what_earlier_sittings_spent_is_known_with_a_result_and_without_one(plan: Plan, tmp_path: Path) -> None:
+    assert seconds_before(RunFolder.create(tmp_path / "new"), workers=2) == {}
+    run = finished(tmp_path, plan)
+    assert seconds_before(run, workers=2) == strict(run.result)["seconds"]
+
+    run.result.unlink()
+    [trial] = TrialLog(run.trials).trials()
+    worked = {"train": 3.0, "start_up": 1.0, "load": 0.5, "total": 4.0}
+    TrialLog(run.trials).append("ended", trial=replace(trial, number=1, seconds=worked).to_json(), spent_seconds=6.0)
+    before = seconds_before(run, workers=2)
+    assert (before["wall"], before["workers"], before["train"], before["start_up"]) == (6.0, 2, 3.0, 1.0)
+    assert sum(before[name] for name in (*PHASES, "start_up", "idle")) == pytest.approx(12.0)
+
+
+def test_seconds_are_of_all_sittings_however_many_workers_each_had(plan: Plan) -> None:
+    cpu_seconds = dict.fromkeys((*PHASES, "start_up", "total"), 0.0) | {"train": 5.0, "total": 5.0}
+    resources = replace(plan.resources, cpus_per_trial=1, max_concurrent=1)
+    first = account(cpu_seconds, replace(resources, max_concurrent=2), wall_seconds=10.0, driver_seconds=1.0)
+    both = account(cpu_seconds, resources, wall_seconds=30.0, driver_seconds=1.0, earlier=first)
+    assert (both["wall"], both["train"], both["driver"]) == (40.0, 10.0, 2.0)
+    assert both["workers"] == pytest.approx((2 * 10 + 30) / 40)
+    assert sum(both[name] for name in (*PHASES, "start_up", "idle")) == pytest.approx(both["wall"] * both["workers"])
+
+
+def test_a_score_on_rows_that_thresholds_were_chosen_on_is_said_to_differ(plan: Plan, tmp_path: Path) -> None:
+    result = autosft.Result.load(finished(tmp_path, plan).path)
+    several = replace(result.plan, task=replace(result.plan.task, kind="multi-label-classification"))
+    folds = {**result.summary, "test": {**result.summary["test"], "rows": "folds"}}
+    said = "thresholds were chosen on these rows"
+    assert said in str(replace(result, plan=several, summary=folds))
+    assert said not in str(replace(result, plan=several)) + str(replace(result, summary=folds))

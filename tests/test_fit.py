@@ -217,6 +217,13 @@ class TestResume:
         assert resumed.trials[3].number == 3
         assert not resumed.trials[3].is_default
 
+    def test_its_seconds_are_of_all_sittings(self, result, resumed):
+        before, seconds = result.summary["seconds"], resumed.summary["seconds"]
+        assert seconds["wall"] > before["wall"] and seconds["train"] > before["train"]
+        counted = sum(seconds[name] for name in (*PHASES, "start_up", "idle"))
+        assert counted == pytest.approx(seconds["wall"] * seconds["workers"], rel=0.02)
+        assert sum(trial.seconds["total"] for trial in resumed.trials) < counted
+
     def test_the_result_is_whole_again(self, resumed):
         assert json.loads((resumed.folder / "result.json").read_text()) == resumed.summary
         assert len(resumed.predict(["my card"])) == 1

@@ -174,8 +174,10 @@ class Driver:
             return name, found[name], None
         if not self._running:
             left = format_seconds(max(0.0, self.left or 0.0))
+            reason = f"{left} of the batch's budget were left, too little to be of use; run it again with more"
+            if self.left is not None and self.left <= 0:
+                reason = f"not tried: {self._spent_words()}"
             for name in order:
-                reason = f"{left} of the batch's budget were left, too little to be of use; run it again with more"
                 self.reasons[name] = reason
                 self._view.line(name, Line("not started", reason=reason))
             self._waiting.clear()
@@ -232,6 +234,9 @@ class Driver:
     def _say_if_scaled(self) -> None:
         if not self._waiting:
             return
+        if self.left is not None and self.left <= 0:
+            self._view.note(self._spent_words())
+            return
         wishes = [self._wish(name) for name in self._waiting]
         self._offer()
         abreast = self._at_once(self._waiting)
@@ -239,10 +244,19 @@ class Driver:
         if scale < 1:
             asked = format_seconds(sum(wish.seconds or 0.0 for wish in wishes))
             left = format_seconds(max(0.0, self.left or 0.0))
+            asking = "1 job asks" if len(wishes) == 1 else f"{len(wishes)} jobs ask"
             self._view.note(
-                f"{len(wishes)} jobs ask for {asked} in all, {abreast} at a time, and {left} are left: "
+                f"{asking} for {asked} in all, {abreast} at a time, and {left} are left: "
                 f"each gets about {scale:.0%} of its budget"
             )
+
+    def _spent_words(self) -> str:
+        """Says that the batch's time is over, and what to do."""
+        given = self._budget_seconds or 0.0
+        return (
+            f"the batch's budget of {format_seconds(given)} is spent: {format_seconds(self.spent)} went by, "
+            f"{format_seconds(self.spent - given)} more than it; give it more (--budget counts from its first sitting)"
+        )
 
     def _offer(self) -> Offer:
         offer = self._host.offer()

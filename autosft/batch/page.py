@@ -60,7 +60,8 @@ def _sections(rows: Sequence[Row]) -> list[Section]:
     table = Table("jobs", "Every job", _COLUMNS, tuple(map(_cells, rows)), filters=("state", "kind"))
     told = Said(
         "Scores are of the shipped model on rows that the search never chose by, where the column does not say folds. "
-        "Where the default won, or none was trained to its end, there is no gain.",
+        "Where the default won that the gain would be over, or none was trained to its end, there is no gain; where "
+        "another untuned default won, the gain is over the one that was best on validation rows.",
         "muted",
     )
     return [*needs_you, Section("table", "Jobs", (table, told, *([Listing(notes)] if notes else [])))]

@@ -11,6 +11,7 @@ from autosft.batch.folder import BatchFolder, Past
 from autosft.budget import format_seconds
 from autosft.disk import writing
 from autosft.errors import AutosftError
+from autosft.result import default_won
 from autosft.search.trial import TrialLog
 
 #: Columns and their Arrow types, in the order in which they stand.
@@ -55,6 +56,10 @@ def _row(folder: BatchFolder, job: Mapping[str, Any], past: Past, not_begun: str
     try:
         if run.result.exists():
             row |= {"state": "finished", **_found(folder, name)}
+        elif past.fate == "failed" and not_begun:
+            # It may have been mended since: how it failed before says nothing of what it is now.
+            told = not_begun if not_begun.startswith("not tried") else f"not tried again: {not_begun}"
+            row |= {"state": "unfinished" if run.plan.exists() else "not started", "reason": told}
         elif past.fate == "failed":
             row |= {"state": "failed", "reason": past.reason}
         elif run.plan.exists() or past.fate:
@@ -63,7 +68,7 @@ def _row(folder: BatchFolder, job: Mapping[str, Any], past: Past, not_begun: str
             trials = TrialLog(run.trials).trials()
             row["num_trials"] = len(trials)
             worked = sum(trial.seconds.get("total", 0.0) for trial in trials)
-            # What a result accounts for is its last sitting, refit and proof included; trials are of all of them.
+            # A result accounts for its trials too, and for what is beside them: the larger one holds the other.
             row["worker_seconds"] = round(max(worked, row["worker_seconds"] or 0.0), 1)
             gpus = run.read(run.plan)["resources"]["gpus_per_trial"]
             row["gpu_hours"] = round(gpus * row["worker_seconds"] / 3600, 4)
@@ -97,8 +102,23 @@ def _found(folder: BatchFolder, name: str) -> dict[str, Any]:
         "is_default": won["is_default"],
         "worker_seconds": sum(found["seconds"].get(phase, 0.0) for phase in _WORKED),
         "report": report.as_posix() if (folder.path / report).exists() else None,
-        "reason": "it was ended early, with the best model so far" if found.get("interrupted") else "",
+        "reason": "; ".join(filter(None, (_early(found), _below(found)))),
     }
+
+
+def _early(found: Mapping[str, Any]) -> str:
+    return "it was ended early, with the best model so far" if found.get("interrupted") else ""
+
+
+def _below(found: Mapping[str, Any]) -> str:
+    """Says where an untuned default won that scored below another one on the rows that prove it."""
+    gain, won = found["gain_over_default"]["score"], found["best"]
+    if default_won(found) or not won["is_default"] or gain is None or gain >= 0:
+        return ""
+    other = found["default"]["trainer"]
+    return (
+        f"an untuned default is shipped that scored below another untuned default ({other}) on the rows that prove it"
+    )
 
 
 def _model_name(model: str) -> str:
@@ -158,7 +178,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         # Where no default was trained to its end, the winner stands in for it.
         none = "none" if row["is_default"] else "not known"
         return [row["state"], row["metric"], number(row["score"]), _interval(row), none, wall, _won(row)]
-    gain = f"{signed(row['gain'])} [{signed(row['gain_low'])}, {signed(row['gain_high'])}]{proven}"
+    over = " over another untuned default" if row["is_default"] else ""
+    gain = f"{signed(row['gain'])} [{signed(row['gain_low'])}, {signed(row['gain_high'])}]{over}{proven}"
     return [row["state"], row["metric"], number(row["score"]), _interval(row), gain, wall, _won(row)]
 
 

@@ -18,6 +18,7 @@ from autosft.calibration import Calibration
 from autosft.card.loading import Loading, loading, own_example
 from autosft.card.markdown import code, escaped, line, table
 from autosft.card.metadata import is_on_hub, licence_of, metadata
+from autosft.class_names import told_names, told_settings
 from autosft.data.texts import shortened
 from autosft.intervals import Interval
 from autosft.planning.plan import Arm, Plan
@@ -79,7 +80,7 @@ def model_card(shipped: Shipped) -> str:
         ["## Inputs and outputs", "", *_inputs_and_outputs(task)],
         ["## How to load it", "", *_how_to_load(shipped, how)],
         ["## Scores", "", *_scores(shipped)],
-        ["## Data", "", *_data(shipped.plan)],
+        ["## Data", "", *_data(shipped)],
         ["## Procedure", "", *_procedure(shipped)],
         ["## Limits", "", *_limits(shipped)],
     ]
@@ -139,17 +140,21 @@ def _better(greater: bool | None) -> str:
 
 def _gain(shipped: Shipped) -> str:
     proof, arm = shipped.proof, shipped.plan.arm(shipped.default.arm)
-    if shipped.winner.is_default:
+    if shipped.winner.is_default and shipped.winner.number == shipped.default.number:
         return "Gain over the untuned default: none, as the default itself won."
     if not shipped.default.is_default:
         return "Gain over the untuned default: not known, as no untuned default was trained to its end."
     verdict = "proven, as the interval is above 0" if proof.is_proven else "not proven, as the interval reaches 0"
+    verdict = "worse, as the interval is below 0" if proof.is_worse else verdict
     ran = shipped.default.fidelity
     short = f" for {ran:.0%} of the full length only" if ran < SAME_LENGTH * shipped.winner.fidelity else ""
+    which, itself = "the best untuned default", ""
+    if shipped.winner.is_default:
+        below = ", and scored below that one" if proof.gain < 0 else ""
+        which, itself = "another untuned default, the best on validation rows", f" What won is untuned itself{below}."
     return (
-        f"Gain over the best untuned default ({escaped(arm.trainer)} on {_base(arm)}), trained on the same rows"
-        f"{short}: "
-        f"{proof.gain:+.4f}, {_interval(proof.gain_interval)}; {verdict}."
+        f"Gain over {which} ({escaped(arm.trainer)} on {_base(arm)}), trained on the same rows{short}: "
+        f"{proof.gain:+.4f}, {_interval(proof.gain_interval)}; {verdict}.{itself}"
     )
 
 
@@ -165,12 +170,15 @@ def _rows(proof: Proof) -> str:
     return count + kinds.get(proof.rows, f"{escaped(proof.rows)} rows")
 
 
-def _data(plan: Plan) -> list[str]:
+def _data(shipped: Shipped) -> list[str]:
+    plan = shipped.plan
     train, validation = plan.data.training(0)
     parts = {"training": len(train), "validation": len(validation) if validation is not None else 0}
     parts |= {name: count for name, count in plan.data.parts.items() if name != "search"}
     counts = ", ".join(f"{count:,} {name}" for name, count in parts.items())
     lines = [f"* Rows: {counts}.", f"* Data fingerprint: {plan.data.fingerprint}."]
+    if names := told_names(shipped.winner.config, named=plan.data.named is not None):
+        lines.insert(1, f"* {names.capitalize()}: the names are words, and rows are few.")
     for finding in plan.findings:
         # Without their examples, which are the user's rows.
         told = "; ".join(filter(None, (finding.message.rstrip("."), finding.action.rstrip("."))))
@@ -194,7 +202,7 @@ def _procedure(shipped: Shipped) -> list[str]:
     changed = {name for name, value in winner.config.items() if arm.default.get(name) != value}
     rows = (
         [code(name), code(_shown(value)), "tuned" if name in changed else "default"]
-        for name, value in winner.config.items()
+        for name, value in told_settings(winner.config, named=plan.data.named is not None).items()
     )
     return [
         f"* Trainer: {escaped(arm.trainer)}.",

@@ -60,7 +60,7 @@ def resources_on(machine: Machine, *, gpus_per_trial: float | None, max_concurre
     most = max(node.gpus for node in machine.parts)
     if gpus > most:
         free = f"no node has more than {most} free" if machine.nodes else f"{most} are free here"
-        wrong = f"a trial would take {gpus:g} GPUs, and {free}"
+        wrong = f"a trial would take {gpus:g} GPU{'' if gpus == 1 else 's'}, and {free}"
         raise PlanError(explain(wrong=wrong, expected="at most what is free", fix="pass a smaller gpus_per_trial"))
     if max_concurrent is not None and max_concurrent < 1:
         wrong = f"max_concurrent is {max_concurrent}"

@@ -97,6 +97,7 @@ class Quote:
         gpu_hours: GPUs in use times hours.
         num_trials: Trials that fit.
         timed: Whether real steps were timed; otherwise the numbers hold within a factor of three.
+        untimed: Names of the arms that were not timed, where others were.
     """
 
     wall_seconds: float
@@ -104,6 +105,7 @@ class Quote:
     gpu_hours: float
     num_trials: int
     timed: bool
+    untimed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,7 @@ class Plan:
                 facts=row["facts"],
                 budget=Budget(**row["budget"]),
                 resources=Resources(**{**resources, "machine": _machine(resources["machine"])}),
-                quote=Quote(**row["quote"]),
+                quote=Quote(**{**row["quote"], "untimed": tuple(row["quote"].get("untimed", ()))}),
                 reasons=tuple(row["reasons"]),
                 finals_share=row.get("finals_share", 0.0),
                 **{key: row[key] for key in ("refit", "scheduler", "sampler", "seed")},
@@ -301,12 +303,13 @@ def _lines(plan: Plan) -> list[str]:
             lines += [f"            {example}" for example in finding.examples]
     lines += [f"Arm       {_describe(arm)}" for arm in plan.arms]
     lines.append(
-        f"Search    {plan.sampler}, {plan.scheduler}; {plan.resources.max_concurrent} trial(s) at once on "
-        f"{plan.resources.cpus_per_trial} CPU(s)"
-        + (f" and {plan.resources.gpus_per_trial:g} GPU(s)" if plan.resources.gpus_per_trial else "")
+        f"Search    {plan.sampler}, {plan.scheduler}; {_counted(plan.resources.max_concurrent, 'trial')} at once on "
+        f"{_counted(plan.resources.cpus_per_trial, 'CPU')}"
+        + (f" and {_counted(plan.resources.gpus_per_trial, 'GPU')}" if plan.resources.gpus_per_trial else "")
     )
     spent = f"{quote.gpu_hours:.2f} GPU-hours" if quote.gpu_hours else f"{quote.cpu_hours:.2f} CPU-hours"
-    within = "" if quote.timed else ", within a factor of three (nothing was timed)"
+    missing = f"{' and '.join(quote.untimed)} {'was' if len(quote.untimed) == 1 else 'were'} not timed"
+    within = "" if quote.timed else f", within a factor of three ({missing if quote.untimed else 'nothing was timed'})"
     lines.append(
         f"Budget    {plan.budget}; quote: {format_seconds(quote.wall_seconds)}, {spent}, "
         f"about {quote.num_trials} trial{'s' if quote.num_trials != 1 else ''}{within}"
@@ -315,6 +318,10 @@ def _lines(plan: Plan) -> list[str]:
     if task.runner_up:
         lines.append(f"Or else   {task.runner_up}")
     return lines
+
+
+def _counted(number: float, noun: str) -> str:
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
 _MARKS = {Severity.INFO: "-", Severity.WARNING: "!", Severity.ERROR: "x"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +57,7 @@ def settle(
     train, validation = data.training(0)
     kind, targets = task_kind(prepared.task.kind), train.targets()
     num_validation = len(validation) if validation is not None else 0
-    timed = all(arm.cost for arm in arms)
+    timed = frozenset(arm.name for arm in arms if arm.cost)
     costed = [
         arm if arm.cost else replace(arm, cost=_rough_cost(arm, train, num_validation=num_validation, machine=machine))
         for arm in arms
@@ -73,7 +73,8 @@ def settle(
     lengths, other_budgets = divided(seconds_left), ""
     if limit is not None and seconds_left is not None:
         less, more = divided(max(1.0, limit / 3 - spent_seconds)).buys, divided(3 * limit - spent_seconds).buys
-        other_budgets = f"a third of this budget would buy {less}, three times as much {more}"
+        same = less == more == lengths.buys
+        other_budgets = "" if same else f"a third of this budget would buy {less}, three times as much {more}"
     return Plan(
         task=prepared.task,
         origin=origin,
@@ -175,12 +176,14 @@ def closing_seconds(
     return predicted if seconds_left is None else min(predicted, max(0.0, seconds_left) / 3)
 
 
-def _quote(lengths: Lengths, resources: Resources, *, spent_seconds: float, timed: bool) -> Quote:
-    """Words the cost of a run: what was spent up to now and what is to come."""
+def _quote(lengths: Lengths, resources: Resources, *, spent_seconds: float, timed: Collection[str]) -> Quote:
+    """Words the cost of a run: what was spent up to now and what is to come; `timed` are names of arms."""
     wall = spent_seconds + lengths.wall_seconds
     cpus = resources.cpus_per_trial * resources.max_concurrent
     gpus = resources.gpus_per_trial * resources.max_concurrent
-    return Quote(wall, cpus * wall / 3600, gpus * wall / 3600, lengths.num_trials, timed)
+    untimed = tuple(arm.name for arm in lengths.arms if arm.name not in timed)
+    named = untimed if len(untimed) < len(lengths.arms) else ()
+    return Quote(wall, cpus * wall / 3600, gpus * wall / 3600, lengths.num_trials, not untimed, named)
 
 
 def _cut_off(arms: Sequence[Arm], num_rows: int) -> list[Finding]:

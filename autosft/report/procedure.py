@@ -6,6 +6,7 @@ import math
 import shlex
 
 from autosft.budget import format_seconds
+from autosft.class_names import told_names, told_settings
 from autosft.data.finding import Severity
 from autosft.report.blocks import Block, Code, Column, Facts, Figure, Folded, Listing, Said, Section, Table
 from autosft.report.cells import counted, setting, shown
@@ -21,7 +22,10 @@ def audit(ended: Ended) -> Section:
     order = [Severity.ERROR, Severity.WARNING, Severity.INFO]
     findings = sorted(ended.plan.findings, key=lambda finding: order.index(finding.severity))
     parts = ", ".join(f"{count:,} {name}" for name, count in _parts(ended).items())
-    blocks: list[Block] = [Facts((("Rows", parts), ("Fingerprint of the checked rows", ended.plan.data.fingerprint)))]
+    facts = [("Rows", parts), ("Fingerprint of the checked rows", ended.plan.data.fingerprint)]
+    if names := told_names(ended.winner.config, named=ended.plan.data.named is not None):
+        facts.insert(1, ("Names of classes", names))
+    blocks: list[Block] = [Facts(tuple(facts))]
     if not findings:
         return Section("audit", "The data", (*blocks, Said("The audit found nothing to remark.", "good")))
     rows = tuple(
@@ -93,9 +97,9 @@ def cost(ended: Ended) -> Section:
     )  # fmt: skip
     quote = ended.plan.quote
     told = (
-        f"{format_seconds(seconds['wall'])} of wall time, {workers:g} at once; the budget was {ended.plan.budget}, the "
-        f"quote {format_seconds(quote.wall_seconds)} and about {counted(quote.num_trials, 'trial')}. The process that "
-        f"led the run took {seconds['driver']:.1f} CPU seconds beside that."
+        f"{format_seconds(seconds['wall'])} of wall time, {workers:.3g} at once; the budget was {ended.plan.budget}, "
+        f"the quote {format_seconds(quote.wall_seconds)} and about {counted(quote.num_trials, 'trial')}. The process "
+        f"that led the run took {seconds['driver']:.1f} CPU seconds beside that."
     )
     figure = Figure("phases", "Where the workers' time went", _TOLD_PHASES, data, layout, table, height=210)
     return Section("cost", "Cost", (Said(told), figure, by_arm))
@@ -154,7 +158,7 @@ def again(ended: Ended) -> Section:
     arm = ended.plan.arm(ended.winner.arm)
     rows = tuple(
         (name, setting(value), "default" if arm.default.get(name) == value else "tuned")
-        for name, value in ended.winner.config.items()
+        for name, value in told_settings(ended.winner.config, named=ended.plan.data.named is not None).items()
     )
     settings = Table(
         "winner-settings",
@@ -186,5 +190,7 @@ def _parts(ended: Ended) -> dict[str, int]:
 
 def _machine(ended: Ended) -> str:
     resources = ended.plan.resources
-    gpus = f" and {resources.gpus_per_trial:g} GPUs" if resources.gpus_per_trial else ""
-    return f"{resources.max_concurrent} trials at once, each on {resources.cpus_per_trial} CPUs{gpus}"
+    per_trial = resources.gpus_per_trial
+    gpus = f" and {per_trial:g} GPU{'' if per_trial == 1 else 's'}" if per_trial else ""
+    at_once, cpus = counted(resources.max_concurrent, "trial"), counted(resources.cpus_per_trial, "CPU")
+    return f"{at_once} at once, each on {cpus}{gpus}"

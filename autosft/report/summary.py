@@ -24,13 +24,13 @@ def tiles(ended: Ended) -> tuple[Tile, ...]:
     proof, summary = ended.proof, ended.summary
     score = proof.shipped
     metric = ended.plan.task.metric
-    gain = "–" if ended.winner.is_default or not ended.default.is_default else f"{proof.gain:+.4f}"  # noqa: RUF001
+    gain = "–" if _default_won(ended) or not ended.default.is_default else f"{proof.gain:+.4f}"  # noqa: RUF001
     return (
         Tile(metric.name, number(score.score), f"{interval(score.interval)}, {direction(ended)}"),
         Tile("gain over the default", gain, _verdict(ended)),
         Tile("rows that prove it", f"{score.num_rows:,}", _which_rows(ended)),
         Tile("trials", f"{len(ended.trials):,}", _fates(ended)),
-        Tile("time", format_seconds(summary["seconds"]["wall"]), f"{summary['seconds']['workers']:g} at once"),
+        Tile("time", format_seconds(summary["seconds"]["wall"]), f"{summary['seconds']['workers']:.3g} at once"),
     )
 
 
@@ -49,7 +49,7 @@ def direction(ended: Ended) -> str:
 def gain_sentence(ended: Ended) -> str:
     """Says what tuning added, and how sure that is."""
     proof, name = ended.proof, ended.plan.task.metric.name
-    if ended.winner.is_default:
+    if _default_won(ended):
         return "The best untuned default won: tuning found nothing that is better than it by more than luck."
     if not ended.default.is_default:
         return "What tuning added is not known: no untuned default was trained to its end."
@@ -57,12 +57,19 @@ def gain_sentence(ended: Ended) -> str:
         "so it is better beyond the noise"
         if proof.is_proven
         else "so it is worse beyond the noise"
-        if proof.gain_interval.high < 0
+        if proof.is_worse
         else "so it cannot be told from no gain at all"
     )
     short = ""
     if ended.default.fidelity < SAME_LENGTH * ended.winner.fidelity:
         short = f" That default was trained for {ended.default.fidelity:.0%} of the full length only."
+    if ended.winner.is_default:
+        below = " and scored below it" if proof.gain < 0 else ""
+        return (
+            f"What won is an untuned default itself{below}: against another untuned default, the best on validation "
+            f"rows ({ended.default.arm}), it gained {proof.gain:+.4f} in {name} on the same rows "
+            f"({interval(proof.gain_interval)}; above zero is better), {verdict}.{short}"
+        )
     return (
         f"Against the best untuned default ({ended.default.arm}) on the same rows, tuning gained {proof.gain:+.4f} in "
         f"{name} ({interval(proof.gain_interval)}; above zero is better), {verdict}.{short}"
@@ -122,12 +129,18 @@ def _which_rows(ended: Ended) -> str:
     }.get(ended.proof.rows, ended.proof.rows)
 
 
+def _default_won(ended: Ended) -> bool:
+    return ended.winner.is_default and ended.winner.number == ended.default.number
+
+
 def _verdict(ended: Ended) -> str:
-    if ended.winner.is_default:
+    if _default_won(ended):
         return "the untuned default won"
     if not ended.default.is_default:
         return "not known"
-    return f"{interval(ended.proof.gain_interval)}; {'proven' if ended.proof.is_proven else 'not proven'}"
+    over = "over another untuned default, " if ended.winner.is_default else ""
+    proven = "proven" if ended.proof.is_proven else "worse" if ended.proof.is_worse else "not proven"
+    return f"{over}{interval(ended.proof.gain_interval)}; {proven}"
 
 
 def _fates(ended: Ended) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 from autosft.errors import RunFolderError, explain
 from autosft.intervals import Interval
 from autosft.planning.plan import Plan
+from autosft.result import default_won
+from autosft.reviewing import words
 from autosft.reviewing.sweep import ArmSpace, Bounds, Outcome, Sweep, SweepTrial
 from autosft.run_folder import RunFolder
 from autosft.search.rung_ranks import rung_ranks
@@ -37,7 +39,7 @@ def from_run(folder: str | Path) -> Sweep:
     sweep = from_memory(plan, trials, summary, name=str(folder))
     if summary is None:
         begun = {trial.number for trial in log.begun()} - {trial.number for trial in trials}
-        unended = f", and {len(begun)} trials began that did not end" if begun else ""
+        unended = f", and {words.count(len(begun), 'trial')} began that did not end" if begun else ""
         sweep = replace(sweep, notes=(*sweep.notes, f"The run is not finished: it has no result.json{unended}."))
     began, ended = _times(log)
     timed = tuple(
@@ -89,6 +91,7 @@ def _trial(trial: Trial) -> SweepTrial:
         fate=trial.fate,
         arm=trial.arm,
         length=trial.rung,
+        reached=trial.fidelity if trial.fate == "complete" else trial.rung,
         # The log counts shares of a full run, here they are of this training.
         reports=tuple((share / trial.fidelity, score) for share, score in trial.reports) if trial.fidelity else (),
         is_default=trial.is_default,
@@ -130,7 +133,7 @@ def _outcome(summary: Mapping[str, Any]) -> Outcome:
         num_test_rows=test["num_rows"] if fresh else 0,
         gain=gain["score"] if is_known else None,
         gain_interval=_interval(gain["interval"]) if is_known else None,
-        is_default=summary["best"]["is_default"],
+        is_default=default_won(summary),
         on_fresh_rows=fresh,
         num_gain_rows=test["num_rows"],
     )

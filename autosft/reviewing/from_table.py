@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,21 @@ def from_table(path: str | Path, *, metric: str | None, goal: str | None) -> Swe
         DataError: It cannot be read, holds no trial, or has no such metric.
     """
     place = Path(path)
-    rows = [flat(row) for row in (_lines(place) if place.suffix.lower() in _LINES else _table(place))]
+    rows = [flat(_opened(row)) for row in (_lines(place) if place.suffix.lower() in _LINES else _table(place))]
     records = [split_row(row, metric) for row in rows]
     return sweep_of(records, name=str(path), source="table", metric=metric, goal=goal)
+
+
+def _opened(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row of a run's own `trials.parquet` with what that holds as JSON; others as they are."""
+    opened = dict(row)
+    for name in ("config", "seconds"):
+        if isinstance(row.get(name), str) and row[name].startswith("{"):
+            with contextlib.suppress(ValueError):
+                opened[name] = json.loads(row[name])
+    if isinstance(opened.get("seconds"), dict):
+        opened["seconds"] = opened["seconds"].get("total")
+    return opened
 
 
 def _table(path: Path) -> list[dict[str, Any]]:

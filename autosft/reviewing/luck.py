@@ -9,6 +9,7 @@ from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
 from autosft.reviewing.noise import Noise, distinct, expected_best, noise
 from autosft.reviewing.sweep import STANDARD_ERRORS, Outcome, Sweep, standard_error
+from autosft.search.finals import SAME_LENGTH
 
 
 def luck(sweep: Sweep) -> list[Claim]:
@@ -34,17 +35,20 @@ def _best_of_many(sweep: Sweep, found: Noise | None) -> Claim:
             "trials have no intervals, and none was repeated with another seed."
         )
         return Claim("luck", told, numbers, "unknown")
-    within = sum(abs((trial.score or 0.0) - best) <= found.error for trial in compared) - 1
+    whole = [trial for trial in compared if trial.reached >= SAME_LENGTH]
+    # Where there was time for none, or the best was cut short itself, those that were trained longest are compared.
+    peers, which = (whole, "at full length") if compared[0] in whole else (compared, "that were trained longest")
+    within = sum(abs((trial.score or 0.0) - best) <= found.error for trial in peers) - 1
     optimism = expected_best(number) * found.error
     numbers |= {"standard_error": found.error, "optimism_at_most": optimism, "within_one_error": within}
     rows = f" on {sweep.num_rows:,} validation rows" if sweep.num_rows else ""
     sentence = (
         f"A score is good to ±{words.score(found.error)} (one standard error{rows}; from {found.source}). "
         f"Were all {number} configurations equally good, the best would look {words.score(optimism)} better "
-        f"than it is by luck alone: its optimism is at most about that. Of the {len(compared)} at full length, "
+        f"than it is by luck alone: its optimism is at most about that. Of the {len(peers)} {which}, "
         f"{within} {'other is' if within == 1 else 'others are'} within one standard error of it."
     )
-    return Claim("luck", sentence, numbers, "bad" if within >= max(3, len(compared) // 4) else "fact")
+    return Claim("luck", sentence, numbers, "bad" if within >= max(3, len(peers) // 4) else "fact")
 
 
 def _gap(sweep: Sweep, outcome: Outcome) -> Claim:

@@ -11,6 +11,9 @@ from autosft.reviewing.from_table import from_table
 from autosft.reviewing.from_wandb import from_wandb
 from autosft.reviewing.sweep import Sweep
 
+#: Files of a run's folder that are no table of its trials.
+_OF_A_RUN = ("result.json", "plan.json", "trials.jsonl")
+
 GOALS = ("maximize", "minimize")
 
 
@@ -28,6 +31,9 @@ def open_sweep(target: str | Path, *, metric: str | None = None, goal: str | Non
             wrong = "metric and goal are for tables and W&B: a run's own metric decides"
             raise PlanError(explain(wrong=wrong, expected="a run's folder alone", fix="leave them out"))
         return from_run(path)
+    if path.is_file() and path.name in _OF_A_RUN and (path.parent / "plan.json").is_file():
+        wrong = f"{path} is one file of a run, and not its trials"
+        raise PlanError(explain(wrong=wrong, expected="the run's folder", fix=f"autosft review {path.parent}"))
     if path.is_file():
         return from_table(path, metric=metric, goal=goal)
     if str(target).startswith("wandb:"):

@@ -93,7 +93,7 @@ def split_row(row: Mapping[str, Any], metric: str | None) -> Record:
             config[bare.removeprefix(prefix)] = value
         elif metric is not None and bare == metric:
             results[bare] = value
-        elif bare.casefold() in _ROLES:
+        elif bare.casefold() in _ROLES or (bare.casefold() == "interval" and isinstance(value, list | tuple)):
             facts[bare.casefold()] = value
         elif prefix is not None and bare.casefold() not in SEEDS:
             results[bare] = value
@@ -132,6 +132,8 @@ def sweep_of(
         _check_metric(records, metric, name)
     elif found is not None:
         notes.append(f"'{found}' was taken for what decides, by its name; name another one with --metric.")
+    elif source == "table":
+        raise _without_score(records, name)
     else:
         notes.append("No column looks like a score; name one with --metric.")
     greater = goal == "maximize" if goal else not _LESS.search(found or "")
@@ -161,7 +163,17 @@ def sweep_of(
     )
 
 
-def _metric(records: Sequence[Record]) -> str | None:
+def _without_score(records: Sequence[Record], name: str) -> DataError:
+    """Words why a table cannot be reviewed in which no column that is called like a score holds a number."""
+    fix = "name the column of scores with --metric, or give a table with a row a trial"
+    if (empty := _metric(records, with_numbers=False)) is not None:
+        wrong = f"the column '{empty}' of {name} was taken for what decides, and holds no number"
+        return DataError(explain(wrong=wrong, expected="a score for the trials that ended", fix=fix))
+    wrong = f"no column of {name} looks like a score"
+    return DataError(explain(wrong=wrong, expected="a table of trials, not of data to train on", fix=fix))
+
+
+def _metric(records: Sequence[Record], *, with_numbers: bool = True) -> str | None:
     """Returns the likeliest column to decide: one that looks like a score on validation rows, by its name."""
     columns = [{**record.config, **record.results} for record in records]
     names = list({str(name): None for row in columns for name in row})
@@ -171,7 +183,7 @@ def _metric(records: Sequence[Record]) -> str | None:
         folded = re.sub(_SEPARATED, "_", name.casefold())
         words = folded.removeprefix("final_").removeprefix("best_")
         bare = next((words.removeprefix(f"{way}_") for way in _VALIDATION if words.startswith(f"{way}_")), None)
-        if scored[name] and (bare or words) in _METRICS:
+        if (scored[name] or not with_numbers) and (bare or words) in _METRICS:
             candidates.append((bare is None, _METRICS.index(bare or words), -scored[name], name))
     return min(candidates)[-1] if candidates else None
 
@@ -263,6 +275,11 @@ def _fate(state: Any, score: float | None, message: Any) -> str:
 def _interval(facts: Mapping[str, Any], metric: str | None, score: float | None) -> Interval | None:
     for stem in dict.fromkeys(((metric or "").casefold(), "score", "ci")):
         low, high = number(facts.get(f"{stem}_low")), number(facts.get(f"{stem}_high"))
+        if low is not None and high is not None and low <= high:
+            return Interval(low, high)
+    ends = facts.get("interval")
+    if isinstance(ends, list | tuple) and len(ends) == 2:
+        low, high = number(ends[0]), number(ends[1])
         if low is not None and high is not None and low <= high:
             return Interval(low, high)
     for stem in (f"{(metric or '').casefold()}_", ""):

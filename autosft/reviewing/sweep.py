@@ -31,6 +31,7 @@ class SweepTrial:
         fate: "complete", "stopped" (early), "failed" or "running".
         arm: What is only compared by its best: a trainer with a base model; "" where there is one sort alone.
         length: Share of a full training that was asked for.
+        reached: Share of a full training that it ran for, where it came to its end.
         reports: (share of this training, score) pairs on the way, the end included.
         is_default: Whether the configuration is the untuned default.
         repeats: What tells it from others of the same configuration: seed and fold.
@@ -47,6 +48,7 @@ class SweepTrial:
     fate: str = "complete"
     arm: str = ""
     length: float = 1.0
+    reached: float = 1.0
     reports: tuple[tuple[float, float], ...] = ()
     is_default: bool = False
     repeats: str = ""
@@ -98,7 +100,7 @@ class Outcome:
         num_test_rows: How many rows those are.
         gain: Winner minus default on the same rows, positive when better; None where there is no default.
         gain_interval: Paired.
-        is_default: Whether the default itself won.
+        is_default: Whether the default that the winner is compared with won itself.
         on_fresh_rows: Whether the gain was measured on rows that the search did not choose by.
         num_gain_rows: Rows that it was measured on.
     """

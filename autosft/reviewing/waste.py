@@ -233,7 +233,8 @@ def _by_phases(sweep: Sweep) -> Claim:
     useful = shares.get("train", 0.0) + shares.get("evaluate", 0.0)
     rest = sorted(((part, name) for name, part in shares.items() if name not in ("train", "evaluate")), reverse=True)
     told = ", ".join(f"{words.share(part)} {name.replace('_', ' ')}" for part, name in rest if part >= _WORTH_SAYING)
-    workers = words.count(int(phases["workers"]), "worker")
+    # Sittings of one run may have had different numbers of them.
+    workers = f"{phases['workers']:.3g} worker{'' if phases['workers'] == 1 else 's'}"
     sentence = (
         f"Of {words.seconds(phases['wall'])} with {workers}, {words.share(useful)} went into training and evaluating"
         + (f"; the rest: {told}." if told else ".")

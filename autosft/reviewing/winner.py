@@ -32,9 +32,13 @@ def winner(sweep: Sweep) -> list[Claim]:
         else "that is not beyond the noise"
     )
     caution = "" if outcome.on_fresh_rows else " The search also chose by these rows, so the gain is optimistic."
+    is_untuned = any(trial.is_default for trial in sweep.trials if trial.name == outcome.winner)
+    over = "another untuned default, the best on validation rows," if is_untuned else "the best untuned default"
+    below = " and scored below it" if outcome.gain < 0 else ""
+    itself = f", which is an untuned default itself{below}" if is_untuned else ""
     sentence = (
-        f"Trial {outcome.winner} won, {words.difference(outcome.gain)} "
-        f"{words.between(outcome.gain_interval, signed=True)} over the best untuned default "
+        f"Trial {outcome.winner} won{itself}, {words.difference(outcome.gain)} "
+        f"{words.between(outcome.gain_interval, signed=True)} over {over} "
         f"on {rows} (paired interval): {verdict}.{caution}"
     )
     numbers = {"gain": outcome.gain, "low": low, "high": high, "proven": proven, "num_rows": outcome.num_gain_rows}

@@ -16,6 +16,7 @@ from autosft.batch.folder import BatchFolder
 from autosft.batch.job import checked
 from autosft.batch.live import View
 from autosft.batch.processes import Offer
+from autosft.batch.table import rows_of
 from autosft.budget import Budget
 from autosft.search.settings import Machine
 from autosft.search.trial import Trial, TrialLog
@@ -145,3 +146,27 @@ def test_jobs_whose_trials_take_two_gpus_run_two_at_a_time_on_four(tmp_path: Pat
         allowed.append({name: driver._folder.slots_file(name).read_text() for name in driver._running})
     assert allowed == [{"one": "2"}, {"one": "1", "two": "1"}]
     assert driver._waiting == ["three"]
+
+
+def test_a_batch_whose_budget_is_spent_says_so_and_what_was_not_tried(tmp_path: Path) -> None:
+    driver = driver_of(tmp_path, "one", machine=Machine(4))
+    driver._folder.append("started", spent_seconds=0.0, name="one", seconds=60.0, more_seconds=None)
+    driver._folder.append("ended", spent_seconds=73.0, name="one", fate="failed", reason="no such file", error="")
+    driver._before, driver._budget_seconds, driver._waiting = 73.0, 60.0, ["one"]
+    driver._say_if_scaled()
+    told = driver._view._stream.getvalue()  # type: ignore[attr-defined]
+    assert "the batch's budget of 1m is spent: 1m 13s went by, 13s more than it; give it more" in told
+    assert "0%" not in told and "ask" not in told
+    assert driver._next() is None
+    [row] = rows_of(driver._folder, [job.to_json() for job in driver._jobs.values()], reasons=driver.reasons)
+    assert row["state"] == "not started"
+    assert (
+        row["reason"].startswith("not tried: the batch's budget of 1m is spent") and "no such file" not in row["reason"]
+    )
+
+
+def test_one_job_asks(tmp_path: Path) -> None:
+    driver = driver_of(tmp_path, "one", machine=Machine(4), budget="20m")
+    driver._waiting = ["one"]
+    driver._say_if_scaled()
+    assert "1 job asks for 20m in all" in driver._view._stream.getvalue()  # type: ignore[attr-defined]

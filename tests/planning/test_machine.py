@@ -128,3 +128,8 @@ def test_a_plan_made_elsewhere_is_fitted_to_the_nodes_that_are_here() -> None:
     assert fitted(made, cluster((4, 0), (7, 0), (8, 0))).max_concurrent == 4
     with pytest.raises(PlanError, match="no node has as many"):
         fitted(made, cluster((3, 0), (3, 0)))
+
+
+def test_one_gpu_is_named_as_one() -> None:
+    with pytest.raises(PlanError, match="would take 1 GPU, and"):
+        resources_on(Machine(4), gpus_per_trial=1.0, max_concurrent=None)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autosft import api
+from autosft.budget import Budget
 from autosft.data.finding import Finding, Severity
 from autosft.errors import PlanError
-from autosft.planning.plan import Plan, is_plan
+from autosft.planning.plan import Arm, Plan, is_plan
+from autosft.planning.settle import settle
+from autosft.prepare import Prepared
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_texts
 from autosft.testing.tiny_models import write_tiny_encoder
 from autosft.tracking.base import Tracker
@@ -127,3 +130,39 @@ def test_rows_that_are_no_longer_the_same_are_refused(
     said = {"changed": "holds other rows", "removed": "cannot be read again", "memory": "from memory"}[harm]
     with pytest.raises(PlanError, match=said):
         with_rows(Plan.from_json(row))
+
+
+def settled(plan: Plan, arms: Sequence[Arm], budget: str = "5m") -> Plan:
+    return settle(
+        Prepared(plan.task, plan.data, (), ()), arms, plan.resources, origin=plan.origin, budget=Budget.parse(budget),
+        scheduler="race", sampler="tpe", seed=0, reasons=(), spent_seconds=0.0,
+    )  # fmt: skip
+
+
+def test_arms_that_were_not_timed_are_named_where_others_were(plan: Plan) -> None:
+    bare = [replace(arm, cost=None, fidelity=1.0, rungs=(1.0,)) for arm in plan.arms]
+    timed = [replace(arm, cost=Cost(1.0, 2.0, 300.0, None, 32, 0.0)) for arm in bare]
+    assert "nothing was timed" in str(settled(plan, bare))
+    assert "timed" not in str(settled(plan, timed))
+    some = settled(plan, [timed[0], *bare[1:]])
+    assert f"within a factor of three ({bare[1].name} was not timed)" in str(some)
+    assert str(Plan.from_json(json.loads(json.dumps(some.to_json())))) == str(some)
+    earlier = {key: value for key, value in some.to_json()["quote"].items() if key != "untimed"}
+    assert "factor of three" in str(Plan.from_json({**some.to_json(), "quote": earlier}))
+
+
+def test_other_budgets_are_named_only_where_they_buy_something_else(plan: Plan) -> None:
+    slow = [replace(arm, cost=Cost(1.0, 1e5, 300.0, None, 32, 0.0)) for arm in plan.arms]
+    for arms, differs in ((plan.arms, True), (slow[:1], False)):
+        said = [reason for reason in settled(plan, arms).reasons if "three times as much" in reason]
+        assert len(said) == differs, said
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [((1, 1.0, 1), "1 trial at once on 1 CPU and 1 GPU\n"), ((2, 0.5, 3), "3 trials at once on 2 CPUs and 0.5 GPUs\n")],
+)
+def test_one_is_not_many(plan: Plan, resources: tuple[int, float, int], words: str) -> None:
+    cpus, gpus, at_once = resources
+    given = replace(plan.resources, cpus_per_trial=cpus, gpus_per_trial=gpus, max_concurrent=at_once)
+    assert words in str(replace(plan, resources=given))

@@ -7,14 +7,17 @@ import math
 import re
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from made_runs import ended, trial
 
 from autosft.arrays import from_matrix
 from autosft.data.data import Rows
+from autosft.planning.plan import Plan
 from autosft.proof import Evidence
 from autosft.report.answers import answers, wilson
 from autosft.report.blocks import Column, Figure, Said, Section, Table, Tile
@@ -22,6 +25,8 @@ from autosft.report.calibration import reliability
 from autosft.report.cells import number, sort_key, spans, worded
 from autosft.report.errors import worst_errors
 from autosft.report.page import body, page, script_json
+from autosft.report.procedure import again, audit
+from autosft.report.procedure import plan as procedure
 from autosft.report.slices import look
 from autosft.task import Metric, Task
 from autosft.tasks import kind as task_kind
@@ -223,3 +228,18 @@ def test_text_can_be_read_in_both_themes(theme: str) -> None:
     assert contrast(found["bad"], found["card"]) >= 4.5
     # Lines and points need three.
     assert all(contrast(found[f"series-{at}"], found["card"]) >= 3 for at in range(8))
+
+
+def test_the_report_says_what_names_of_classes_count_as_where_they_do(plan: Plan, tmp_path: Path) -> None:
+    arm = next(arm for arm in plan.arms if arm.trainer == "frozen_head")
+    for named in (tmp_path / "named.arrow", None):
+        of = ended(replace(plan, data=replace(plan.data, named=named)), [trial(0, arm, {}, 0.9)])
+        text = f"{audit(of)} {again(of)}"
+        assert ("the name of each class counts as 1 more training row of it" in text) is (named is not None)
+        assert ("class_name_rows" in text) is (named is not None)
+
+
+def test_one_trial_at_once_on_one_core_is_said_in_the_singular(plan: Plan) -> None:
+    one = replace(plan.resources, cpus_per_trial=1, gpus_per_trial=1.0, max_concurrent=1)
+    of = ended(replace(plan, resources=one), [trial(0, plan.arms[0], {}, 0.9)])
+    assert "1 trial at once, each on 1 CPU and 1 GPU'" in str(procedure(of))

@@ -18,6 +18,7 @@ import pytest
 import autosft
 from autosft import cli
 from autosft.errors import AutosftError
+from autosft.finish import _write_trials
 from autosft.planning.plan import Plan
 from autosft.planning.spaces import given_spaces
 from autosft.reviewing.claims import claims_of
@@ -310,3 +311,54 @@ def test_mistakes_are_explained(shell: Shell, tmp_path: Path, arguments: tuple[s
     assert (found.code, found.out) == (2, "")
     assert words in found.err
     assert "Traceback" not in found.err
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("text,label\nmy card,card\nmy loan,loan\n", "no column of few.csv looks like a score"),
+        ("lr,score\n0.1,nan\n0.2,\n", "'score' of few.csv was taken for what decides, and holds no number"),
+        ("lr,val_accuracy\n0.1,good\n0.2,bad\n", "'val_accuracy' of few.csv was taken for what decides"),
+    ],
+)
+def test_a_table_without_scores_is_no_sweep(shell: Shell, tmp_path: Path, rows: str, words: str) -> None:
+    (tmp_path / "few.csv").write_text(rows)
+    found = shell("few.csv")
+    assert found.code == 2 and words in found.err and "--metric" in found.err, found.err
+
+
+def test_the_files_of_a_run_are_read_or_the_folder_is_asked_for(run: Path, shell: Shell, tmp_path: Path) -> None:
+    _write_trials(run / "trials.parquet", [*raced()])
+    table, folder = autosft.review(run / "trials.parquet"), autosft.review(run)
+    luck = [claim.sentence for claim in table.topic("luck")]
+    assert luck and not any("no intervals" in sentence for sentence in luck), luck
+    sweep = open_sweep(run / "trials.parquet")
+    assert sweep.ranked[0].interval is not None and "learning_rate" in sweep.ranked[0].config
+    assert sweep.ranked[0].seconds and sweep.ranked[0].arm == ARM and "interval" not in sweep.ranked[0].config
+    assert table.topic("sweep")[0].numbers["best"] == folder.topic("sweep")[0].numbers["best"]
+    (run / "result.json").write_text("{}")
+    for name in ("result.json", "plan.json", "trials.jsonl"):
+        found = shell(str(run / name))
+        assert found.code == 2 and f"autosft review {run}" in found.err, found.err
+    (run / "result.json").unlink()
+
+
+def test_one_trial_that_did_not_end_is_one(run: Path) -> None:
+    log = TrialLog(run / "trials.jsonl")
+    log.append("started", trial=replace(raced()[0], number=999, fate="running").to_json(), spent_seconds=0.0)
+    assert any("1 trial began that did not end" in claim.sentence for claim in autosft.review(run).topic("sweep"))
+
+
+def test_a_training_that_was_cut_short_does_not_count_as_one_of_full_length(plan: Plan) -> None:
+    plan = replace(plan, arms=(replace(plan.arms[0], name=ARM),))
+    whole = [trial for trial in raced() if trial.rung == 1]
+
+    def told(trials: list[Trial]) -> str:
+        return claims_of(from_memory(plan, trials, None))[0].sentence + " ".join(
+            claim.sentence for claim in claims_of(from_memory(plan, trials, None)) if claim.topic == "luck"
+        )
+
+    worst = min(whole, key=lambda trial: trial.score or 0)
+    cut = [replace(trial, fidelity=0.688) if trial is worst else trial for trial in whole]
+    assert f"Of the {len(whole)} at full length" in told(whole)
+    assert f"Of the {len(whole) - 1} at full length" in told(cut)
