@@ -92,7 +92,7 @@ def checked(*, per_class=8, labels=LABELS, off=(), name="text-classification"):
 def test_the_audit_says_that_names_count(name):
     finding = checked(name=name)
     assert finding.fixed and finding.count == 3
-    assert "one more row to train on" in finding.action
+    assert "is offered as a row to train on" in finding.action
     assert finding.examples[1] == "'loan_rate': loan rate"
     assert not checked(name=name, off=["class-names"]).fixed
 

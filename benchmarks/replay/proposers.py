@@ -51,7 +51,7 @@ class SnappedSampler(Sampler):
         )  # fmt: skip
         # A table that is still being recorded may lack them.
         recorded = [rate for rate in RATES if rates and rate < len(table)]
-        self._rates_left = self._rates_left[: len(recorded)]
+        self._rates_left = {arm: rates[: len(recorded)] for arm, rates in self._rates_left.items()}
 
     def position(self, number: int) -> int:
         return self._positions[number]

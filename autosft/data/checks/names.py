@@ -24,7 +24,7 @@ def names_of_classes(subject: Subject) -> Outcome | None:
         f"Rows are few, and the names of the {names.num_rows:,} classes are words.",
         names.num_rows,
         tuple(shown[:3]),
-        fix="each name counts as one more row to train on, none to be scored on",
-        advice="each name could count as one more row to train on",
+        fix="each name is offered as a row to train on, and none is scored on",
+        advice="each name could be a row to train on",
         repaired=subject,
     )
