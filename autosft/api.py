@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from autosft.argument_types import PLACE, SENTENCE, arguments_checked
 from autosft.budget import Budget, Clock
 from autosft.cache import cache_folder
-from autosft.calibration import calibrate
+from autosft.calibration import Calibration, calibrate
 from autosft.disk import disk_error, is_disk_error, scratch_folder
 from autosft.errors import PlanError, explain
 from autosft.finish import account, finish, seconds_before
@@ -445,19 +445,9 @@ def _search_and_prove(
     }
     searched = search.scratch(winner) / "model"
     model = refitted.model or searched
-    calibration = calibrate(
-        made,
-        winner,
-        runner,
-        outputs=search.outputs(winner),
-        # Where rows are held out they may speak against the refit.
-        models=(model, searched) if refitted.model and held_out else (model,),
-        folder=run.path / "trials" / "calibrated",
-        seconds_left=clock.left,
-        interrupt=interrupt,
-    )
-    if calibration.num_rows:
-        listener.note(calibration.reason)
+    # Where rows are held out they may speak against the refit.
+    models = (model, searched) if refitted.model and held_out else (model,)
+    calibration = _calibrate(made, winner, search.outputs(winner), models, run, runner, clock, listener, interrupt)
 
     listener.phase("prove")
     proof = prove(
@@ -564,6 +554,33 @@ def _refit(
     return soup(
         made, winner, first, runner, folder=folder / "again", cache=cache, seconds_left=left, interrupt=interrupt
     )
+
+
+def _calibrate(
+    made: Plan,
+    winner: Trial,
+    outputs: pa.Array | None,
+    models: Sequence[Path],
+    run: RunFolder,
+    runner: Runner,
+    clock: Clock,
+    listener: Tracker,
+    interrupt: Interrupt,
+) -> Calibration:
+    """Fits the temperature of the winner's probabilities, and says so where there was anything to fit."""
+    found = calibrate(
+        made,
+        winner,
+        runner,
+        outputs=outputs,
+        models=models,
+        folder=run.path / "trials" / "calibrated",
+        seconds_left=clock.left,
+        interrupt=interrupt,
+    )
+    if found.num_rows:
+        listener.note(found.reason)
+    return found
 
 
 def _validation_targets(made: Plan) -> pa.Array:
