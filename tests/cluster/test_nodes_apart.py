@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from clusters import RealCluster, can_hide_folders, free_port, real_cluster, write_base_model
+from clusters import RealCluster, can_hide_folders, free_port, real_cluster, with_children, write_base_model
 
 from autosft.tasks.image_classification import IMAGE_TYPE
 from autosft.testing.tiny_data import LABELS, tiny_texts
@@ -131,25 +133,55 @@ def cluster(tmp_path: Path) -> Iterator[RealCluster]:
         yield started
 
 
-def start(cluster: RealCluster, driver: Path, *command: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, **cluster.environment, "AUTOSFT_CACHE": str(driver / "cache")}
-    return subprocess.Popen(
-        [sys.executable, *command], env=environment, cwd=driver, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+@dataclass
+class Driver:
+    """A process that uses the cluster, and what it has written so far."""
+
+    process: subprocess.Popen[bytes]
+    out: Path
+    err: Path
+
+    def wait_for(self, what: Callable[[], bool], *, within_seconds: float = 120.0) -> None:
+        until = time.monotonic() + within_seconds
+        while not what():
+            assert self.process.poll() is None, f"it ended before that:\n{self.err.read_text()}"
+            assert time.monotonic() < until, f"it is not there yet:\n{self.out.read_text()}\n{self.err.read_text()}"
+            time.sleep(0.05)
+
+    def ended(self, *, within_seconds: float) -> tuple[str, str]:
+        """Waits for its end, which has to be a good one; returns what it wrote to both streams."""
+        try:
+            code = self.process.wait(within_seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        assert code == 0, f"{code}: {self.err.read_text()}"
+        return self.out.read_text(), self.err.read_text()
 
 
-def read_until(stream: Iterator[str], is_there: Callable[[str], bool]) -> str:
-    read = ""
-    for line in stream:
-        read += line
-        if is_there(line):
-            return read
-    raise AssertionError(f"it ended before that:\n{read}")
+@pytest.fixture
+def start(cluster: RealCluster, driver: Path) -> Iterator[Callable[..., Driver]]:
+    """Starts drivers, whose streams go to files: a pipe that nobody reads would hold them when it is full."""
+    started: list[Driver] = []
+
+    def start_one(*command: str) -> Driver:
+        out, err = driver / f"out-{len(started)}", driver / f"err-{len(started)}"
+        environment = {**os.environ, **cluster.environment, "AUTOSFT_CACHE": str(driver / "cache")}
+        with out.open("wb") as to_out, err.open("wb") as to_err:
+            process = subprocess.Popen(
+                [sys.executable, *command], env=environment, cwd=driver,
+                stdout=to_out, stderr=to_err, start_new_session=True,
+            )  # fmt: skip
+        started.append(Driver(process, out, err))
+        return started[-1]
+
+    yield start_one
+    for one in started:
+        with_children(one.process.pid, signal.SIGKILL)
+        one.process.wait(30)
 
 
 def test_files_reach_a_node_once_and_come_back_from_it_and_a_new_node_gets_work(
-    tmp_path: Path, driver: Path, cluster: RealCluster
+    tmp_path: Path, driver: Path, cluster: RealCluster, start: Callable[..., Driver]
 ) -> None:
     base, run, log = driver / "base", driver / "run", tmp_path / "code" / "log"
     (base / "deep").mkdir(parents=True)
@@ -162,12 +194,10 @@ def test_files_reach_a_node_once_and_come_back_from_it_and_a_new_node_gets_work(
     with pa.ipc.new_file(str(driver / "rows.arrow"), table.schema) as writer:
         writer.write_table(table)
     cluster.start("second", "--num-cpus=2", hidden=[driver])
-    process = start(cluster, driver, str(tmp_path / "code" / "jobs.py"), cluster.address, str(base), str(run), str(log))
-    assert process.stdout is not None
-    read_until(process.stdout, lambda line: line == "READY\n")
+    process = start(str(tmp_path / "code" / "jobs.py"), cluster.address, str(base), str(run), str(log))
+    process.wait_for(lambda: "READY\n" in process.out.read_text(), within_seconds=300)
     cluster.start("third", hidden=[driver])
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    out, _ = process.ended(within_seconds=120)
     found = json.loads(out.splitlines()[-1])
     jobs = {at: (fate, node, folder) for at, fate, node, folder, _ in found["jobs"]}
     assert {fate for fate, _, _ in jobs.values()} == {"complete"}, found["jobs"]
@@ -194,26 +224,23 @@ def test_files_reach_a_node_once_and_come_back_from_it_and_a_new_node_gets_work(
     assert (found["before"], found["after"]) == (3, 4)
 
 
-def test_a_node_that_is_lost_costs_no_trial(tmp_path: Path, driver: Path, cluster: RealCluster) -> None:
+def test_a_node_that_is_lost_costs_no_trial(driver: Path, cluster: RealCluster, start: Callable[..., Driver]) -> None:
     model = write_base_model(driver / "tiny", hidden_size=64)
     texts, targets = tiny_texts(600)
     with (driver / "rows.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *zip(texts, (LABELS[at] for at in targets), strict=True)])
     cluster.start("second", hidden=[driver])
     process = start(
-        cluster, driver, "-m", "autosft", "fit", str(driver / "rows.csv"), "--task", "sort messages by topic",
+        "-m", "autosft", "fit", str(driver / "rows.csv"), "--task", "sort messages by topic",
         "--models", str(model), "--folder", str(driver / "run"), "--cluster", cluster.address,
         "--trainer", "transformers", "--budget", "6 trials", "--scheduler", "none", "--json",
     )  # fmt: skip
-    assert process.stderr is not None
-    read_until(process.stderr, lambda line: "trial 1:" in line)
-    while len(running(driver / "run")) < 2:
-        time.sleep(0.05)
+    process.wait_for(lambda: "trial 1:" in process.err.read_text())
+    process.wait_for(lambda: len(running(driver / "run")) == 2)
     time.sleep(1.0)
     cluster.kill("second")
     started = time.monotonic()
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    out, err = process.ended(within_seconds=300)
     assert "is gone" in err and "begins again elsewhere" in err and "Traceback" not in err
     assert json.loads(out)["num_trials"] == 6
     log = events(driver / "run")
