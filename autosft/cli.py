@@ -1,30 +1,20 @@
-"""The same verbs for the shell. Answers go to standard output, progress and errors to standard error.
-
-Exit 0: done. Exit 2: the user must change something. Exit 1: a fault of ours. What the verbs do lives in `api`.
-"""
+"""The same verbs for the shell. What they do lives in `api`, how they speak in `shell`."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
-from autosft.disk import disk_error, is_disk_error
-from autosft.errors import AutosftError, PlanError, SearchFailed, explain
+from autosft.errors import PlanError, explain
 from autosft.interrupt import Interrupt
-
-
-class _Interrupted(Exception):
-    """Ctrl-C in a verb; its message says what goes on, if anything does."""
+from autosft.shell import Interrupted, exit_code, libraries_unheard, show
 
 
 class _Verbs(typer.core.TyperGroup):
@@ -34,7 +24,7 @@ class _Verbs(typer.core.TyperGroup):
         except KeyboardInterrupt as error:  # Which typer would end the process with, in silence.
             goes_on = "; what was done before is kept, and the same command goes on"
             kept = goes_on if ctx.invoked_subcommand in ("resume", "batch") else "; nothing was kept"
-            raise _Interrupted(str(error) or kept) from error
+            raise Interrupted(str(error) or kept) from error
 
 
 app = typer.Typer(
@@ -46,6 +36,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+#: What `fit` takes beside a plan's file: where and how to run.
+_BESIDE_A_PLAN = ("data", "folder", "tracker", "cluster", "as_json", "verbose")
 
 _TASK, _SEARCH, _RUN = "What to learn", "How to search", "Where and how to run"
 
@@ -170,7 +163,7 @@ def fit(
     from autosft.planning.options import refuse_settled
     from autosft.planning.plan import Plan
 
-    with _libraries_unheard():
+    with libraries_unheard():
         if _is_plan_file(data):
             refuse_settled([name for name in _said(context) if name not in _BESIDE_A_PLAN])
             result = api.fit(Plan.load(data), folder=folder, tracker=tracker, cluster=cluster, verbose=verbose)
@@ -245,7 +238,7 @@ def plan(
 
     if out is not None:
         check_plan_file(out, read=(data, test, space), force=force)
-    with _libraries_unheard():
+    with libraries_unheard():
         made = api.plan(
             task,
             data,
@@ -293,7 +286,7 @@ def predict(
     from autosft.predictor import Predictor
 
     check_table_file(out, read=(data, folder))
-    with _libraries_unheard():
+    with libraries_unheard():
         table = Predictor.load(folder).predict_table(data)
     write_table(table, Path(out))
     rows = "1 row" if table.num_rows == 1 else f"{table.num_rows:,} rows"
@@ -316,7 +309,7 @@ def resume(
     """
     from autosft import api
 
-    with _libraries_unheard():
+    with libraries_unheard():
         result = api.resume(folder, budget=budget, space=space, tracker=tracker, cluster=cluster, verbose=verbose)
     _show_result(result, as_json)
 
@@ -399,9 +392,9 @@ def review(
     from autosft import api
     from autosft.out_file import space_place
 
-    with _libraries_unheard():
+    with libraries_unheard():
         found = api.review(target, metric=metric, goal=goal)
-    _show(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
+    show(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
     # Last, so that a place that cannot be written costs no review.
     if next_space is None:
         return
@@ -433,7 +426,7 @@ def batch(
     from autosft.batch.jobs_file import read_jobs
     from autosft.batch.many import run_batch
 
-    with _libraries_unheard():
+    with libraries_unheard():
         found = run_batch(
             read_jobs(jobs),
             budget=budget,
@@ -487,27 +480,15 @@ def demo(
     """Run the whole line on text that every machine has: the standard library's docstrings."""
     from autosft.demo import run
 
-    with _libraries_unheard():
+    with libraries_unheard():
         shown = run(budget=budget, folder=folder, seed=seed)
     typer.echo(shown)
-
-
-# Some typers bring a click of their own, so that its exceptions are only reached through theirs.
-_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-_ARGUMENTS = (
-    "task|target|inputs|test|models|trainer|space|metric|positive|group|time|kind|answer|budget|sampler|scheduler|refit"
-    "|max_concurrent|gpus_per_trial|fixes_off|tracker|cluster|folder|seed"
-)
-
-
-#: What `fit` takes beside a plan's file: where and how to run.
-_BESIDE_A_PLAN = ("data", "folder", "tracker", "cluster", "as_json", "verbose")
 
 
 def main() -> None:
     """Runs the shell command; turns errors into one message and an exit code."""
     Interrupt.end_at_once()
-    code = _exit_code(lambda: app(prog_name="autosft", standalone_mode=False))
+    code = exit_code(lambda: app(prog_name="autosft", standalone_mode=False))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -516,100 +497,8 @@ def main() -> None:
     sys.exit(code)
 
 
-def _exit_code(command: Callable[[], Any]) -> int:
-    try:
-        code = command()
-        return code if isinstance(code, int) else 0
-    except _UsageError as error:
-        _tell(_explain_usage(error))
-        return 2
-    except typer.Abort:
-        return 130
-    except (_Interrupted, KeyboardInterrupt) as error:
-        _tell(f"autosft: interrupted{error}")
-        return 130
-    except SearchFailed as error:
-        _tell(f"autosft: {error}")
-        return 1
-    except AutosftError as error:
-        _tell(f"autosft: {_in_shell_words(str(error))}")
-        return 2
-    except OSError as error:
-        # Where no place could be named, the disk is still the user's to free.
-        if not is_disk_error(error):
-            _tell(f"autosft: {_fault()}")
-            return 1
-        _tell(f"autosft: {disk_error(error, 'a file')}")
-        return 2
-    except Exception:  # A fault of ours: its traceback goes to a log, never to the shell.
-        _tell(f"autosft: {_fault()}")
-        return 1
-
-
-def _tell(message: str) -> None:
-    """Writes to standard error, where somebody may be there to read it."""
-    with contextlib.suppress(OSError):
-        typer.echo(message, err=True)
-
-
-def _explain_usage(error: Any) -> str:
-    """Words what is wrong with a mistyped command like every other error; a bare `autosft` gets the help alone."""
-    name = error.ctx.command_path if error.ctx else "autosft"
-    message = error.format_message()
-    if "Usage:" in message or not message.strip():
-        return str(message)
-    wrong = message[:1].lower() + message[1:]
-    return "autosft: " + explain(wrong=wrong, expected=f"what `{name} --help` describes", fix=f"see `{name} --help`")
-
-
-def _in_shell_words(message: str) -> str:
-    """Names arguments as the shell knows them: "--target 'x'" for "target='x'", "--fixes-off" for "fixes_off=".
-
-    An argument is known by what stands before its "=": nothing that belongs to a longer word or an option already.
-    """
-    message = re.sub(rf"(?<![\w-])({_ARGUMENTS})=\[('[^']*')\]", r"\1=\2", message)
-    return re.sub(
-        rf"(?<![\w-])({_ARGUMENTS})=('?)",
-        lambda found: f"--{found[1].replace('_', '-')}" + (" '" if found[2] else ""),
-        message,
-    )
-
-
-def _fault() -> str:
-    """Writes the traceback to a log and words where it is; a disk that is full is no fault of ours, but leaves none."""
-    import tempfile
-    import traceback
-
-    text = traceback.format_exc()
-    try:
-        with tempfile.NamedTemporaryFile("w", prefix="autosft-", suffix=".log", delete=False, encoding="utf-8") as log:
-            log.write(text)
-        fix = f"see {log.name}, and report it with that file"
-    except OSError as error:
-        fix = f"free some disk space and run it again (its log could not be written: {error.strerror})"
-    wrong = f"a fault of autosft's own ({text.strip().splitlines()[-1]})"
-    return explain(wrong=wrong, expected="an answer", fix=fix)
-
-
-@contextlib.contextmanager
-def _libraries_unheard() -> Iterator[None]:
-    """Sends to standard error what libraries print: standard output is for the answer alone."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
-
-
 def _show_result(result: Any, as_json: bool) -> None:
-    _show(json.dumps(dict(result.summary), ensure_ascii=False) if as_json else str(result))
-
-
-def _show(text: str) -> None:
-    """Prints an answer, and goes on where nobody reads it."""
-    try:
-        typer.echo(text)
-    except OSError as error:
-        # A terminal that was closed, or a pipe whose reader ended: what is written to files is there all the same.
-        if error.errno not in (errno.EIO, errno.EPIPE):
-            raise
+    show(json.dumps(dict(result.summary), ensure_ascii=False) if as_json else str(result))
 
 
 def _renamed(columns: list[str]) -> str:

@@ -1,6 +1,6 @@
 """The loop of a batch: begins jobs as slots and time allow, hears them, begins again what died, and ends in time.
 
-Every decision is a pure function of `shares`, `wants` or `division`; what happened is in the folder before that.
+Every decision is a pure function of `shares`, `wants`, `division` or `fate`; what happened is in the folder first.
 """
 
 from __future__ import annotations
@@ -8,24 +8,21 @@ from __future__ import annotations
 import math
 import queue
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autosft.batch.division import Candidate, Wish, grants, leftovers, scale_of
+from autosft.batch.fate import Gone, fate_of, first_line, on_one_line
 from autosft.batch.folder import BatchFolder
 from autosft.batch.job import Job
 from autosft.batch.live import Line, View
 from autosft.batch.processes import Host, Offer, Process
-from autosft.batch.shares import Place, at_once, divide, in_turn, may_start, slots_on, slots_per_trial
+from autosft.batch.room import Room
 from autosft.batch.wants import begun, candidates, missing_seconds, wanted_seconds
 from autosft.budget import Budget, format_seconds
 from autosft.interrupt import Interrupt
-from autosft.search.settings import Machine
 from autosft.search.slots import SLOTS_FILE
-
-#: How often a job is begun in one sitting of the batch, where its process or Ray died under it.
-_MOST_TRIES = 3
 
 #: A job that overdraws its time by more than this share, and these seconds, is asked to end with what it has. It keeps
 #: its time by itself, so this is for one that hangs; and where the batch's time is over, for all.
@@ -75,9 +72,9 @@ class Driver:
         view: View,
     ) -> None:
         self._jobs = {job.name: job for job in jobs}
+        self._room = Room(self._jobs, max_jobs)
         self._folder = folder
         self._budget_seconds = budget_seconds
-        self._max_jobs = max_jobs
         self._tracker = tracker
         self._view = view
         self._host = Host(cluster, log=folder.path / "logs" / "ray.log")
@@ -85,8 +82,6 @@ class Driver:
         self._running: dict[str, _Running] = {}
         self._waiting = [job.name for job in jobs if not folder.run(job.name).result.exists()]
         self._tries: dict[str, int] = {}
-        #: What jobs run on: room for one trial until Ray was asked.
-        self._machine = Machine(1)
         self._settled: set[str] = set()
         self._interrupt = Interrupt()
         self._was_asked = False
@@ -157,8 +152,8 @@ class Driver:
 
     def _next(self) -> tuple[str, float | None, float | None] | None:
         """Returns the job to begin now and its seconds; None where there is no room or no time for any."""
-        order = [place.name for place in in_turn(self._places(self._waiting))]
-        if not self._has_room(order[0]):
+        order = self._room.in_turn(self._waiting)
+        if not self._room.has_for(order[0], self._running):
             return None
         wishes = [self._wish(name) for name in order]
         promised = sum(
@@ -166,7 +161,7 @@ class Driver:
             for one in self._running.values()
             if one.seconds is not None
         )
-        abreast = self._at_once([*self._running, *order])
+        abreast = self._room.at_once([*self._running, *order])
         found = grants(wishes, left_seconds=self.left, at_once=abreast, promised_seconds=promised)
         if found:
             name = order[0]
@@ -198,7 +193,7 @@ class Driver:
             self._offer()
             found = self._leftovers(asked)
         name = next(iter(found), None)
-        if name is None or not self._has_room(name):
+        if name is None or not self._room.has_for(name, self._running):
             return None
         self._may_extend = True
         return name, found[name], found[name]
@@ -206,30 +201,11 @@ class Driver:
     def _leftovers(self, asked: Sequence[Candidate]) -> Mapping[str, float]:
         if self.left is None:
             return {}
-        abreast = self._at_once([*self._running, *(one.name for one in asked)])
+        abreast = self._room.at_once([*self._running, *(one.name for one in asked)])
         return leftovers(asked, left_seconds=self.left, at_once=abreast, num_running=len(self._running))
 
     def _wish(self, name: str) -> Wish:
         return Wish(name, wanted_seconds(self._jobs[name].budget, begun(self._folder.run(name))))
-
-    # Room
-
-    @property
-    def _num_slots(self) -> int:
-        return slots_on(self._machine)
-
-    def _places(self, names: Iterable[str]) -> list[Place]:
-        return [
-            Place(job.name, job.priority, job.most_trials, slots_per_trial(self._machine, job.gpus_per_trial))
-            for job in (self._jobs[name] for name in names)
-        ]
-
-    def _has_room(self, name: str) -> bool:
-        [place], running = self._places([name]), self._places(self._running)
-        return may_start(place, running, num_slots=self._num_slots, most_jobs=self._max_jobs)
-
-    def _at_once(self, names: Iterable[str]) -> int:
-        return at_once(self._places(names), num_slots=self._num_slots, most_jobs=self._max_jobs)
 
     def _say_if_scaled(self) -> None:
         if not self._waiting:
@@ -239,7 +215,7 @@ class Driver:
             return
         wishes = [self._wish(name) for name in self._waiting]
         self._offer()
-        abreast = self._at_once(self._waiting)
+        abreast = self._room.at_once(self._waiting)
         scale = scale_of(wishes, left_seconds=self.left, at_once=abreast)
         if scale < 1:
             asked = format_seconds(sum(wish.seconds or 0.0 for wish in wishes))
@@ -260,7 +236,7 @@ class Driver:
 
     def _offer(self) -> Offer:
         offer = self._host.offer()
-        self._machine = offer.machine
+        self._room.machine = offer.machine
         return offer
 
     def _start(self, name: str, seconds: float | None, more_seconds: float | None) -> None:
@@ -293,11 +269,9 @@ class Driver:
         self._view.line(name, Line("running", seconds=seconds, note=note))
 
     def _share_slots(self) -> None:
-        places = self._places(self._running)
-        given = divide(places, self._num_slots)
-        for place in places:
-            self._folder.allow(place.name, given[place.name])
-            self._view.slots(place.name, place.slots(given[place.name]))
+        for name, (num_trials, num_slots) in self._room.shares(self._running).items():
+            self._folder.allow(name, num_trials)
+            self._view.slots(name, num_slots)
 
     # What is heard
 
@@ -320,41 +294,36 @@ class Driver:
 
     def _ended(self, name: str, running: _Running) -> None:
         """Counts a process that is gone: finished, failed, ended by the user, or to be begun again."""
-        code = running.process.return_code or 0
-        fate, reason = running.fate, running.reason
-        if not fate:
-            fate = "died"
-            how = f"signal {-code}" + (", out of memory or ended from outside" if code == -9 else "")
-            reason = f"its process ended without a word ({how if code < 0 else f'exit code {code}'})"
-        if fate == "failed" and running.error == "RunnerLost":
-            fate = "died"
-        if fate == "died" and self._interrupt.requested:
-            fate = "interrupted"
-        if fate == "interrupted" and running.asked_at is not None and not self._interrupt.requested:
-            took = format_seconds(time.monotonic() - running.started)
-            reason = f"it was ended after {took} without a model; run the batch again with more time for it"
-        if self._folder.run(name).result.exists():
-            # Whatever came after it was written; who could not go on is not asked again.
-            self._settled |= {name} if fate != "finished" else set()
-            fate, reason = "finished", ""
-        if fate == "died" and self._tries.get(name, 0) >= _MOST_TRIES:
-            fate, reason = "failed", f"{_first_line(reason)} (the last of {_MOST_TRIES} times)"
+        run = self._folder.run(name)
+        gone = Gone(
+            return_code=running.process.return_code or 0,
+            fate=running.fate,
+            reason=running.reason,
+            error=running.error,
+            has_result=run.result.exists(),
+            num_tries=self._tries.get(name, 0),
+            asked_after_seconds=None if running.asked_at is None else time.monotonic() - running.started,
+            was_interrupted=self._interrupt.requested,
+        )
+        fate, reason = fate_of(gone)
+        if gone.has_result and gone.fate != "finished":
+            self._settled.add(name)  # Who could not go on is not asked again.
         del self._running[name]
         self._may_extend = True
         self._folder.slots_file(name).unlink(missing_ok=True)
         self._folder.append(
-            "ended", spent_seconds=self.spent, name=name, fate=fate, reason=_as_said(reason), error=running.error
+            "ended", spent_seconds=self.spent, name=name, fate=fate, reason=on_one_line(reason), error=running.error
         )
         if fate == "finished":
-            self._view.line(name, Line("finished", summary=self._folder.run(name).read(self._folder.run(name).result)))
+            self._view.line(name, Line("finished", summary=run.read(run.result)))
         elif fate == "failed":
-            self._view.line(name, Line("failed", reason=_first_line(reason)))
+            self._view.line(name, Line("failed", reason=first_line(reason)))
         elif fate == "died":
             self._waiting.insert(0, name)
-            self._view.line(name, Line("waiting", reason=f"{_first_line(reason)}; it will go on"))
+            self._view.line(name, Line("waiting", reason=f"{first_line(reason)}; it will go on"))
         else:
             self._settled.add(name)
-            self._view.line(name, Line("unfinished", reason=_first_line(reason)))
+            self._view.line(name, Line("unfinished", reason=first_line(reason)))
         self._share_slots()
 
     # Time
@@ -389,14 +358,3 @@ class Driver:
         if time.monotonic() > self._beaten + _BEAT_SECONDS:
             self._beaten = time.monotonic()
             self._folder.beat(self.spent)
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]
-
-
-def _as_said(reason: str) -> str:
-    """Puts what was wrong and how to fix it on one line."""
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith("Expected:")]
-    return " ".join(kept)

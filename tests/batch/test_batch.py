@@ -16,9 +16,10 @@ import autosft
 from autosft.batch.child import _run
 from autosft.batch.jobs_file import read_jobs
 from autosft.batch.many import BatchResult, run_batch
-from autosft.cli import _exit_code, app
+from autosft.cli import app
 from autosft.errors import PlanError
 from autosft.run_folder import RunFolder
+from autosft.shell import exit_code
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
 
@@ -84,7 +85,7 @@ def test_priority_decides_who_starts_first(night: Night) -> None:
 def test_run_again_it_keeps_what_is_finished_and_ends_with_1(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
     before = (night.folder / "good" / "result.json").stat().st_mtime_ns
     arguments = ["batch", str(night.jobs), "--folder", str(night.folder), "--json"]
-    assert _exit_code(lambda: app(arguments, prog_name="autosft", standalone_mode=False)) == 1
+    assert exit_code(lambda: app(arguments, prog_name="autosft", standalone_mode=False)) == 1
     out, err = capsys.readouterr()
     assert {row["name"]: row["state"] for row in json.loads(out)["jobs"]} == {"bad": "failed", "good": "finished"}
     assert "good: kept, it is finished" in err
@@ -111,7 +112,7 @@ def test_a_wrong_file_ends_with_2_and_starts_nothing(
     jobs = tmp_path / "jobs.yaml"
     jobs.write_text("jobs: [{name: one, task: Sort, data: gone.csv}]")
     arguments = ["batch", str(jobs), "--folder", str(tmp_path / "batch")]
-    assert _exit_code(lambda: app(arguments, prog_name="autosft", standalone_mode=False)) == 2
+    assert exit_code(lambda: app(arguments, prog_name="autosft", standalone_mode=False)) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert "data does not exist" in err
