@@ -1,46 +1,33 @@
-"""`fit`, `plan`, `resume`, `load`, `review`, `sync`: the order of work, on one page; each step lives elsewhere."""
+"""`fit`, `plan`, `resume`, `load`, `review`, `sync`: from what was asked to a plan; `sitting` carries it out."""
 
 from __future__ import annotations
 
-import time as clocks
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autosft.argument_types import PLACE, SENTENCE, arguments_checked
 from autosft.budget import Budget, Clock
-from autosft.cache import cache_folder
-from autosft.calibration import Calibration, calibrate
-from autosft.disk import disk_error, is_disk_error, scratch_folder
+from autosft.disk import scratch_folder
 from autosft.errors import PlanError, explain
-from autosft.finish import account, finish, seconds_before
-from autosft.interrupt import Interrupt
+from autosft.finish import seconds_before
 from autosft.label_errors import find_label_errors
 from autosft.planning.arms import draft_arms
 from autosft.planning.machine import fitted, machine_here, resources_on
 from autosft.planning.options import Options, given_fields, refuse_settled
 from autosft.planning.plan import Plan
-from autosft.planning.settle import closing_seconds, settle, with_more
+from autosft.planning.settle import settle, with_more
 from autosft.planning.spaces import GivenSpace, with_space
 from autosft.planning.timing import time_arms
 from autosft.predictor import Predictor
 from autosft.prepare import Prepared, Question, check, understand, with_rows
-from autosft.proof import prove
-from autosft.refit import Refit, reason_against
-from autosft.refit import refit as run_refit
 from autosft.result import Result
 from autosft.run_folder import RunFolder
-from autosft.search.choice import best_default, choose
-from autosft.search.finals import Finals, repeats
-from autosft.search.policies import policy_for
-from autosft.search.prospects import goes_on_from
-from autosft.search.search import Search
 from autosft.search.settings import Machine
 from autosft.search.slots import within_slots
-from autosft.search.trial import Trial, TrialLog
-from autosft.soup import soup
+from autosft.search.trial import TrialLog
+from autosft.sitting import carry_out
 from autosft.task import AnswerFunction, Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
 from autosft.tracking.base import Tracker
@@ -48,8 +35,6 @@ from autosft.tracking.choose import listening, tracked_with
 from autosft.tracking.wandb_mirror.sync import sync as sync_with_wandb
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from autosft.reviewing.claim import Review
     from autosft.search.runner import Runner
 
@@ -139,7 +124,7 @@ def fit(
             made = _plan(question, options, prepared, runner, clock, listener)
             run = RunFolder.create(folder)
             with run.locked():
-                return _carry_out(made, run, runner, clock, listener)
+                return carry_out(made, run, runner, clock, listener)
     finally:
         listener.closed()
 
@@ -381,214 +366,9 @@ def _with_runner(
         made = _fitted(made, runner.machine())
         # Not before there is something to run on: until then a finished run stays one.
         run.reopen()
-        return _carry_out(made, run, runner, clock, listener, earlier)
+        return carry_out(made, run, runner, clock, listener, earlier)
 
 
 def _fitted(made: Plan, machine: Machine) -> Plan:
     """Returns a plan made before for the machine that is here now; raises PlanError where its trials do not fit."""
     return replace(made, resources=within_slots(fitted(made.resources, machine)))
-
-
-def _carry_out(
-    made: Plan,
-    run: RunFolder,
-    runner: Runner,
-    clock: Clock,
-    listener: Tracker,
-    earlier: Mapping[str, float] | None = None,
-) -> Result:
-    """Does what a plan says; `earlier` are the seconds of the sittings before, as `account` gives them."""
-    with Interrupt() as interrupt:
-        try:
-            return _search_and_prove(made, run, runner, clock, listener, interrupt, earlier)
-        except KeyboardInterrupt as error:
-            words = f" before there was a model; the trials that ended are kept: autosft resume {run.path}"
-            raise KeyboardInterrupt(words) from error
-        except OSError as error:
-            # What writes without naming its place: Optuna's journal, or a folder that is made.
-            if not is_disk_error(error):
-                raise
-            raise disk_error(error, str(run.path)) from error
-
-
-def _search_and_prove(
-    made: Plan,
-    run: RunFolder,
-    runner: Runner,
-    clock: Clock,
-    listener: Tracker,
-    interrupt: Interrupt,
-    earlier: Mapping[str, float] | None,
-) -> Result:
-    """Searches, refits, proves and writes the result: from here on everything follows from the plan."""
-    run.write(run.plan, made.to_json())
-    listener.opened(run.path)
-    cpu_before = clocks.process_time()
-    clock = clock.limited(made.budget.wall_seconds(made.resources.machine.gpus))
-    held_out = made.data.held_out()
-    rates = [arm.cost.predict_rows_per_second for arm in made.arms if arm.cost]
-    num_models = 3 if made.refit else 2
-    closing = closing_seconds(len(held_out[1]) if held_out else 0, rates, clock.left, num_models=num_models)
-
-    search, winner = _search(made, run, runner, clock, listener, interrupt, closing_seconds=closing)
-    trials, targets = search.trials, _validation_targets(made)
-    default = best_default(trials, made.task.metric.greater_is_better) or winner
-    tasks = {trial.number: _tuned(made.task, targets, search.outputs(trial)) for trial in (winner, default)}
-
-    left = None if clock.left is None else clock.left - closing
-    refitted = _refit(made, winner, run, runner, listener, interrupt, seconds_left=left)
-    listener.note(refitted.reason)
-    folders = {
-        (first.number, trial.fold or 0): search.scratch(trial)
-        for first in (winner, default)
-        for trial in (first, *repeats(first, trials, seed=made.seed))
-    }
-    searched = search.scratch(winner) / "model"
-    model = refitted.model or searched
-    # Where rows are held out they may speak against the refit.
-    models = (model, searched) if refitted.model and held_out else (model,)
-    calibration = _calibrate(made, winner, search.outputs(winner), models, run, runner, clock, listener, interrupt)
-
-    listener.phase("prove")
-    proof = prove(
-        made,
-        winner,
-        default,
-        runner,
-        tasks=tasks,
-        shipped_model=model,
-        trial_folders=folders,
-        folder=run.path / "trials" / "folds",
-        cache=cache_folder(),
-        temperature=calibration.temperature,
-        seconds_left=clock.left,
-        interrupt=interrupt,
-    )
-    if proof.against_refit is not None:
-        refitted, model = Refit(None, proof.against_refit), searched
-        listener.note(refitted.reason)
-    seconds = account(
-        runner.cpu_seconds,
-        made.resources,
-        wall_seconds=clock.sitting,
-        driver_seconds=clocks.process_time() - cpu_before,
-        earlier=earlier,
-    )
-    summary = finish(
-        run,
-        made,
-        tasks[winner.number],
-        trials,
-        winner=winner,
-        default=default,
-        refit=refitted,
-        calibration=calibration,
-        proof=proof,
-        model=calibration.of(model),
-        seconds=seconds,
-        interrupted=interrupt.requested,
-        tracker=listener,
-    )
-    listener.finished(summary)
-    return Result(run.path, made, tuple(trials), summary)
-
-
-def _search(
-    made: Plan,
-    run: RunFolder,
-    runner: Runner,
-    clock: Clock,
-    listener: Tracker,
-    interrupt: Interrupt,
-    *,
-    closing_seconds: float,
-) -> tuple[Search, Trial]:
-    """Searches, holds the finals where there is time for them, and says who won."""
-    listener.phase("search")
-    earlier = TrialLog(run.trials).trials()
-    search = Search(
-        made, runner, folder=run.path, cache=cache_folder(), clock=clock, tracker=listener, interrupt=interrupt,
-        earlier=earlier,
-    )  # fmt: skip
-    policy = policy_for(made, journal=run.path / "study.log", earlier=earlier, closing_seconds=closing_seconds)
-    trials = search.run(policy)
-    if policy.remark():
-        listener.note(policy.remark())
-    winner = choose(
-        made.task,
-        trials,
-        _validation_targets(made),
-        search.outputs,
-        seed=made.seed,
-        goes_on_from=partial(goes_on_from, made),
-    )
-    # Those of an earlier sitting count although there is no time for more.
-    if made.finals_share or any(trial.stage == "finals" for trial in trials):
-        listener.phase("finals")
-        kept = closing_seconds + made.refit_factor * winner.seconds.get("total", 0.0) * made.refit
-        finals = Finals(made, trials, search.outputs, kept_seconds=kept)
-        search.run(finals)
-        listener.note(finals.remark())
-        winner = finals.verdict() or winner
-    return search, winner
-
-
-def _refit(
-    made: Plan,
-    winner: Trial,
-    run: RunFolder,
-    runner: Runner,
-    listener: Tracker,
-    interrupt: Interrupt,
-    *,
-    seconds_left: float | None,
-) -> Refit:
-    """Trains the winner on all rows, unless something speaks against it."""
-    against = reason_against(made, winner, seconds_left=seconds_left, interrupt=interrupt)
-    if against is not None:
-        return Refit(None, against)
-    listener.phase("refit")
-    folder, cache, started = run.path / "trials" / "refit", cache_folder(), clocks.monotonic()
-    first = run_refit(made, winner, runner, folder=folder, cache=cache, seconds_left=seconds_left, interrupt=interrupt)
-    left = None if seconds_left is None else seconds_left - (clocks.monotonic() - started)
-    return soup(
-        made, winner, first, runner, folder=folder / "again", cache=cache, seconds_left=left, interrupt=interrupt
-    )
-
-
-def _calibrate(
-    made: Plan,
-    winner: Trial,
-    outputs: pa.Array | None,
-    models: Sequence[Path],
-    run: RunFolder,
-    runner: Runner,
-    clock: Clock,
-    listener: Tracker,
-    interrupt: Interrupt,
-) -> Calibration:
-    """Fits the temperature of the winner's probabilities, and says so where there was anything to fit."""
-    found = calibrate(
-        made,
-        winner,
-        runner,
-        outputs=outputs,
-        models=models,
-        folder=run.path / "trials" / "calibrated",
-        seconds_left=clock.left,
-        interrupt=interrupt,
-    )
-    if found.num_rows:
-        listener.note(found.reason)
-    return found
-
-
-def _validation_targets(made: Plan) -> pa.Array:
-    validation = made.data.training(0)[1]
-    assert validation is not None, "fold 0 is the validation set"
-    return validation.targets()
-
-
-def _tuned(task: Task, targets: pa.Array, outputs: pa.Array | None) -> Task:
-    """Returns the task as a trial's model reads it; the validation outputs that tell may be lost in a crash."""
-    return task if outputs is None else task_kind(task.kind).tuned(task, targets, outputs)

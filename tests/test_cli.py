@@ -413,7 +413,7 @@ def test_an_interruption_of_a_run_that_was_begun_says_what_goes_on(run: Path, sh
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("autosft.api._search_and_prove", interrupted)
+    monkeypatch.setattr("autosft.sitting.Sitting.work", interrupted)
     shown = shell("fit", str(run.parent / "plan.json"), "--folder", "again")
     assert (shown.code, shown.out) == (130, "")
     assert shown.err.splitlines()[-1].startswith("autosft: interrupted before there was a model")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.faults
 PLACES = (
     fault("autosft.search.search:Search._record", "SIGKILL", nth=3),  # A trial ended, and its line is not yet written.
     fault("autosft.search.finals:Finals.tell", "SIGKILL", nth=1),
-    fault("autosft.api:_refit", "SIGKILL", when="after"),
+    fault("autosft.sitting:Sitting._refit", "SIGKILL", when="after"),
     fault("autosft.calibration:calibrate", "SIGKILL"),
     fault("autosft.proof:prove", "SIGKILL"),
     fault("autosft.predictor:describe_model", "SIGKILL"),  # Of the model, half is copied.
@@ -84,7 +84,7 @@ def test_killed_before_there_is_a_plan_the_same_command_works_again(
     done = ended(shell.fit(*QUICK, "--cluster", head.address, faults=(place,)))
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (shell.run / "plan.json").exists()
-    again = fault("autosft.api:_search", "SIGKILL")
+    again = fault("autosft.sitting:Sitting._search", "SIGKILL")
     done = ended(shell.fit(*QUICK, "--cluster", head.address, faults=(again,)))
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert (shell.run / "plan.json").exists(), "the folder was taken for a new run's"

@@ -1,0 +1,259 @@
+"""One sitting of a run: all that follows from a plan and the trials there are, in order, up to the result."""
+
+from __future__ import annotations
+
+import time as clocks
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autosft.budget import Clock
+from autosft.cache import cache_folder
+from autosft.calibration import Calibration, calibrate
+from autosft.disk import disk_error, is_disk_error
+from autosft.finish import account, finish
+from autosft.interrupt import Interrupt
+from autosft.planning.plan import Plan
+from autosft.planning.settle import closing_seconds
+from autosft.proof import Proof, prove
+from autosft.refit import Refit, reason_against, refit
+from autosft.result import Result
+from autosft.run_folder import RunFolder
+from autosft.search.choice import best_default, choose
+from autosft.search.finals import Finals, repeats
+from autosft.search.policies import policy_for
+from autosft.search.prospects import goes_on_from
+from autosft.search.search import Search
+from autosft.search.trial import Trial, TrialLog
+from autosft.soup import soup
+from autosft.task import Task
+from autosft.tasks import kind as task_kind
+from autosft.tracking.base import Tracker
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from autosft.search.runner import Runner
+
+
+def carry_out(
+    plan: Plan,
+    run: RunFolder,
+    runner: Runner,
+    clock: Clock,
+    listener: Tracker,
+    earlier: Mapping[str, float] | None = None,
+) -> Result:
+    """Does what a plan says.
+
+    Args:
+        clock: Runs since before the plan was made.
+        earlier: Seconds of the sittings before, as `account` gives them.
+    """
+    with Interrupt() as interrupt:
+        try:
+            limited = clock.limited(plan.budget.wall_seconds(plan.resources.machine.gpus))
+            return Sitting(plan, run, runner, limited, listener, interrupt).work(earlier)
+        except KeyboardInterrupt as error:
+            words = f" before there was a model; the trials that ended are kept: autosft resume {run.path}"
+            raise KeyboardInterrupt(words) from error
+        except OSError as error:
+            # What writes without naming its place: Optuna's journal, or a folder that is made.
+            if not is_disk_error(error):
+                raise
+            raise disk_error(error, str(run.path)) from error
+
+
+@dataclass
+class Sitting:
+    """What every step of a sitting needs."""
+
+    plan: Plan
+    run: RunFolder
+    runner: Runner
+    clock: Clock
+    listener: Tracker
+    interrupt: Interrupt
+
+    def work(self, earlier: Mapping[str, float] | None) -> Result:
+        """Searches, refits, calibrates, proves, and writes the result."""
+        plan, run = self.plan, self.run
+        run.write(run.plan, plan.to_json())
+        self.listener.opened(run.path)
+        cpu_before = clocks.process_time()
+        closing = self._closing_seconds()
+
+        search, winner = self._search(closing)
+        trials = search.trials
+        default = best_default(trials, plan.task.metric.greater_is_better) or winner
+        tasks = {trial.number: self._tuned(search.outputs(trial)) for trial in (winner, default)}
+        refitted = self._refit(winner, closing)
+        searched = search.scratch(winner) / "model"
+        model = refitted.model or searched
+        # Where rows are held out they may speak against the refit.
+        models = (model, searched) if refitted.model and plan.data.held_out() else (model,)
+        calibration = self._calibrate(winner, search.outputs(winner), models)
+        proof = self._prove(search, winner, default, tasks, model, calibration)
+        if proof.against_refit is not None:
+            refitted, model = Refit(None, proof.against_refit), searched
+            self.listener.note(refitted.reason)
+
+        seconds = account(
+            self.runner.cpu_seconds,
+            plan.resources,
+            wall_seconds=self.clock.sitting,
+            driver_seconds=clocks.process_time() - cpu_before,
+            earlier=earlier,
+        )
+        summary = finish(
+            run,
+            plan,
+            tasks[winner.number],
+            trials,
+            winner=winner,
+            default=default,
+            refit=refitted,
+            calibration=calibration,
+            proof=proof,
+            model=calibration.of(model),
+            seconds=seconds,
+            interrupted=self.interrupt.requested,
+            tracker=self.listener,
+        )
+        self.listener.finished(summary)
+        return Result(run.path, plan, tuple(trials), summary)
+
+    def _closing_seconds(self) -> float:
+        """Returns what is kept for the end: calibration, proof and files."""
+        held_out = self.plan.data.held_out()
+        rates = [arm.cost.predict_rows_per_second for arm in self.plan.arms if arm.cost]
+        num_models = 3 if self.plan.refit else 2
+        return closing_seconds(len(held_out[1]) if held_out else 0, rates, self.clock.left, num_models=num_models)
+
+    def _search(self, closing: float) -> tuple[Search, Trial]:
+        """Searches, holds the finals where there is time for them, and says who won."""
+        plan = self.plan
+        self.listener.phase("search")
+        earlier = TrialLog(self.run.trials).trials()
+        search = Search(
+            plan,
+            self.runner,
+            folder=self.run.path,
+            cache=cache_folder(),
+            clock=self.clock,
+            tracker=self.listener,
+            interrupt=self.interrupt,
+            earlier=earlier,
+        )
+        policy = policy_for(plan, journal=self.run.path / "study.log", earlier=earlier, closing_seconds=closing)
+        trials = search.run(policy)
+        if policy.remark():
+            self.listener.note(policy.remark())
+        goes_on = partial(goes_on_from, plan)
+        winner = choose(plan.task, trials, self._targets, search.outputs, seed=plan.seed, goes_on_from=goes_on)
+        # Those of an earlier sitting count although there is no time for more.
+        if plan.finals_share or any(trial.stage == "finals" for trial in trials):
+            self.listener.phase("finals")
+            kept = closing + plan.refit_factor * winner.seconds.get("total", 0.0) * plan.refit
+            finals = Finals(plan, trials, search.outputs, kept_seconds=kept)
+            search.run(finals)
+            self.listener.note(finals.remark())
+            winner = finals.verdict() or winner
+        return search, winner
+
+    def _refit(self, winner: Trial, closing: float) -> Refit:
+        """Trains the winner on all rows, unless something speaks against it, and again where there is time."""
+        once = self._refit_once(winner, closing)
+        found = soup(
+            self.plan,
+            winner,
+            once,
+            self.runner,
+            folder=self.run.path / "trials" / "refit" / "again",
+            cache=cache_folder(),
+            seconds_left=self._left(closing),
+            interrupt=self.interrupt,
+        )
+        self.listener.note(found.reason)
+        return found
+
+    def _refit_once(self, winner: Trial, closing: float) -> Refit:
+        left = self._left(closing)
+        against = reason_against(self.plan, winner, seconds_left=left, interrupt=self.interrupt)
+        if against is not None:
+            return Refit(None, against)
+        self.listener.phase("refit")
+        return refit(
+            self.plan,
+            winner,
+            self.runner,
+            folder=self.run.path / "trials" / "refit",
+            cache=cache_folder(),
+            seconds_left=left,
+            interrupt=self.interrupt,
+        )
+
+    def _calibrate(self, winner: Trial, outputs: pa.Array | None, models: Sequence[Path]) -> Calibration:
+        """Fits the temperature of the winner's probabilities, and says so where there was anything to fit."""
+        found = calibrate(
+            self.plan,
+            winner,
+            self.runner,
+            outputs=outputs,
+            models=models,
+            folder=self.run.path / "trials" / "calibrated",
+            seconds_left=self.clock.left,
+            interrupt=self.interrupt,
+        )
+        if found.num_rows:
+            self.listener.note(found.reason)
+        return found
+
+    def _prove(
+        self,
+        search: Search,
+        winner: Trial,
+        default: Trial,
+        tasks: Mapping[int, Task],
+        model: Path,
+        calibration: Calibration,
+    ) -> Proof:
+        """Scores the winner and the best default on rows that decided nothing."""
+        self.listener.phase("prove")
+        folders = {
+            (first.number, trial.fold or 0): search.scratch(trial)
+            for first in (winner, default)
+            for trial in (first, *repeats(first, search.trials, seed=self.plan.seed))
+        }
+        return prove(
+            self.plan,
+            winner,
+            default,
+            self.runner,
+            tasks=tasks,
+            shipped_model=model,
+            trial_folders=folders,
+            folder=self.run.path / "trials" / "folds",
+            cache=cache_folder(),
+            temperature=calibration.temperature,
+            seconds_left=self.clock.left,
+            interrupt=self.interrupt,
+        )
+
+    def _left(self, closing: float) -> float | None:
+        """Returns the seconds that are left beside what is kept for the end."""
+        return None if self.clock.left is None else self.clock.left - closing
+
+    @cached_property
+    def _targets(self) -> pa.Array:
+        """Of the validation rows."""
+        validation = self.plan.data.training(0)[1]
+        assert validation is not None, "fold 0 is the validation set"
+        return validation.targets()
+
+    def _tuned(self, outputs: pa.Array | None) -> Task:
+        """Returns the task as a trial's model reads it; the validation outputs that tell may be lost in a crash."""
+        task = self.plan.task
+        return task if outputs is None else task_kind(task.kind).tuned(task, self._targets, outputs)
