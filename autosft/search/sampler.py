@@ -36,6 +36,9 @@ NUM_RANDOM_FIRST = 5
 # space of 24 configurations with one left, that one is missed in 2 of 10,000 cases.
 _NUM_DRAWS = 200
 
+#: Between the seed of a draw's arm and that of its configuration.
+_ARM_SEED = 500_009
+
 # Trials that TPE learns from: its `ask` takes 4 ms at 100, 14 at 1,000 and 63 at 5,000 of them. Half are the best, half
 # the latest.
 _LARGEST_HISTORY = 200
@@ -205,6 +208,7 @@ class Sampler:
                 if name in permitted and self._rates_left[name]:
                     return self._ask_this(name, self._rates_left[name].pop(0), is_default=False)
             while left := [name for name in permitted if name not in self._exhausted]:
+                self._num_draws += 1  # An arm and its configuration are one draw: both by TPE, or both at random.
                 name = self._draw_arm(left)
                 proposal = self._ask_new(name)
                 if proposal is not None:
@@ -282,8 +286,7 @@ class Sampler:
         return self._propose(arm, dict(config), self._drawn(arm, config), is_default=is_default)
 
     def _ask_new(self, arm: str) -> Proposal | None:
-        self._num_draws += 1
-        study = self._knowing(list(self._arms))
+        study = self._knowing(list(self._arms), seed=self._next_seed())
         study.enqueue_trial({"arm": arm})
         trial = study.ask()
         trial.suggest_categorical("arm", list(self._arms))
@@ -310,13 +313,17 @@ class Sampler:
         if len(permitted) == 1:
             return permitted[0]
         distributions: dict[str, BaseDistribution] = {"arm": optuna.distributions.CategoricalDistribution(permitted)}
-        return str(self._knowing(permitted, only=distributions).ask(distributions).params["arm"])
+        # With a seed of its own: the number that decides on the arm must not decide on a parameter too.
+        study = self._knowing(permitted, seed=self._next_seed() + _ARM_SEED, only=distributions)
+        return str(study.ask(distributions).params["arm"])
 
-    def _knowing(self, permitted: Sequence[str], *, only: Mapping[str, BaseDistribution] | None = None) -> optuna.Study:
+    def _knowing(
+        self, permitted: Sequence[str], *, seed: int, only: Mapping[str, BaseDistribution] | None = None
+    ) -> optuna.Study:
         """Returns a study in memory that knows what is known of the permitted arms; of some parameters only, if so."""
         import optuna
 
-        sampler = self._optuna_sampler(self._next_seed())
+        sampler = self._optuna_sampler(seed)
         study = _scratch_study(sampler, direction=self._direction)
         if isinstance(sampler, optuna.samplers.RandomSampler):
             return study

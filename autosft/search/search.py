@@ -257,12 +257,11 @@ class Search:
         self._stop_file(trial).unlink(missing_ok=True)
         if event.fate == "fatal":
             self._log.append("fatal", trial=trial.to_json(), message=event.message)
-            # A user's metric that works for some models and not for others costs a trial and not the run.
-            if isinstance(event.value, BaseException) and not (
-                isinstance(event.value, MetricError) and self._leader is not None
-            ):
-                raise event.value
-            self._defects[trial.arm] = event.message
+            # A user's metric that works for some models and not for others costs a trial, and neither arm nor run.
+            if not (isinstance(event.value, MetricError) and self._leader is not None):
+                if isinstance(event.value, BaseException):
+                    raise event.value
+                self._defects[trial.arm] = event.message
             event = replace(event, fate="failed", message=event.message.partition("\n")[0])
         elif event.fate == "failed" and was_told and trial.number not in self._overran:
             self._cut_off(trial, event, policy)

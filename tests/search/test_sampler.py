@@ -533,3 +533,19 @@ def test_a_share_of_the_draws_is_random() -> None:
         return sum(score(proposal) > 0.9 for proposal in proposals)
 
     assert near(0.0) > near(0.5) > near(1.0)
+
+
+def test_an_arm_and_its_configuration_are_drawn_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[bool] = []
+    made = Sampler._optuna_sampler
+
+    def spy(self: Sampler, seed: int) -> Any:
+        found = made(self, seed)
+        drawn.append(isinstance(found, optuna.samplers.TPESampler))
+        return found
+
+    monkeypatch.setattr(Sampler, "_optuna_sampler", spy)
+    sampler = make({"good": GOOD, "poor": POOR}, random_share=0.5)
+    run(sampler, 30)
+    pairs = list(zip(drawn[::2], drawn[1::2], strict=True))
+    assert {(True, True), (False, False)} == {*pairs}, "by what is known, or at random, as a whole"

@@ -12,7 +12,7 @@ import pytest
 
 import autosft
 from autosft.budget import Budget, Clock
-from autosft.errors import BaseModelError, SearchFailed
+from autosft.errors import BaseModelError, MetricError, SearchFailed
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
 from autosft.search.job import Delayed, Ended
@@ -113,6 +113,15 @@ def test_an_arm_that_breaks_leaves_the_search_to_the_others(plan: Plan, tmp_path
     trials = search(plan, tmp_path, lambda arm, number: broken() if arm == first else complete()).run()
     assert [trial.fate for trial in trials] == ["failed"] + ["complete"] * 4, "it is not tried again"
     assert TrialLog(tmp_path / "trials.jsonl").trials() == trials
+
+
+def test_a_metric_that_cannot_score_one_model_leaves_its_arm_in_the_search(plan: Plan, tmp_path: Path) -> None:
+    def play(arm: str, number: int) -> Ended:
+        return Ended("", "fatal", MetricError("one class only"), "one class only") if number == 1 else complete()
+
+    trials = search(plan, tmp_path, play).run()
+    assert [trial.fate for trial in trials] == ["complete", "failed", "complete", "complete", "complete"]
+    assert trials[1].arm in {trial.arm for trial in trials[2:]}
 
 
 def test_where_every_arm_breaks_the_run_stops_and_resume_tries_all_of_them_again(plan: Plan, tmp_path: Path) -> None:
