@@ -65,7 +65,7 @@ class TextGenerator(FittedModel):
         with phase("evaluate"):
             prompts = self.reader.prompts(inputs, max_new_tokens=self._max_new_tokens)
             texts = self._generate(prompts)
-        return _outputs(np.full(len(texts), np.nan), texts)
+        return _outputs(pa.nulls(len(texts), pa.float64()), texts)
 
     def judge(self, task: Task, inputs: pa.Table, targets: pa.Array) -> pa.Array:
         """Returns the likelihood of the targets and, where scoring asks for it, what is generated in their place.
@@ -83,8 +83,9 @@ class TextGenerator(FittedModel):
                 for owner, text in zip(owners, self._generate(prompts), strict=True):
                     before = texts[owner]
                     texts[owner] = text if before is None else f"{before}\n{text}"
-        nats[np.asarray(one_array(targets).is_null().to_numpy(zero_copy_only=False))] = np.nan
-        return _outputs(nats, texts)
+        # Null is a row without a target; NaN stays what it is, a model that diverged.
+        unknown = one_array(targets).is_null().to_numpy(zero_copy_only=False)
+        return _outputs(pa.array(nats, pa.float64(), mask=unknown), texts)
 
     def save(self, folder: Path) -> None:
         with phase("checkpoint"), quiet_transformers():
@@ -201,9 +202,8 @@ def _batches_of_tokens(lengths: NDArray[np.integer[Any]], tokens: int, most_rows
     return batches
 
 
-def _outputs(nats: NDArray[np.float64], texts: list[str | None] | list[str]) -> pa.Array:
-    arrays = [pa.array(nats, pa.float64(), mask=np.isnan(nats)), pa.array(texts, pa.string())]
-    return pa.StructArray.from_arrays(arrays, names=["nats", "text"])
+def _outputs(nats: pa.Array, texts: list[str | None] | list[str]) -> pa.Array:
+    return pa.StructArray.from_arrays([nats, pa.array(texts, pa.string())], names=["nats", "text"])
 
 
 def _with_targets(inputs: pa.Table, targets: pa.Array) -> pa.Table:

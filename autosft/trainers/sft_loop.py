@@ -127,8 +127,7 @@ class Run:
             return
         table = self.data.all.table().take(pa.array(rows))
         outputs = model.judge(self.task, table, self.data.all.targets().take(pa.array(rows)))
-        nats = outputs.field("nats").to_numpy(zero_copy_only=False)
-        if not np.isfinite(nats[~np.asarray(outputs.field("nats").is_null())]).all():
+        if not np.isfinite(outputs.field("nats").drop_null().to_numpy(zero_copy_only=False)).all():
             raise TrialFailed("the model's outputs became NaN or infinite")
         self.report(fidelity, outputs)
 

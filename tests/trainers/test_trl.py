@@ -365,6 +365,23 @@ def test_a_loss_that_is_no_number_fails_the_trial(base, setting, tmp_path):
         fit(base, setting, tmp_path, {**FULL, "learning_rate": 1e30})
 
 
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+def test_a_model_that_diverges_in_its_last_step_fails_the_trial(base, setting, tmp_path, monkeypatch):
+    import trl
+
+    plain = trl.SFTTrainer.train
+
+    def diverging(self, *args, **kwargs):
+        found = plain(self, *args, **kwargs)
+        with torch.no_grad():
+            next(self.model.parameters()).fill_(math.nan)
+        return found
+
+    monkeypatch.setattr(trl.SFTTrainer, "train", diverging)
+    with pytest.raises(TrialFailed, match="outputs became NaN"):
+        fit(base, setting, tmp_path, {**FULL, "num_train_epochs": 1})
+
+
 def test_the_cost_is_positive(base, setting, tmp_path):
     task, data = setting
     trainer = trainer_class("trl")(tiny_base_model(base), base)
