@@ -64,8 +64,9 @@ def reason_against(plan: Plan, winner: Trial, *, seconds_left: float | None, int
     if interrupt.requested:
         return "no refit, as the run was interrupted; the model of the search is shipped"
     if seconds_left is not None and seconds_left < needed:
-        left = f"{max(seconds_left, 0):.0f} s were left, and the winner's training took {took:.0f} s"
-        return f"no time for a refit: {left}; the model of the search is shipped"
+        left = f"{max(seconds_left, 0):.0f} s were left beside what the proof needs"
+        short = f"no time for a refit: {left}, and the winner's training took {took:.0f} s"
+        return f"{short}; the model of the search is shipped"
     return None
 
 

@@ -13,7 +13,7 @@ from autosft.errors import RunFolderError, explain
 from autosft.planning.plan import Plan
 from autosft.predictor import Predictor
 from autosft.run_folder import RunFolder
-from autosft.search.choice import in_order
+from autosft.search.choice import in_order, were_tuned
 from autosft.search.finals import SAME_LENGTH
 from autosft.search.trial import Trial, TrialLog
 from autosft.task import Output
@@ -146,8 +146,8 @@ def _leaders(result: Result) -> list[str]:
     for trial in shown:
         score = "" if trial.score is None else f"{trial.score:.4f}"
         interval = f"[{trial.interval[0]:.4f}, {trial.interval[1]:.4f}]" if trial.interval else trial.fate
-        if trial.rung < 1 and trial.fate == "complete":
-            interval += f" at {trial.rung:.0%}"
+        if trial.fate == "complete":
+            interval += trial.length
         name = trial.arm + (" (default)" if trial.is_default else "")
         mark = "  <- won" if trial.number == result.summary["best"]["trial"] else ""
         seconds = trial.seconds.get("total", 0.0)
@@ -164,10 +164,14 @@ def _verdict(result: Result) -> list[str]:
     where = {
         "test": f"{test['num_rows']:,} test rows",
         "proof": f"{test['num_rows']:,} rows set aside for proof",
-        "folds": f"{test['num_rows']:,} validation rows, which the search also chose by",
+        "folds": f"{test['num_rows']:,} validation rows, which the search also chose by"
+        + (", before it was trained on them too" if summary["refit"]["done"] else ""),
     }[test["rows"]] + sample
     best_row = summary["best"]
     changed = ", ".join(f"{key}={_short(value)}" for key, value in best_row["changed"].items()) or "its untuned default"
+    won = next((trial for trial in result.trials if trial.number == best_row["trial"]), None)
+    if won is not None and won.length:
+        changed += f"; trained for {won.fidelity:.0%} of a full run"
     test_low, test_high = map(_defined, test["interval"])
     lines = [
         f"Tried     {_tried(result.trials)} in {format_seconds(summary['seconds']['wall'])}",
@@ -181,7 +185,7 @@ def _verdict(result: Result) -> list[str]:
         beats = bound > (test["constant"] if summary["greater_is_better"] else -test["constant"])
         verdict = "" if beats else "; the model is not better than that beyond the noise"
         lines.append(f"For scale {test['constant']:.4f} comes of the same answer for every row{verdict}")
-    lines.append(f"Gain      {_gained(summary)}")
+    lines.append(f"Gain      {_gained(summary, result.trials)}")
     lines.append(f"Shipped   {result.folder / 'model'}: {summary['refit']['reason']}")
     # Runs of earlier versions have none.
     if result.report.exists():
@@ -202,11 +206,12 @@ def default_won(summary: Mapping[str, Any]) -> bool:
     return bool(best["is_default"]) and default.get("trial", best["trial"]) == best["trial"]
 
 
-def _gained(summary: Mapping[str, Any]) -> str:
+def _gained(summary: Mapping[str, Any], trials: Sequence[Trial]) -> str:
     """Says what tuning added, by the content of `result.json`."""
     best, default, gain = summary["best"], summary["default"], summary["gain_over_default"]
     if default_won(summary):
-        return "none: the untuned default won, and tuning did not improve on it"
+        what = "tuning did not improve on it" if were_tuned(trials) else "nothing else was tried"
+        return f"none: the untuned default won, and {what}"
     if "trial" in default and default["trial"] is None:
         return "not known: no untuned default was trained to its end"
     low, high = map(_defined, gain["interval"])

@@ -43,6 +43,8 @@ def finished(
     default: Trial | None = None,
     tracker: Tracker | None = None,
     gained: tuple[float, float, float] | None = None,
+    rows: str = "proof",
+    refit: Refit | None = None,
 ) -> RunFolder:
     """Finishes a run whose every score is `score`, of one trial where no others are given."""
     run = RunFolder.create(folder / "run")
@@ -55,10 +57,10 @@ def finished(
     (folder / "weights").mkdir()
     proven = Score(score, Interval(score, score), 30)
     gain, low, high = gained or (score - score,) * 3
-    proof = Proof("proof", False, proven, proven, gain, Interval(low, high), {"accuracy": score}, 0.5, 30)
+    proof = Proof(rows, rows == "folds", proven, proven, gain, Interval(low, high), {"accuracy": score}, 0.5, 30)
     seconds = dict.fromkeys(("wall", "workers", "driver", *PHASES, "start_up", "idle"), 1.0)
     finish(
-        run, plan, plan.task, trials, winner=trial, default=default or trial, refit=Refit(None, "no time"),
+        run, plan, plan.task, trials, winner=trial, default=default or trial, refit=refit or Refit(None, "no time"),
         calibration=Calibration("not calibrated: too few rows"), proof=proof, model=folder / "weights",
         seconds=seconds, interrupted=False, tracker=tracker,
     )  # fmt: skip
@@ -148,6 +150,30 @@ def test_a_gain_is_said_to_be_over_a_default_that_was_trained_as_long(plan: Plan
     assert "for 11% of the full length only" in card(run)
     run = finished(tmp_path / "whole", plan, winner=tuned, default=replace(short, fidelity=1.0, rung=1.0))
     assert "length only" not in str(autosft.Result.load(run.path)) + card(run)
+
+
+def test_where_nothing_was_tuned_nobody_says_that_tuning_did_not_pay(plan: Plan, tmp_path: Path) -> None:
+    run = finished(tmp_path, plan)
+    told, html = str(autosft.Result.load(run.path)), run.report.read_text(encoding="utf-8")
+    claim = autosft.review(run.path).topic("winner")[0].sentence
+    assert "nothing else was tried" in told
+    assert "only untuned defaults were trained" in card(run) and "only untuned defaults were trained" in html
+    for text in (told, card(run), html, claim):
+        assert not any(words in text for words in ("did not improve", "did not pay", "found nothing that is better"))
+
+
+def test_a_score_on_folds_is_said_to_be_from_before_the_refit(plan: Plan, tmp_path: Path) -> None:
+    run = finished(tmp_path, plan, rows="folds", refit=Refit(tmp_path / "weights", "retrained on all rows"))
+    for text in (str(autosft.Result.load(run.path)), run.report.read_text(encoding="utf-8")):
+        assert "before it was trained on them too" in text
+    assert "measured before the model was trained on them too" in card(run)
+
+
+def test_a_winner_that_was_cut_short_says_so(plan: Plan, tmp_path: Path) -> None:
+    arm = plan.arms[0]
+    short = Trial(0, arm.name, dict(arm.default), 0.07, 0, 0, True, "complete", 0.75, (0.7, 0.8))
+    told = str(autosft.Result.load(finished(tmp_path, plan, winner=short).path))
+    assert "[0.7000, 0.8000] at 7%" in told and "trained for 7% of a full run" in told
 
 
 @pytest.mark.parametrize("gained", [(-0.0104, -0.04, 0.02), (-0.0304, -0.05, -0.01), (0.0104, -0.02, 0.04)])

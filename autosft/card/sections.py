@@ -24,6 +24,7 @@ from autosft.intervals import Interval
 from autosft.planning.plan import Arm, Plan
 from autosft.proof import Proof
 from autosft.refit import Refit
+from autosft.search.choice import were_tuned
 from autosft.search.finals import SAME_LENGTH
 from autosft.search.trial import Trial
 from autosft.task import Input, Output, Task
@@ -122,7 +123,7 @@ def _scores(shipped: Shipped) -> list[str]:
     score, directions = proof.shipped, task_kind(shipped.task.kind).metrics
     about = "" if metric.positive is None else f" of the label {code(shortened(metric.positive))}"
     lines = [
-        f"**{escaped(metric.name)} {score.score:.4f}**{about}, {_interval(score.interval)}, on {_rows(proof)}. This "
+        f"**{escaped(metric.name)} {score.score:.4f}**{about}, {_interval(score.interval)}, on {_rows(shipped)}. This "
         f"metric decided between the models; {_better(metric.greater_is_better)} is better."
     ]
     if proof.constant is not None:
@@ -141,7 +142,8 @@ def _better(greater: bool | None) -> str:
 def _gain(shipped: Shipped) -> str:
     proof, arm = shipped.proof, shipped.plan.arm(shipped.default.arm)
     if shipped.winner.is_default and shipped.winner.number == shipped.default.number:
-        return "Gain over the untuned default: none, as the default itself won."
+        tuned = "" if were_tuned(shipped.trials) else "; only untuned defaults were trained"
+        return f"Gain over the untuned default: none, as the default itself won{tuned}."
     if not shipped.default.is_default:
         return "Gain over the untuned default: not known, as no untuned default was trained to its end."
     verdict = "proven, as the interval is above 0" if proof.is_proven else "not proven, as the interval reaches 0"
@@ -158,14 +160,16 @@ def _gain(shipped: Shipped) -> str:
     )
 
 
-def _rows(proof: Proof) -> str:
+def _rows(shipped: Shipped) -> str:
     """Says which rows a score is of."""
+    proof = shipped.proof
     num_rows = proof.shipped.num_rows
     count = f"{num_rows:,} "
     if num_rows < proof.num_rows_given:
         count += f"(of {proof.num_rows_given:,}, drawn at random) "
     if proof.selected_on:
-        return f"{count}validation rows: these rows also chose the model, so the score is optimistic"
+        before = ", measured before the model was trained on them too" if shipped.refit.model else ""
+        return f"{count}validation rows{before}: these rows also chose the model, so the score is optimistic"
     kinds = {"test": "test rows", "proof": "rows set aside for proof before the search began"}
     return count + kinds.get(proof.rows, f"{escaped(proof.rows)} rows")
 

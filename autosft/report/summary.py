@@ -11,6 +11,7 @@ from autosft.intervals import Interval
 from autosft.report.blocks import Tile
 from autosft.report.cells import counted, number
 from autosft.report.ended import Ended
+from autosft.search.choice import were_tuned
 from autosft.search.finals import SAME_LENGTH
 
 
@@ -50,6 +51,8 @@ def gain_sentence(ended: Ended) -> str:
     """Says what tuning added, and how sure that is."""
     proof, name = ended.proof, ended.plan.task.metric.name
     if _default_won(ended):
+        if not were_tuned(ended.trials):
+            return "The best untuned default won: only untuned defaults were trained."
         return "The best untuned default won: tuning found nothing that is better than it by more than luck."
     if not ended.default.is_default:
         return "What tuning added is not known: no untuned default was trained to its end."
@@ -117,7 +120,8 @@ def _rows(ended: Ended) -> str:
     if proof.shipped.num_rows < proof.num_rows_given:
         count += f" (a random sample of {proof.num_rows_given:,}: there was no time for more)"
     if proof.selected_on:
-        return f"{count} that the search also chose by, so expect worse on new ones"
+        before = ", before it was trained on them too" if ended.summary["refit"]["done"] else ""
+        return f"{count} that the search also chose by{before}, so expect worse on new ones"
     return f"{count} that the search never read"
 
 

@@ -59,7 +59,8 @@ def _default_won(sweep: Sweep, outcome: Outcome) -> Claim:
             f"default at {words.score(default.score)} ({words.difference(gain)}), which did not hold in the final "
             "choice or is within the noise."
         )
-    return Claim("winner", f"The untuned default won (trial {outcome.winner}): tuning did not pay.{beside}", numbers)
+    tuning = "tuning did not pay" if tuned is not None else "no tuned trial came as far as it"
+    return Claim("winner", f"The untuned default won (trial {outcome.winner}): {tuning}.{beside}", numbers)
 
 
 def _by_trials(sweep: Sweep) -> list[Claim]:

@@ -71,6 +71,11 @@ def best_default(trials: Sequence[Trial], greater_is_better: bool) -> Trial | No
     return best([trial for trial in trials if trial.is_default], greater_is_better)
 
 
+def were_tuned(trials: Sequence[Trial]) -> bool:
+    """Whether anything but untuned defaults was trained to a score."""
+    return any(not trial.is_default and trial.score is not None for trial in trials)
+
+
 def contenders(trials: Sequence[Trial], greater_is_better: bool) -> list[Trial]:
     """Returns the trials that can still win or stand as the default.
 

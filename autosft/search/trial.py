@@ -19,6 +19,10 @@ from autosft.errors import RunFolderError, explain
 OUTPUTS_FILE = "outputs.arrow"
 
 
+#: From here on a run is called a full one: time ends trainings a step or two early.
+_FULL = 0.995
+
+
 @dataclass(frozen=True)
 class Trial:
     """One training and what came of it.
@@ -59,6 +63,11 @@ class Trial:
     message: str = ""
     rung: float = 1.0
     stage: str = "search"
+
+    @property
+    def length(self) -> str:
+        """Words the share of a full run that it was trained for, empty for a full one."""
+        return f" at {self.fidelity:.0%}" if self.fidelity < _FULL else ""
 
     @property
     def identity(self) -> str:

@@ -132,7 +132,7 @@ class LiveProgress(PlainProgress):
         counts = ", ".join(f"{count} {fate}" for fate, count in self._counts.items())
         title = f"{counts}, {len(self._running)} running"
         if self._best is not None and self._best.score is not None:
-            title += f"; best {self._best.score:.4f} (trial {self._best.number})"
+            title += f"; best {self._best.score:.4f} (trial {self._best.number}{self._best.length})"
         if self._ends_at is not None:
             title += f"; {format_seconds(max(0.0, self._ends_at - time.monotonic()))} left"
         table = Table(box=None)
@@ -162,9 +162,10 @@ def _trial_line(trial: Trial, best: Trial | None, seconds_left: float | None) ->
     else:
         stopped = f" stopped at {trial.reports[-1][0]:.0%}" if trial.fate == "stopped" and trial.reports else ""
         score = "" if trial.score is None else f"{trial.score:.4f}"
-        text = f"trial {trial.number}{stopped}: {score} in {trial.seconds.get('total', 0.0):.1f}s, {name}"
+        length = trial.length if trial.fate == "complete" else stopped
+        text = f"trial {trial.number}{length}: {score} in {trial.seconds.get('total', 0.0):.1f}s, {name}"
     if best is not None and best.score is not None:
-        text += f"; best {best.score:.4f} (trial {best.number})"
+        text += f"; best {best.score:.4f} (trial {best.number}{best.length})"
     if seconds_left is not None:
         text += f"; {format_seconds(max(0.0, seconds_left))} left"
     return text

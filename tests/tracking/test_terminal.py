@@ -74,6 +74,16 @@ def test_elsewhere_than_in_a_terminal_there_are_plain_lines(stream: io.StringIO)
     ]
 
 
+def test_a_training_that_was_cut_short_says_so_and_so_does_the_best() -> None:
+    stream = io.StringIO()
+    tracker = progress(stream)
+    short = replace(DONE, fidelity=0.07)
+    tracker.started(TRIAL)
+    tracker.ended(short, short, None)
+    assert "trial 0 at 7%: 0.7500" in stream.getvalue()
+    assert "best 0.7500 (trial 0 at 7%)" in stream.getvalue()
+
+
 def test_a_terminal_gets_a_table_of_what_runs_that_goes_away_and_the_same_lines() -> None:
     main, other = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
