@@ -35,7 +35,7 @@ from autosft.trainers.linear_head import LinearHead, head_seconds
 from autosft.trainers.loop import Rungs, plain_arguments, quiet_training
 from autosft.trainers.networks import PooledClassifier, logits_of, set_linear
 from autosft.trainers.objectives import OBJECTIVES, width_of
-from autosft.trainers.optimization import Clockwork, linear_schedule, parameter_groups
+from autosft.trainers.optimization import Clockwork, check_loss, linear_schedule, parameter_groups
 from autosft.trainers.sft_loop import TIMED_STEPS, UNTIMED_STEPS, timing_callback
 
 if TYPE_CHECKING:
@@ -268,11 +268,7 @@ class _Trainer(SentenceTransformerTrainer):
         pass
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        found = super().compute_loss(*args, **kwargs)
-        loss = found[0] if isinstance(found, tuple) else found
-        if not torch.isfinite(loss):
-            raise TrialFailed(f"the training loss became {loss.item()} at step {self.state.global_step}")
-        return found
+        return check_loss(super().compute_loss(*args, **kwargs), self.state.global_step)
 
 
 class ClassBatches(torch.utils.data.Sampler[list[int]]):

@@ -21,11 +21,12 @@ import pyarrow as pa
 import torch
 
 from autosft.accounting import phase
+from autosft.base_models import BaseModel
 from autosft.inputs import reader_class
-from autosft.inputs.base import Reader
+from autosft.inputs.base import Examples, Reader
 from autosft.inputs.text import ApartReader
 from autosft.task import Input, Output
-from autosft.trainers.base import FittedModel
+from autosft.trainers.base import FittedModel, Limits, TrainingData
 from autosft.trainers.networks import (
     ArchitectureClassifier,
     Network,
@@ -36,6 +37,7 @@ from autosft.trainers.networks import (
     load_with_head,
     logits_of,
     quiet_transformers,
+    weights_key,
     with_scaled_logits,
 )
 from autosft.trainers.objectives import OBJECTIVES, Objective, width_of
@@ -44,6 +46,16 @@ from autosft.trainers.objectives import OBJECTIVES, Objective, width_of
 _NETWORK_FILE = "autosft_network.json"
 _PAIR_HEAD_FILE = "pair_head.safetensors"
 _ST_MODULES = "sentence_transformers.models"
+
+
+def read_rows(
+    reading: type[Reader], base_model: BaseModel, folder: Path, data: TrainingData, limits: Limits
+) -> tuple[Reader, Examples, str]:
+    """Returns what reads rows for a base model in `folder`, every row as it reads it, and the key that these have."""
+    with phase("load"):
+        reader = reading.of_base(folder, max_length=limits.max_length, context_tokens=base_model.context_tokens)
+        key = f"{data.fingerprint}|{weights_key(folder)}"
+        return reader, reader.cached(data.all, key, limits.cache), key
 
 
 @dataclass

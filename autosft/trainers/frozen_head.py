@@ -23,7 +23,7 @@ from autosft.inputs.overlap import NUM_OVERLAPS
 from autosft.inputs.text import ApartReader
 from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
-from autosft.trainers.encoder import EncoderModel
+from autosft.trainers.encoder import EncoderModel, read_rows
 from autosft.trainers.features import FeatureCache
 from autosft.trainers.linear_head import LinearHead, head_seconds
 from autosft.trainers.networks import (
@@ -36,7 +36,6 @@ from autosft.trainers.networks import (
     load_encoder,
     load_with_head,
     set_linear,
-    weights_key,
 )
 from autosft.trainers.objectives import OBJECTIVES, width_of
 
@@ -190,11 +189,7 @@ class FrozenHead(Trainer):
         """Opens the feature cache of this base model."""
         # An encoder alone, with nothing trained in it, compares texts best by their vectors.
         reading = ApartReader if data.input is Input.TEXT_PAIR else reader_class(data.input)
-        reader = reading.of_base(
-            self.base_model_folder, max_length=limits.max_length, context_tokens=self.base_model.context_tokens
-        )
-        key = f"{data.fingerprint}|{weights_key(self.base_model_folder)}"
-        examples = reader.cached(data.all, key, limits.cache)
+        reader, examples, key = read_rows(reading, self.base_model, self.base_model_folder, data, limits)
         network, plain = self._networks(data, config, width_of(data.output, task.labels))
         features = FeatureCache(
             limits.cache,

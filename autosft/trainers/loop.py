@@ -25,7 +25,7 @@ from autosft.inputs.batches import shuffled_by_length
 from autosft.trainers.base import Limits, Report, TrainingData
 from autosft.trainers.networks import as_loaded, logits_of
 from autosft.trainers.objectives import NOT_COUNTED, Objective
-from autosft.trainers.optimization import Clockwork, linear_schedule, parameter_groups
+from autosft.trainers.optimization import Clockwork, check_loss, linear_schedule, parameter_groups
 
 #: Steps that a timing takes, and how many of them come before the clock starts.
 _TIMED_STEPS, _UNTIMED_STEPS = 6, 2
@@ -230,9 +230,8 @@ class _Trainer(HuggingFaceTrainer):
         if counted is None:
             counted = (self.loop.objective.countable(labels) != NOT_COUNTED).sum()
         # A step may hold no label that counts: words that a tokenizer makes nothing of.
-        loss = loss / torch.as_tensor(counted).flatten()[0].to(loss.device).clamp(min=1)
-        if not torch.isfinite(loss):
-            raise TrialFailed(f"the training loss became {loss.item()} at step {self.state.global_step}")
+        counted = torch.as_tensor(counted).flatten()[0].to(loss.device).clamp(min=1)
+        loss = check_loss(loss / counted, self.state.global_step)
         return (loss, {"logits": logits}) if return_outputs else loss
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from autosft.errors import TrialFailed
+
 #: The outermost numbered part of a network: of convolutional ones their stages, which hold layers of their own.
 _LAYER = re.compile(r"\.(?:stages?|layers?|h|blocks?)\.(\d+)\.")
 
@@ -56,6 +58,18 @@ def linear_schedule(optimizer: torch.optim.Optimizer, clockwork: Clockwork, warm
         return at / warmup_share if at < warmup_share else max(0.0, (1.0 - at) / (1.0 - warmup_share))
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def check_loss(found: Any, step: int) -> Any:
+    """Returns what `compute_loss` gave, a loss or a pair of it and outputs.
+
+    Raises:
+        TrialFailed: The loss is no finite number.
+    """
+    loss = found[0] if isinstance(found, tuple) else found
+    if not torch.isfinite(loss):
+        raise TrialFailed(f"the training loss became {loss.item()} at step {step}")
+    return found
 
 
 def parameter_groups(

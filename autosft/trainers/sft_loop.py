@@ -27,7 +27,7 @@ from autosft.task import Task
 from autosft.trainers.base import Limits, Report, TrainingData
 from autosft.trainers.decoder import TextGenerator
 from autosft.trainers.networks import as_loaded, quiet_transformers
-from autosft.trainers.optimization import Clockwork
+from autosft.trainers.optimization import Clockwork, check_loss
 
 if TYPE_CHECKING:
     from trl.trainer.sft_config import SFTConfig
@@ -261,11 +261,7 @@ def _trainer_class(trl: Any) -> type[Any]:
             return self.lr_scheduler
 
         def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-            found = super().compute_loss(*args, **kwargs)
-            loss = found[0] if isinstance(found, tuple) else found
-            if not torch.isfinite(loss):
-                raise TrialFailed(f"the training loss became {loss.item()} at step {self.state.global_step}")
-            return found
+            return check_loss(super().compute_loss(*args, **kwargs), self.state.global_step)
 
     return AnnealedTrainer
 

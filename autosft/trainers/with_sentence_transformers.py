@@ -12,20 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pyarrow as pa
 import torch
 
-from autosft.accounting import phase
 from autosft.base_models import BaseModel
 from autosft.errors import MissingExtraError, TrialFailed, explain
 from autosft.inputs import reader_class
 from autosft.inputs.base import Examples, Reader
 from autosft.task import Input, Output, Task
-from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
-from autosft.trainers.encoder import EncoderModel
+from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, unheard
+from autosft.trainers.encoder import EncoderModel, read_rows
 from autosft.trainers.linear_head import head_seconds
 from autosft.trainers.memory import free_memory, is_out_of_memory
-from autosft.trainers.networks import PooledClassifier, device, load_encoder, weights_key
+from autosft.trainers.networks import PooledClassifier, device, load_encoder
 from autosft.trainers.objectives import width_of
 from autosft.trainers.with_transformers import default_epochs, dropout_fields
 
@@ -146,7 +144,7 @@ class ContrastiveTrainer(Trainer):
         micro = config.batch_size
         while True:
             settings = Settings(TIMING_STEPS, micro, 0, deadline)
-            run = Run(network, examples, config, task, data, settings, limits, limits.cache, _ignore)
+            run = Run(network, examples, config, task, data, settings, limits, limits.cache, unheard)
             try:
                 seconds_per_step = run.time_steps()
                 break
@@ -167,12 +165,9 @@ class ContrastiveTrainer(Trainer):
         return EncoderModel.load(folder)
 
     def _read(self, data: TrainingData, limits: Limits) -> tuple[Reader, Examples]:
-        with phase("load"):
-            reader = reader_class(data.input).of_base(
-                self.base_model_folder, max_length=limits.max_length, context_tokens=self.base_model.context_tokens
-            )
-            key = f"{data.fingerprint}|{weights_key(self.base_model_folder)}"
-            return reader, reader.cached(data.all, key, limits.cache)
+        reading = reader_class(data.input)
+        reader, examples, _ = read_rows(reading, self.base_model, self.base_model_folder, data, limits)
+        return reader, examples
 
     def _network(self, config: ContrastiveConfig, task: Task, data: TrainingData) -> PooledClassifier:
         """Returns the encoder under a head that is still to be fitted."""
@@ -182,7 +177,3 @@ class ContrastiveTrainer(Trainer):
 
 def _total_steps(config: ContrastiveConfig, data: TrainingData) -> int:
     return config.num_train_epochs * -(-len(data.train) // config.batch_size)
-
-
-def _ignore(fidelity: float, outputs: pa.Array) -> None:
-    """Reports of a timing go nowhere."""

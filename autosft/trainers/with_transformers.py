@@ -26,8 +26,8 @@ from autosft.errors import TrialFailed
 from autosft.inputs import reader_class
 from autosft.inputs.base import Examples, Reader
 from autosft.task import Input, Output, Task
-from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
-from autosft.trainers.encoder import EncoderModel
+from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, unheard
+from autosft.trainers.encoder import EncoderModel, read_rows
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
 from autosft.trainers.linear_head import LinearHead
 from autosft.trainers.memory import free_memory, is_out_of_memory
@@ -40,7 +40,6 @@ from autosft.trainers.networks import (
     load_encoder,
     load_with_head,
     set_linear,
-    weights_key,
 )
 from autosft.trainers.objectives import OBJECTIVES, Objective, width_of
 from autosft.trainers.optimization import freeze
@@ -191,7 +190,7 @@ class TransformersTrainer(Trainer):
         micro = config.batch_size
         while True:
             timed = replace(settings, micro_batch_size=micro)
-            loop = Loop(network, examples, objective, data, timed, _ignore, (1.0,), limits.cache, limits)
+            loop = Loop(network, examples, objective, data, timed, unheard, (1.0,), limits.cache, limits)
             try:
                 seconds_per_step = loop.time_steps()
                 break
@@ -212,12 +211,9 @@ class TransformersTrainer(Trainer):
         return EncoderModel.load(folder)
 
     def _read(self, data: TrainingData, limits: Limits) -> tuple[Reader, Examples]:
-        with phase("load"):
-            reader = reader_class(data.input).of_base(
-                self.base_model_folder, max_length=limits.max_length, context_tokens=self.base_model.context_tokens
-            )
-            key = f"{data.fingerprint}|{weights_key(self.base_model_folder)}"
-            return reader, reader.cached(data.all, key, limits.cache)
+        reading = reader_class(data.input)
+        reader, examples, _ = read_rows(reading, self.base_model, self.base_model_folder, data, limits)
+        return reader, examples
 
     def _settings(
         self,
@@ -330,7 +326,3 @@ def _free(network: nn.Module | None) -> None:
     if network is not None:
         network.to("meta")
     free_memory()
-
-
-def _ignore(fidelity: float, outputs: pa.Array) -> None:
-    """Reports of a timing go nowhere."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from autosft.accounting import phase
@@ -24,7 +23,7 @@ from autosft.errors import TrialFailed
 from autosft.inputs.prompt_tokens import PromptTokens
 from autosft.inputs.prompts import PromptReader
 from autosft.task import Input, Output, Task
-from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
+from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, unheard
 from autosft.trainers.decoder import PROMPT_READERS, TextGenerator, generates, load_decoder
 from autosft.trainers.memory import free_memory, is_out_of_memory
 from autosft.trainers.networks import weights_key
@@ -163,7 +162,7 @@ class TrlTrainer(Trainer):
         micro, checkpointing = config.batch_size, self._is_crowded(config)
         while True:
             settings = Settings(TIMED_STEPS + UNTIMED_STEPS, micro, checkpointing, 0, deadline)
-            run = Run(load, config, task, data, reader, examples, settings, limits, limits.cache, _ignore, (1.0,))
+            run = Run(load, config, task, data, reader, examples, settings, limits, limits.cache, unheard, (1.0,))
             try:
                 seconds_per_step, loading = run.time_steps()
                 break
@@ -221,7 +220,3 @@ class TrlTrainer(Trainer):
 def _free(run: Run) -> None:
     run.network = None
     free_memory()
-
-
-def _ignore(fidelity: float, outputs: pa.Array) -> None:
-    """Reports of a timing go nowhere."""
