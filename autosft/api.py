@@ -164,12 +164,14 @@ def plan(
         timing: Whether a few real steps are timed; without, the quote holds within a factor of three.
     """
     clock, listener = Clock(), listening(tracker)
-    question = Question(task, data, test, target, inputs, metric, positive, group, time, kind, answer, fixes_off, seed)
-    options = Options.checked(
-        models, trainer, space, budget, sampler, scheduler, max_concurrent, gpus_per_trial, cluster, verbose
-    )
-    options = replace(options, timing=timing)
     try:
+        question = Question(
+            task, data, test, target, inputs, metric, positive, group, time, kind, answer, fixes_off, seed
+        )
+        options = Options.checked(
+            models, trainer, space, budget, sampler, scheduler, max_concurrent, gpus_per_trial, cluster, verbose
+        )
+        options = replace(options, timing=timing)
         listener.phase("read")
         understood, source = understand(question)
         if not timing:
@@ -211,30 +213,29 @@ def resume(
     """
     run = RunFolder.open(folder)
     listener = listening(tracker or tracked_with(run.path))
-    if run.result.exists() and budget is None:
-        if space is not None:
-            wrong = f"{run.path} holds a finished run, and another search space needs something to spend"
-            raise PlanError(explain(wrong=wrong, expected="more budget", fix="pass budget='+30m' too"))
-        found = Result.load(folder)
-        cut = found.summary.get("interrupted", False)
-        how = "was interrupted, and closed with the best model so far" if cut else "is finished"
-        listener.note(f"this run {how}: nothing was added; to go on: autosft resume {folder} --budget +10m")
-        listener.closed()
-        return found
-    with run.locked():
-        made = Plan.load(run.plan)
-        spent = TrialLog(run.trials).spent_seconds()
-        if budget is not None:
-            done = len(TrialLog(run.trials).trials())
-            more = Budget.parse(budget)
-            made = with_more(made, more, spent_seconds=spent, num_trials_done=done, keep_limits=keep_limits)
-        if space is not None:
-            made = with_space(made, space)
-        try:
+    try:
+        if run.result.exists() and budget is None:
+            if space is not None:
+                wrong = f"{run.path} holds a finished run, and another search space needs something to spend"
+                raise PlanError(explain(wrong=wrong, expected="more budget", fix="pass budget='+30m' too"))
+            found = Result.load(folder)
+            cut = found.summary.get("interrupted", False)
+            how = "was interrupted, and closed with the best model so far" if cut else "is finished"
+            listener.note(f"this run {how}: nothing was added; to go on: autosft resume {folder} --budget +10m")
+            return found
+        with run.locked():
+            made = Plan.load(run.plan)
+            spent = TrialLog(run.trials).spent_seconds()
+            if budget is not None:
+                done = len(TrialLog(run.trials).trials())
+                more = Budget.parse(budget)
+                made = with_more(made, more, spent_seconds=spent, num_trials_done=done, keep_limits=keep_limits)
+            if space is not None:
+                made = with_space(made, space)
             made = with_rows(made)
             return _with_runner(made, run, Clock(spent_seconds=spent), listener, cluster=cluster, verbose=verbose)
-        finally:
-            listener.closed()
+    finally:
+        listener.closed()
 
 
 @arguments_checked()

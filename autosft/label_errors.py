@@ -18,6 +18,7 @@ from autosft.search.work import MOST_FOLDS
 from autosft.task import Output
 from autosft.tasks import kind as task_kind
 from autosft.tasks.confident_learning import suspected_labels
+from autosft.trainers import trainer_class
 from autosft.trainers.base import Limits
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ _TOO_MANY = 0.2
 def find_label_errors(
     prepared: Prepared, arms: Sequence[Arm], runner: Runner, resources: Resources, *, limit_seconds: float | None
 ) -> tuple[Finding, ...]:
-    """Cross-validates a frozen head and reports the labels that it confidently takes for others.
+    """Cross-validates the cheapest probe and reports the labels that it confidently takes for others.
 
     Args:
         arms: With their measured cost; those that train nothing but a head can look at the labels.
         limit_seconds: The budget in time. Where a look would take more than a twentieth of it, there is none.
     """
     task, data = prepared.task, prepared.data
-    cheap = [arm for arm in arms if arm.cost is not None and arm.trainer == "frozen_head"]
+    cheap = [arm for arm in arms if arm.cost is not None and trainer_class(arm.trainer).is_probe]
     if task_kind(task.kind).output is not Output.LABEL or not cheap or data.num_folds < 2:
         return ()
     arm = min(cheap, key=lambda arm: arm.trial_seconds)

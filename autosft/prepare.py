@@ -127,10 +127,20 @@ def with_rows(plan: Plan) -> Plan:
     except DataError as error:
         wrong = f"{lost}, and they cannot be read again: {str(error).splitlines()[0]}"
         raise PlanError(explain(wrong=wrong, expected=f"the data at {origin.data}", fix="put them back")) from error
-    if data.fingerprint != plan.data.fingerprint or data.parts != plan.data.parts:
-        wrong = f"{lost}, and {origin.data} now holds other rows"
+    if plan.data.named is None:
+        # A plan from before there were names goes on without.
+        data = replace(data, named=None)
+    if _content(data) != _content(plan.data):
+        place = origin.test if origin.test and data.fingerprint == plan.data.fingerprint else origin.data
+        wrong = f"{lost}, and {place} now holds other rows"
         raise PlanError(explain(wrong=wrong, expected="the data that the plan was made for", fix="plan again"))
     return replace(plan, data=data)
+
+
+def _content(data: Data) -> tuple[object, ...]:
+    """Returns what tells these checked rows from others, wherever they lie."""
+    held_out = None if data.held_out_folder is None else data.held_out_folder.name
+    return data.fingerprint, held_out, data.num_folds, dict(data.parts), data.named is not None
 
 
 def _language(data: Data) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +68,9 @@ class Result:
             raise RunFolderError(explain(wrong=wrong, expected="the result as it was written", fix=fix)) from error
         return found
 
-    @property
+    @cached_property
     def predictor(self) -> Predictor:
-        """The shipped model."""
+        """The shipped model, whose weights are read once."""
         return Predictor.load(self.folder / "model")
 
     @property

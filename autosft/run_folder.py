@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -64,7 +65,7 @@ class RunFolder:
             RunFolderError: It exists and is not empty, or cannot be written.
         """
         RunFolder.check_free(folder)
-        path = Path(folder) if folder is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        path = Path(folder) if folder is not None else new_folder()
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
             probe = path / ".writable"
@@ -167,6 +168,23 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
+
+
+def new_folder(prefix: str = "") -> Path:
+    """Makes a folder under `runs/` that is called after the time, and `_2`, `_3` and so on where that one is taken.
+
+    Raises:
+        RunFolderError: It cannot be written.
+    """
+    name = f"{prefix}{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    with writing(Path("runs") / name):
+        Path("runs").mkdir(exist_ok=True)
+        for number in itertools.count(1):
+            path = Path("runs") / (name if number == 1 else f"{name}_{number}")
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                break
+    return path
 
 
 def as_json(value: Any) -> Any:

@@ -15,6 +15,7 @@ import pytest
 
 import autosft
 from autosft.accounting import PHASES
+from autosft.run_folder import RunFolder
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
 
@@ -24,13 +25,16 @@ NUMBERS = (30, 7, 11)
 
 
 class Heard(Tracker):
-    """Remembers the phases of a run."""
+    """Remembers the phases of a run, and how often it was over."""
 
     def __init__(self):
-        self.phases = []
+        self.phases, self.num_closed = [], 0
 
     def phase(self, name):
         self.phases.append(name)
+
+    def closed(self):
+        self.num_closed += 1
 
 
 def rows(num, *, labels, **columns):
@@ -159,6 +163,14 @@ class TestFirstRun:
         assert found.select(given.column_names).equals(given)
         assert found["prediction_1"].to_pylist() == result.predict(texts)
         assert result.predict(texts[::-1]) == result.predict(texts)[::-1]
+
+    def test_the_model_is_read_once_for_all_predictions(self, result, monkeypatch):
+        texts, _ = tiny_texts(5, seed=8)
+        first = result.predict(texts)
+        monkeypatch.setattr("autosft.predictor.trainer_class", lambda name: pytest.fail("it is read again"))
+        assert result.predict(texts) == first
+        assert len(result.predict_proba(texts)) == result.predict_table(texts).num_rows == 5
+        assert result == autosft.Result.load(result.folder), "what it was asked makes it no other result"
 
     def test_a_saved_model_loads_without_the_search_stack(self, result, tmp_path):
         result.predictor.save(tmp_path / "model")
@@ -423,6 +435,39 @@ def test_a_run_that_cannot_be_read_is_not_resumed(files, message, tmp_path):
     folder = write(tmp_path / "run", **files)
     with pytest.raises(autosft.RunFolderError, match=message):
         autosft.resume(folder, budget="+1 trials", tracker=Tracker())
+
+
+@pytest.mark.parametrize(
+    ("changed", "files", "message"),
+    [
+        ({}, {"plan": {"format": 1, "autosft": "plan"}}, "cannot be read"),
+        ({"budget": "soon"}, {}, "budget='20m'"),
+        ({"space": "/no/such/space.yaml"}, {}, "space.yaml"),
+        ({"budget": None}, {"result": {"format": 1}}, "result.json is damaged"),
+        ({"budget": None, "space": "space.yaml"}, {"result": {"format": 1}}, "more budget"),
+    ],
+    ids=["plan", "budget", "space", "result", "finished"],
+)
+def test_whoever_listens_hears_the_end_of_a_run_that_cannot_go_on(changed, files, message, made, tmp_path):
+    folder, heard = write(tmp_path / "run", **{"plan": made.to_json(), **files}), Heard()
+    with pytest.raises(autosft.AutosftError, match=message):
+        autosft.resume(folder, **{"budget": "+1 trials", "tracker": heard, **changed})
+    assert heard.num_closed == 1
+
+
+def test_whoever_listens_hears_the_end_of_a_run_that_another_process_works_on(made, tmp_path):
+    folder, heard = write(tmp_path / "run", plan=made.to_json()), Heard()
+    with RunFolder.open(folder).locked(), pytest.raises(autosft.RunFolderError, match="another process"):
+        autosft.resume(folder, budget="+1 trials", tracker=heard)
+    assert heard.num_closed == 1
+
+
+def test_whoever_listens_hears_the_end_of_a_plan_that_cannot_be_made(asked):
+    for changed in ({"seed": -1}, {"sampler": "tpee"}, {"target": "intents"}):
+        heard = Heard()
+        with pytest.raises(autosft.AutosftError):
+            autosft.plan(**{**asked, **changed}, tracker=heard)
+        assert heard.num_closed == 1
 
 
 def test_a_missing_folder_is_neither_resumed_nor_loaded(tmp_path):

@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
 
+from autosft.batch.folder import BatchFolder
 from autosft.errors import RunFolderError
 from autosft.run_folder import RunFolder
 
@@ -36,6 +38,30 @@ def test_a_new_run_takes_a_new_or_empty_folder(tmp_path: Path, monkeypatch: pyte
     assert RunFolder.create("deep/new").path == tmp_path / "deep" / "new"
     assert RunFolder.create(None).path.parent == tmp_path / "runs"
     assert not any((tmp_path / "deep" / "new").iterdir())
+
+
+def test_runs_and_batches_that_begin_in_one_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Noon:
+            return cls(2024, 3, 31, 12)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("autosft.run_folder.datetime", Noon)
+    runs = [RunFolder.create(None).path.name for _ in range(3)]
+    assert runs == ["2024-03-31_12-00-00", "2024-03-31_12-00-00_2", "2024-03-31_12-00-00_3"]
+    batches = [BatchFolder.open(None).path.name for _ in range(2)]
+    assert batches == ["batch_2024-03-31_12-00-00", "batch_2024-03-31_12-00-00_2"]
+
+
+def test_a_folder_cannot_be_named_where_runs_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("in the way")
+    for begin in (RunFolder.create, BatchFolder.open):
+        with pytest.raises(RunFolderError, match="cannot be written"):
+            begin(None)
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from autosft.batch.job import Job
 from autosft.disk import writing
 from autosft.errors import PlanError, RunFolderError, explain
-from autosft.run_folder import RunFolder
+from autosft.run_folder import RunFolder, new_folder
 from autosft.search.trial import TrialLog
 
 FORMAT = 1
@@ -70,8 +69,7 @@ class BatchFolder:
         Raises:
             RunFolderError: It holds something else, or cannot be written.
         """
-        now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        path = Path(folder) if folder is not None else Path("runs") / f"batch_{now}"
+        path = Path(folder) if folder is not None else new_folder("batch_")
         found = BatchFolder(path)
         if not found.file.exists() and not found.log.exists():
             there = [item.name for item in path.iterdir()] if path.is_dir() else []

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from autosft.data.checks.subject import plural
 from autosft.data.folds import connected, stratified
 from autosft.data.source import Source
 from autosft.data.texts import as_text, codes, shortened
@@ -49,16 +50,10 @@ class SplitPlan:
 
     Attributes:
         num_folds: Folds of the search part; fold 0 is the validation set.
-        validation_rows: Rows of fold 0.
-        proof_rows: Rows set aside for the final proof; 0 where a test set was given or rows are few.
-        standard_error: Of an accuracy near 0.9 measured on fold 0, as a share: sqrt(0.9 x 0.1 / rows).
         reasons: Why it was split this way, one sentence each.
     """
 
     num_folds: int
-    validation_rows: int
-    proof_rows: int
-    standard_error: float
     reasons: tuple[str, ...]
 
 
@@ -97,7 +92,7 @@ def split(kind: TaskKind, task: Task, source: Source, *, seed: int) -> Split:
 
     Given splits are kept. Otherwise rows are stratified by label; rows with the same text (case and white space apart)
     or the same value of the task's group column stay together; with a time column the latest rows validate and the
-    latest of all are proof.
+    latest of all are proof; among rows of one time the seed decides.
 
     Args:
         kind: The task's kind, which tells rows with the same input and what to stratify by.
@@ -118,7 +113,7 @@ def split(kind: TaskKind, task: Task, source: Source, *, seed: int) -> Split:
 
     proof = np.zeros(len(train), dtype=bool)
     if "test" in source.splits:
-        reasons.append(f"The given test set ({source.splits['test'].num_rows:,} rows) is kept for the end.")
+        reasons.append(f"The given test set ({plural(source.splits['test'].num_rows, 'row')}) is kept for the end.")
     else:
         free = _not_in_validation(task, source, units, reasons)
         proof[free] = _proof(labels[free], units[free], None if times is None else times[free], rng, reasons)
@@ -129,7 +124,7 @@ def split(kind: TaskKind, task: Task, source: Source, *, seed: int) -> Split:
         fold = _folds(labels[rows], units[rows], None if times is None else times[rows], rng, reasons)
         search = Part(train.take(pa.array(rows)), source.places("train")[rows], fold)
     held_out = _held_out(source, np.flatnonzero(proof))
-    return Split(search, held_out, _plan(kind, search, int(proof.sum()), reasons))
+    return Split(search, held_out, _plan(kind, search, reasons))
 
 
 def standard_error(num_rows: int) -> float:
@@ -167,18 +162,23 @@ def _units(kind: TaskKind, task: Task, train: pa.Table, reasons: list[str]) -> N
     units = connected(keys, len(train))
     num_units = len(np.unique(units))
     if task.group_column is None and num_units < len(train):
-        reasons.append(f"Rows with the same text stay on one side ({len(train) - num_units:,} repeat an earlier one).")
+        repeats = len(train) - num_units
+        repeat = "repeats" if repeats == 1 else "repeat"
+        reasons.append(f"Rows with the same text stay on one side ({repeats:,} {repeat} an earlier one).")
     return units
 
 
 def _unit_times(task: Task, train: pa.Table, units: Numbers, reasons: list[str]) -> Numbers | None:
-    """Returns the rank in time of each row's unit, by its latest row; rows without a time count as the oldest."""
+    """Returns the rank in time of each row's unit, by the latest of its rows.
+
+    Rows without a time (null, NaN) count as the oldest.
+    """
     if task.time_column is None:
         return None
     column = train.column(task.time_column).combine_chunks()
     _require_sortable(task.time_column, column)
     rank = pc.rank(column, sort_keys="ascending", tiebreaker="dense").to_numpy().astype(np.int64)
-    rank[column.is_null().to_numpy(zero_copy_only=False)] = 0
+    rank[column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)] = 0
     latest = np.zeros(int(units.max(initial=0)) + 1, np.int64)
     np.maximum.at(latest, units, rank)
     reasons.append(f"The latest rows by '{task.time_column}' are used to judge, earlier ones to train.")
@@ -211,20 +211,22 @@ def _proof(
     num_rows = len(labels)
     if num_rows < MIN_ROWS_FOR_PROOF:
         reasons.append(
-            f"No proof rows are set aside from {num_rows:,} rows (from {MIN_ROWS_FOR_PROOF:,} on they are): training "
-            "needs them more, so the final score is one that was selected on."
+            f"No proof rows are set aside from {plural(num_rows, 'row')} (from {MIN_ROWS_FOR_PROOF:,} on they are): "
+            "training needs them more, so the final score is one that was selected on."
         )
         return np.zeros(num_rows, dtype=bool)
     wanted = min(round(PROOF_SHARE * num_rows), MAX_PROOF_ROWS)
     if times is not None:
-        proof = _latest(units, times, wanted)
+        proof = _latest(units, times, wanted, rng, "the proof begins", reasons)
     else:
         # Small parts make up any share. The last ones, because large groups come to lie in the first.
         num_parts = max(40, num_rows // 1_000)
         parts = stratified(labels, units, num_folds=num_parts, rng=rng, every_class_in_first=False)
         proof = (parts >= num_parts - round(wanted / num_rows * num_parts)) & ~_most_rows(units)
     proof &= ~_holding_whole_class(labels, units, proof)
-    reasons.append(f"{int(proof.sum()):,} rows are set aside as proof, which the search never sees.")
+    num_proof = int(proof.sum())
+    are = "is" if num_proof == 1 else "are"
+    reasons.append(f"{plural(num_proof, 'row')} {are} set aside as proof, which the search never sees.")
     return proof
 
 
@@ -236,21 +238,45 @@ def _not_in_validation(task: Task, source: Source, units: Numbers, reasons: list
     shared = pc.is_in(as_text(source.train.column(task.group_column)), value_set=known)
     tied = np.isin(units, units[shared.to_numpy(zero_copy_only=False)])
     if tied.any():
-        reasons.append(
-            f"{int(tied.sum()):,} rows only train: their values of '{task.group_column}' are also in the given "
-            "validation set."
-        )
+        one = int(tied.sum()) == 1
+        why = f"{'its value' if one else 'their values'} of '{task.group_column}' {'is' if one else 'are'} also"
+        only = f"{plural(int(tied.sum()), 'row')} only {'trains' if one else 'train'}"
+        reasons.append(f"{only}: {why} in the given validation set.")
     return np.flatnonzero(~tied)
 
 
-def _latest(units: Numbers, times: Numbers, wanted: int) -> NDArray[np.bool_]:
-    """Returns a mask of the latest whole units, at most `wanted` rows but at least one unit."""
-    order = np.argsort(-times, kind="stable")
-    cut = min(wanted, len(order)) - 1
-    latest = times >= times[order[cut]]
-    if latest.sum() > wanted and times[order[0]] > times[order[cut]]:
-        latest = times > times[order[cut]]
-    return np.asarray(latest)
+def _latest(
+    units: Numbers, times: Numbers, wanted: int, rng: np.random.Generator, what_begins: str, reasons: list[str]
+) -> NDArray[np.bool_]:
+    """Returns a mask of the latest whole units: at most `wanted` rows, or one unit where all of the latest have more.
+
+    A time lies on one side as a whole, unless less than half of what is wanted is later: of a year that holds most
+    rows, as many units as there is room for are drawn. The unit with most of the rows is none of them.
+    """
+    free = ~_most_rows(units)
+    if not free.any():
+        return free
+    begins = np.sort(times[free])[-wanted:][0]
+    latest, at_begin = free & (times > begins), free & (times == begins)
+    room = wanted - int(latest.sum())
+    if at_begin.sum() > room and latest.sum() >= wanted / 2:
+        return np.asarray(latest)
+    chosen = at_begin & np.isin(units, _drawn(units[at_begin], room, rng, at_least_one=not latest.any()))
+    if 0 < chosen.sum() < at_begin.sum():
+        share = f"{int(at_begin.sum()):,} rows share the time at which {what_begins}"
+        reasons.append(f"{share}; the seed drew {int(chosen.sum()):,} of them.")
+    return np.asarray(latest | chosen)
+
+
+def _drawn(units: Numbers, room: int, rng: np.random.Generator, *, at_least_one: bool) -> list[int]:
+    """Draws units for which there is room, in rows; the smallest one where there is none for any but one is needed."""
+    names, sizes = np.unique(units, return_counts=True)
+    drawn: list[int] = []
+    for at in rng.permutation(len(names)).tolist():
+        if sizes[at] <= room:
+            drawn.append(int(names[at]))
+            room -= int(sizes[at])
+    return drawn if drawn or not at_least_one else [int(names[np.argmin(sizes)])]
 
 
 def _most_rows(units: Numbers) -> NDArray[np.bool_]:
@@ -270,7 +296,8 @@ def _folds(
     labels: Numbers, units: Numbers, times: Numbers | None, rng: np.random.Generator, reasons: list[str]
 ) -> NDArray[np.int8]:
     if times is not None:
-        validation = _latest(units, times, max(1, round(len(units) / num_folds_for(len(units)))))
+        wanted = max(1, round(len(units) / num_folds_for(len(units))))
+        validation = _latest(units, times, wanted, rng, "validation begins", reasons)
         folds = np.where(validation & ~_holding_whole_class(labels, units, validation), 0, -1)
     else:
         num_units = len(np.unique(units))
@@ -291,8 +318,8 @@ def _require_validation(folds: Numbers) -> None:
         return
     raise DataError(
         explain(
-            wrong=f"none of the {len(folds):,} rows can be set aside for validation: every class has a single row, or "
-            "all its rows share one text or group",
+            wrong=f"of {plural(len(folds), 'row')} none can be set aside for validation: every class has a single row, "
+            "or all its rows share one text or group",
             expected="at least two independent rows of some class",
             fix="add rows, name another group= column, or pass validation rows of your own",
         )
@@ -301,7 +328,7 @@ def _require_validation(folds: Numbers) -> None:
 
 def _with_given_validation(source: Source, rows: Numbers, reasons: list[str]) -> Part:
     train, validation = source.train, source.splits["validation"]
-    reasons.append(f"The given validation set ({validation.num_rows:,} rows) is kept.")
+    reasons.append(f"The given validation set ({plural(validation.num_rows, 'row')}) is kept.")
     table = pa.concat_tables([train.take(pa.array(rows)), validation.select(train.column_names)])
     positions = np.concatenate([source.places("train")[rows], source.places("validation")])
     folds = np.repeat(np.array([-1, 0], np.int8), [len(rows), validation.num_rows])
@@ -321,11 +348,12 @@ def _outside_folds(table: pa.Table, rows: Numbers) -> Part:
     return Part(table, rows, np.full(len(rows), -1, np.int8))
 
 
-def _plan(kind: TaskKind, search: Part, num_proof: int, reasons: list[str]) -> SplitPlan:
+def _plan(kind: TaskKind, search: Part, reasons: list[str]) -> SplitPlan:
     num_validation = int((search.folds == 0).sum())
-    error = standard_error(num_validation)
     known = ""
     if kind.output is Output.LABEL:
-        known = f": an accuracy near {ASSUMED_ACCURACY:.0%} is known to {100 * error:.1f} points (one standard error)"
-    reasons.append(f"{num_validation:,} of {len(search.folds):,} rows validate{known}.")
-    return SplitPlan(int(search.folds.max()) + 1, num_validation, num_proof, error, tuple(reasons))
+        error = 100 * standard_error(num_validation)
+        known = f": an accuracy near {ASSUMED_ACCURACY:.0%} is known to {error:.1f} points (one standard error)"
+    validate = "validates" if num_validation == 1 else "validate"
+    reasons.append(f"{num_validation:,} of {len(search.folds):,} rows {validate}{known}.")
+    return SplitPlan(int(search.folds.max()) + 1, tuple(reasons))

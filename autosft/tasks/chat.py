@@ -130,11 +130,6 @@ def read_turns(table: pa.Table, name: str) -> list[list[Turn]]:
     return turns
 
 
-def holds_conversations(type: pa.DataType) -> bool:
-    """Whether a column of this type holds turns in one of the layouts that are read."""
-    return _layout(type) is not None
-
-
 def _layout(type: pa.DataType) -> tuple[str, str] | None:
     if not (pa.types.is_list(type) or pa.types.is_large_list(type)) or not pa.types.is_struct(type.value_type):
         return None

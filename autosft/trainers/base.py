@@ -239,8 +239,3 @@ class Trainer(ABC):
     @abstractmethod
     def load(cls, folder: Path) -> FittedModel:
         """Loads what `FittedModel.save` wrote."""
-
-
-def config_from(config_class: type[Any], values: Mapping[str, Any]) -> Any:
-    """Builds a Config from plain values."""
-    return config_class(**values)

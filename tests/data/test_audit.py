@@ -115,6 +115,22 @@ def test_near_duplicates_of_test_rows(changed, dropped):
     assert cleaned.splits["test"].num_rows == 1
 
 
+def test_texts_that_only_repeat_themselves_more_often_are_near_duplicates():
+    shorter, longer = "good " * 5, "good " * 8
+    task, source = make([*plain(), (longer, "a")], [(shorter, "a"), ("bad " * 9, "b")])
+    cleaned, _, findings = checked(task, source)
+    assert found(findings, "near-duplicates-across-splits").count == 1
+    assert longer.strip() not in [text.strip() for text in cleaned.train.column("text").to_pylist()]
+    task, source = make([*plain(), (longer, "a"), (shorter, "a")])
+    assert found(checked(task, source)[2], "near-duplicates").count == 2
+
+
+def test_texts_that_are_equal_but_for_case_are_no_near_duplicates():
+    text = texts(1, seed=5)[0]
+    task, source = make([*plain(), (text, "a"), (text.upper(), "a")])
+    assert found(checked(task, source)[2], "near-duplicates") is None
+
+
 def test_near_duplicates_agree_with_sets_of_five_characters():
     from autosft.data.checks.similarity import similar_pairs
 

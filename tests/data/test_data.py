@@ -118,12 +118,17 @@ def test_rows_survive_pickle_and_keep_their_order(tmp_path):
 
 @pytest.mark.parametrize(("num", "warned"), [(100, True), (1_500, False)])
 def test_a_validation_set_too_small_to_choose_by(tmp_path, num, warned):
-    data, plan = written(tmp_path, num)
+    data, _ = written(tmp_path, num)
     findings = check_split(KIND, TASK, data)
     assert [finding.check for finding in findings] == (["small-validation"] if warned else [])
     if warned:
-        assert f"{100 * plan.standard_error:.1f} points" in findings[0].message
+        assert "The validation set has 20 rows" in findings[0].message and "6.7 points" in findings[0].message
         assert "225 validation rows" in findings[0].action
+
+
+def test_a_validation_set_of_one_row_is_named_in_the_singular(tmp_path):
+    data, _ = written(tmp_path, 10, validation=table(1, start=9_000))
+    assert "The validation set has 1 row:" in check_split(KIND, TASK, data)[0].message
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,48 @@ def test_rows_that_are_no_longer_the_same_are_refused(
     said = {"changed": "holds other rows", "removed": "cannot be read again", "memory": "from memory"}[harm]
     with pytest.raises(PlanError, match=said):
         with_rows(Plan.from_json(row))
+
+
+def test_other_test_rows_are_refused_where_the_cache_lost_the_ones_that_were_there(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autosft.prepare import Question, check, understand, with_rows
+
+    monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path / "cache"))
+    texts, targets = tiny_texts(30, seed=9)
+    rows = [{"text": text, "label": LABELS[target]} for text, target in zip(texts, targets, strict=True)]
+    test = tmp_path / "test.json"
+    test.write_text(json.dumps(rows))
+    question = Question(plan.task, plan.origin.data, test, seed=plan.seed)
+    made = replace(plan, data=check(question, *understand(question)).data, origin=question.origin)
+    assert made.data.held_out_folder is not None
+    shutil.rmtree(made.data.held_out_folder)
+    assert with_rows(made) == made, "the same rows are as good as the ones that were lost"
+    shutil.rmtree(made.data.held_out_folder)
+    test.write_text(json.dumps([{**row, "text": f"{row['text']} again"} for row in rows]))
+    with pytest.raises(PlanError, match=r"test\.json now holds other rows"):
+        with_rows(made)
+
+
+def test_names_of_classes_come_back_with_the_rows_and_none_come_that_were_not_there(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autosft.prepare import Question, check, understand, with_rows
+
+    monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path / "cache"))
+    few = tmp_path / "few.json"
+    few.write_text(json.dumps(json.loads(Path(plan.origin.data).read_text())[:30]))
+    question = Question(plan.task, few, seed=plan.seed)
+    made = replace(plan, data=check(question, *understand(question)).data, origin=question.origin)
+    assert made.data.named is not None
+    made.data.named.unlink()
+    assert with_rows(made) == made
+    older = replace(made, data=replace(made.data, named=None))
+    (made.data.folder / "rows.arrow").unlink()
+    assert with_rows(older) == older
+    (made.data.folder / "rows.arrow").unlink()
+    with pytest.raises(PlanError, match="now holds other rows"):
+        with_rows(replace(made, origin=replace(made.origin, fixes_off=("class-names",))))
 
 
 def settled(plan: Plan, arms: Sequence[Arm], budget: str = "5m") -> Plan:

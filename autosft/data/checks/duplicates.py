@@ -114,8 +114,7 @@ def near_duplicates_across_splits(subject: Subject) -> Outcome | None:
     texts = pa.concat_arrays([train, *(subject.folded[name] for name in judges)])
     pairs, similarity = similar_pairs(texts, split_at=len(train), threshold=REPORTED_SIMILARITY)
     # Equal texts are the business of `duplicates_across_splits`.
-    near = similarity < 1
-    pairs, similarity = pairs[near], similarity[near]
+    pairs, similarity = _unequal(texts, pairs, similarity)
     if not len(pairs):
         return None
     rows = np.unique(pairs[:, 0])
@@ -140,8 +139,7 @@ def near_duplicates(subject: Subject) -> Outcome | None:
         return None
     texts = subject.folded["train"]
     pairs, similarity = similar_pairs(texts, split_at=None, threshold=DROPPED_SIMILARITY)
-    near = similarity < 1
-    pairs, similarity = pairs[near], similarity[near]
+    pairs, similarity = _unequal(texts, pairs, similarity)
     if not len(pairs):
         return None
     count = len(np.unique(pairs))
@@ -152,6 +150,15 @@ def near_duplicates(subject: Subject) -> Outcome | None:
         examples=_pair_examples(subject, ("train",), pairs, similarity),
         advice="if they come from one origin, name the column that tells it with group= so that a split keeps it whole",
     )
+
+
+def _unequal(
+    texts: pa.Array, pairs: NDArray[np.int64], similarity: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Returns the pairs whose texts differ; one that repeats the other several times has the same set of 5-grams."""
+    left, right = (texts.take(pa.array(side)) for side in pairs.T)
+    differ = pc.not_equal(left, right).to_numpy(zero_copy_only=False)
+    return pairs[differ], similarity[differ]
 
 
 def _blank(subject: Subject) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from autosft.data.checks.subject import plural
 from autosft.data.data import Data
 from autosft.data.finding import Finding, Severity
 from autosft.data.split import ASSUMED_ACCURACY, LARGEST_GOOD_ERROR, standard_error
@@ -28,8 +29,9 @@ def check_split(kind: TaskKind, task: Task, data: Data) -> tuple[Finding, ...]:
         Finding(
             "small-validation",
             Severity.WARNING,
-            f"The validation set has {num_rows:,} rows: an accuracy of {ASSUMED_ACCURACY:.0%} on it has a standard "
-            f"error of {100 * error:.1f} points, so close candidates for '{task.target_column}' cannot be told apart.",
+            f"The validation set has {plural(num_rows, 'row')}: an accuracy of {ASSUMED_ACCURACY:.0%} on it has a "
+            f"standard error of {100 * error:.1f} points, so close candidates for '{task.target_column}' cannot be "
+            "told apart.",
             num_rows,
             action=f"{all_folds}{enough} validation rows bring it to {100 * LARGEST_GOOD_ERROR:.0f} points",
         ),

@@ -1,0 +1,81 @@
+"""Labels that are probably wrong: which arms look at them, and what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autosft
+from autosft.data.finding import Finding
+from autosft.label_errors import find_label_errors
+from autosft.planning.plan import Arm
+from autosft.prepare import Prepared, Question, check, understand
+from autosft.search import work
+from autosft.search.runner import Ended
+from autosft.testing.tiny_data import LABELS, WORDS
+from autosft.testing.tiny_models import write_tiny_encoder
+from autosft.tracking.base import Tracker
+from autosft.trainers import TRAINERS
+from autosft.trainers.base import Cost
+from autosft.trainers.frozen_head import FrozenHead
+
+NUM_WRONG = 6
+
+
+class Theirs(FrozenHead):
+    """A probe of somebody else's."""
+
+    name = "theirs"
+
+
+class Here:
+    """Does a job at once, in this process."""
+
+    def submit(self, function: str, arguments: Mapping[str, Any], **room: Any) -> Any:
+        return getattr(work, function.partition(":")[2])(lambda *found: None, **arguments)
+
+    def outcome(self, value: Any) -> Ended:
+        return Ended("job", "complete", value)
+
+
+@pytest.fixture
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Prepared, autosft.Plan]:
+    monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path / "cache"))
+    texts = [f"{' '.join([LABELS[at % 3]] * 6)} {at * 7919 + 100_003}" for at in range(240)]
+    labels = [LABELS[(at + (at < NUM_WRONG)) % 3] for at in range(240)]
+    rows = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
+    model = write_tiny_encoder(tmp_path / "tiny", words=WORDS)
+    made = autosft.plan(
+        "sort messages by topic", rows, models=str(model), trainer="frozen_head", timing=False, tracker=Tracker()
+    )
+    question = Question(made.task, rows)
+    return check(question, *understand(question)), made
+
+
+def suspected(planned: tuple[Prepared, autosft.Plan], trainer: str) -> tuple[Finding, ...]:
+    """Returns what an arm of this trainer finds."""
+    prepared, made = planned
+    arm: Arm = replace(made.arms[0], trainer=trainer, cost=Cost(1.0, 2.0, 3.0, None, 16, 0.0))
+    return find_label_errors(prepared, [arm], Here(), made.resources, limit_seconds=None)  # type: ignore[arg-type]
+
+
+def test_every_probe_looks_at_the_labels_one_from_outside_too(
+    planned: tuple[Prepared, autosft.Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRAINERS, "theirs", f"{__name__}:Theirs")
+    [finding] = suspected(planned, "frozen_head")
+    assert "of 240 labels looked at" in finding.message and "probably wrong" in finding.message
+    assert {example.partition(":")[0] for example in finding.examples} <= {f"row {at}" for at in range(NUM_WRONG)}
+    assert suspected(planned, "theirs") == (finding,)
+
+
+def test_a_trainer_that_changes_the_base_model_does_not(
+    planned: tuple[Prepared, autosft.Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRAINERS, "theirs", f"{__name__}:Theirs")
+    monkeypatch.setattr(Theirs, "is_probe", False)
+    assert suspected(planned, "theirs") == suspected(planned, "transformers") == ()
