@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from autosft.arrays import from_matrix, to_matrix, to_numbers
 from autosft.errors import AutosftError
 from autosft.interrupt import Interrupt
+from autosft.intervals import standard_error_of_mean
 from autosft.planning.plan import Plan
 from autosft.search.trial import Trial
 from autosft.task import Output
@@ -76,7 +77,7 @@ class Calibration:
         return {name: getattr(self, name) for name in names}
 
 
-def temperature(targets: pa.Array, outputs: pa.Array) -> float:
+def temperature(targets: pa.Array, outputs: pa.Array, groups: NDArray[Any] | None = None) -> float:
     """Returns what logits are to be divided by so that the true labels of these rows become likeliest.
 
     It is 1 where there are too few rows, or where the log-likelihood gains less than its standard error over the rows.
@@ -88,6 +89,7 @@ def temperature(targets: pa.Array, outputs: pa.Array) -> float:
     Args:
         targets: Positions of the true labels, of rows that the model did not train on.
         outputs: The model's probabilities for those rows.
+        groups: Of those rows: those of one value may be right or wrong together.
     """
     from scipy.optimize import minimize_scalar
 
@@ -100,7 +102,8 @@ def temperature(targets: pa.Array, outputs: pa.Array) -> float:
     found = minimize_scalar(lambda at: float(_nats(logs, true, math.exp(at)).mean()), bounds=bounds, method="bounded")
     fitted = math.exp(found.x)
     gains = _nats(logs, true, 1.0) - _nats(logs, true, fitted)
-    return fitted if gains.mean() > gains.std(ddof=1) / math.sqrt(len(gains)) else 1.0
+    error = standard_error_of_mean(gains, None if groups is None else groups[::every])
+    return fitted if gains.mean() > error else 1.0
 
 
 def accuracy(targets: pa.Array, outputs: pa.Array) -> float:
@@ -149,7 +152,7 @@ def calibrate(
     if validation is None or outputs is None or len(outputs) != len(validation):
         return Calibration("not calibrated: the winner's outputs for its validation rows are lost")
     targets, num_rows = validation.targets(), len(validation)
-    value = temperature(targets, outputs)
+    value = temperature(targets, outputs, validation.groups())
     logs, true = _logs(outputs), to_numbers(targets)
     before, after = (float(_nats(logs, true, at).mean()) for at in (1.0, value))
 

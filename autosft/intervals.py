@@ -1,4 +1,4 @@
-"""How sure a score is: bootstrap intervals over rows or groups of rows, and the standard error of an accuracy.
+"""How sure a score is: bootstrap intervals over rows or groups of rows, and how lucky the best of many is.
 
 Which metric is resampled, and how, lives in `autosft.tasks`.
 """
@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ _ROWS_TIMED = 50_000
 
 _RESAMPLES, _RESAMPLES_OF_A_GAIN = 1000, 2000
 
+#: Half a 95 % interval over a standard error.
+STANDARD_ERRORS = 1.96
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -41,6 +45,16 @@ class Interval:
 
     low: float
     high: float
+
+    @staticmethod
+    def around(middle: float, standard_error: float) -> Interval:
+        """Returns the interval of what is distributed normally."""
+        return Interval(middle - STANDARD_ERRORS * standard_error, middle + STANDARD_ERRORS * standard_error)
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error that it stands for where what it is of is distributed normally."""
+        return (self.high - self.low) / (2 * STANDARD_ERRORS)
 
 
 def bootstrap(
@@ -66,7 +80,8 @@ def bootstrap(
         outputs: A model's outputs for the same rows.
         seed: Chooses the resampled rows.
         resamples: Number of resamples.
-        groups: Rows of one value are drawn together, shape (rows,).
+        groups: Rows of one value are drawn together, shape (rows,), as they may be right or wrong together. Where all
+            rows are of one group there is nothing to draw, and rows are drawn.
         seconds: When they are over the interval is from the resamples made so far, though from 20 at least.
     """
     scores = _resampled(kind.scorer(task, targets, outputs), len(targets), seed, resamples, groups, seconds)
@@ -109,19 +124,23 @@ def paired_gain(
     return gain, _percentiles(gains, fallback=gain)
 
 
-def expected_seconds(kind: TaskKind, task: Task, targets: pa.Array, outputs: pa.Array, *, num_rows: int) -> float:
+def expected_seconds(
+    kind: TaskKind, task: Task, targets: pa.Array, outputs: pa.Array, *, num_rows: int, in_groups: bool = False
+) -> float:
     """Predicts what the intervals of two models and of the gain take on `num_rows` rows, by timing the metric.
 
     Args:
         targets: Of other rows, which stand in for those to come.
         outputs: For the same rows.
+        in_groups: Whether groups of rows will be drawn.
     """
     timed = min(num_rows, _ROWS_TIMED)
     stand_in = pa.array(np.resize(np.arange(len(targets)), timed))
     score = kind.scorer(task, targets.take(stand_in), outputs.take(stand_in))
     each = 0.0
-    # One resample alone is slow for its size with a quick metric, and with a slow one all that there is time for.
-    for num in (1, _FEWEST):
+    # One resample alone is slow for its size with a quick metric, and with a slow one all that there is time for. Those
+    # of groups are made one by one, and the first of all is slower than the others.
+    for num in (1, 1 if in_groups else _FEWEST):
         started = time.monotonic()
         undefined_where_it_raises(score, np.tile(np.arange(timed), (num, 1)))
         each = (time.monotonic() - started) / num * num_rows / timed
@@ -131,9 +150,28 @@ def expected_seconds(kind: TaskKind, task: Task, targets: pa.Array, outputs: pa.
     return sum(max(_FEWEST * cost, min(num * cost, SECONDS)) for num, cost in intervals)
 
 
-def standard_error_of_accuracy(num_rows: int, accuracy: float) -> float:
-    """Returns the binomial standard error of an accuracy in [0, 1] measured on independent rows."""
-    return math.sqrt(accuracy * (1 - accuracy) / num_rows) if num_rows else math.inf
+def standard_error_of_mean(values: NDArray[np.float64], groups: NDArray[Any] | None = None) -> float:
+    """Returns the standard error of a mean over rows, or over groups of rows; NaN for fewer than two rows.
+
+    By the sums of the groups' residuals (Liang and Zeger 1986), which for groups of one row is the usual one.
+
+    Args:
+        values: One a row, shape (rows,).
+        groups: As for `bootstrap`.
+    """
+    sums = values - values.mean()
+    if groups is not None and len(np.unique(groups)) > 1:
+        sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=sums)
+    num = len(sums)
+    return math.sqrt(num / (num - 1) * float((sums**2).sum())) / len(values) if num > 1 else math.nan
+
+
+def expected_best(number: int) -> float:
+    """Returns how many standard errors the best of so many equals stands above their mean, by chance.
+
+    Blom's approximation of the largest of normal deviates (1958).
+    """
+    return 0.0 if number < 2 else NormalDist().inv_cdf((number - 0.375) / (number + 0.25))
 
 
 def _resampled(
@@ -177,15 +215,21 @@ def _draws(num_rows: int, seed: int, groups: NDArray[Any] | None) -> tuple[Calla
     Which rows are drawn does not depend on how many are drawn at once.
     """
     rng = np.random.default_rng(seed)
-    if groups is None:
+    inverse, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if groups is not None:
+        _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(counts) < 2:
         at_once = max(1, _POSITIONS_AT_ONCE // max(1, num_rows))
         return lambda num: rng.integers(num_rows, size=(num, num_rows)), at_once
-    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+    members, starts = np.argsort(inverse, kind="stable"), np.cumsum(counts) - counts
 
     def draw(num: int) -> NDArray[np.int64]:
         assert num == 1, "resamples of groups are of unequal length"
-        return np.concatenate([members[group] for group in rng.integers(len(members), size=len(members))])[None]
+        drawn = rng.integers(len(counts), size=len(counts))
+        sizes = counts[drawn]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        rows: NDArray[np.int64] = members[np.repeat(starts[drawn], sizes) + within]
+        return rows[None]
 
     return draw, 1
 

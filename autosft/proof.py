@@ -161,9 +161,9 @@ def prove(
     held_out = plan.data.held_out()
     if held_out is not None and held_out[1].targets().null_count == len(held_out[1]):
         held_out = None
-    num_rows = plan.data.parts["search"] if held_out is None else len(held_out[1])
     if seconds_left is not None:
-        seconds_left -= _WRITING_SECONDS + _intervals_seconds(plan, trial_folders[winner.number, 0], num_rows)
+        scored = plan.data.training(None)[0] if held_out is None else held_out[1]
+        seconds_left -= _WRITING_SECONDS + _intervals_seconds(plan, trial_folders[winner.number, 0], scored)
     if held_out is None:
         return _on_folds(
             plan, winner, default, runner, tasks, trial_folders, folder, cache, temperature, seconds_left, interrupt
@@ -206,12 +206,13 @@ def _against_refit(plan: Plan, winner_folder: Path, found: Mapping[str, pa.Array
 
     Only one label a row is compared, and only where enough validation rows tell how sure the winner may be.
     """
-    targets = _validation_targets(plan.data, 0)
+    validation = _validation(plan.data, 0)
+    targets = validation.targets()
     known = _saved_outputs(winner_folder, len(targets))
     one_label = task_kind(plan.task.kind).output is Output.LABEL
     if "winner" not in found or known is None or not one_label or len(targets) < MIN_ROWS:
         return None
-    calibrated = tempered(found["winner"], fitted_temperature(targets, known))
+    calibrated = tempered(found["winner"], fitted_temperature(targets, known, validation.groups()))
     return distrust(found["shipped"], calibrated, accuracy=accuracy(targets, known))
 
 
@@ -246,13 +247,15 @@ def _saved_outputs(folder: Path, num_rows: int) -> pa.Array | None:
     return found if len(found) == num_rows else None
 
 
-def _intervals_seconds(plan: Plan, trial_folder: Path, num_rows: int) -> float:
-    """Predicts what the intervals over `num_rows` rows will take, by the metric's pace on a trial's validation rows."""
-    targets = _validation_targets(plan.data, 0)
+def _intervals_seconds(plan: Plan, trial_folder: Path, rows: Rows) -> float:
+    """Predicts what the intervals over these rows will take, by the metric's pace on a trial's validation rows."""
+    targets = _validation(plan.data, 0).targets()
     outputs = _saved_outputs(trial_folder, len(targets))
     if outputs is None:
         return 3 * SECONDS
-    return expected_seconds(task_kind(plan.task.kind), plan.task, targets, outputs, num_rows=num_rows)
+    kind, num_rows = task_kind(plan.task.kind), len(rows) - rows.targets().null_count
+    in_groups = rows.groups() is not None
+    return expected_seconds(kind, plan.task, targets, outputs, num_rows=num_rows, in_groups=in_groups)
 
 
 def _on_folds(
@@ -275,10 +278,10 @@ def _on_folds(
     for number, found in others.items():
         outputs[number] += found
     folds = range(plan.data.num_folds if others else 1)
-    targets = pa.concat_arrays([_validation_targets(plan.data, fold) for fold in folds])
+    validation = [_validation(plan.data, fold) for fold in folds]
+    targets = pa.concat_arrays([rows.targets() for rows in validation])
     won, baseline = pa.concat_arrays(outputs[winner.number]), pa.concat_arrays(outputs[default.number])
-    validation = [plan.data.training(fold)[1] for fold in folds]
-    positions = np.concatenate([rows.indices for rows in validation if rows is not None and rows.indices is not None])
+    positions = np.concatenate([rows.indices for rows in validation if rows.indices is not None])
     rows = Rows(plan.data.training(None)[0].path, positions)
     judged = (tasks[winner.number], tasks[default.number])
     evidence = Evidence(*judged, rows, targets, tempered(won, temperature), won, baseline)
@@ -291,8 +294,7 @@ def _search_outputs(plan: Plan, trial: Trial, runner: Runner, folder: Path) -> p
     Raises:
         SearchFailed: The trial's model is lost too.
     """
-    validation = plan.data.training(0)[1]
-    assert validation is not None
+    validation = _validation(plan.data, 0)
     found = _saved_outputs(folder, len(validation))
     if found is None:
         models = {"trial": (plan.arm(trial.arm).trainer, str(folder / "model"))}
@@ -318,7 +320,7 @@ def _other_folds(
     took = {trial.number: max(0.1, trial.seconds.get("total", 0.0)) for trial in trials}
     one_fold = sum(took.values())
     known = {
-        (number, fold): _saved_outputs(place, len(_validation_targets(plan.data, fold)))
+        (number, fold): _saved_outputs(place, len(_validation(plan.data, fold)))
         for (number, fold), place in trial_folders.items()
     }
     wanted = [(trial, fold) for trial in trials for fold in range(1, plan.data.num_folds)]
@@ -388,13 +390,13 @@ def _run_fold(
     ended = runner.result(job_id, interrupt=interrupt, stop_file=stop_file)
     if ended.fate != "complete" or ended.value["fidelity"] < SAME_LENGTH * trial.fidelity:
         return None
-    return _saved_outputs(folder, len(_validation_targets(plan.data, trial.fold)))
+    return _saved_outputs(folder, len(_validation(plan.data, trial.fold)))
 
 
-def _validation_targets(data: Data, fold: int | None) -> pa.Array:
+def _validation(data: Data, fold: int | None) -> Rows:
     validation = data.training(fold)[1]
     assert validation is not None
-    return validation.targets()
+    return validation
 
 
 def _taken(rows: Rows, positions: NDArray[np.int64]) -> Rows:
@@ -404,13 +406,15 @@ def _taken(rows: Rows, positions: NDArray[np.int64]) -> Rows:
 
 def _proof(plan: Plan, rows: str, selected_on: bool, evidence: Evidence, winner: pa.Array) -> Proof:
     kind, seed, targets = task_kind(plan.task.kind), plan.seed, evidence.targets
-    task, task_default = evidence.task, evidence.default_task
+    task, task_default, groups = evidence.task, evidence.default_task, evidence.rows.groups()
 
     def score(judged: Task, outputs: pa.Array) -> Score:
-        interval = bootstrap(kind, judged, targets, outputs, seed=seed)
+        interval = bootstrap(kind, judged, targets, outputs, seed=seed, groups=groups)
         return Score(kind.score(judged, targets, outputs), interval, len(targets))
 
-    gain, gain_interval = paired_gain(kind, task, targets, winner, evidence.default, task_old=task_default, seed=seed)
+    gain, gain_interval = paired_gain(
+        kind, task, targets, winner, evidence.default, task_old=task_default, seed=seed, groups=groups
+    )
     return Proof(
         rows,
         selected_on,

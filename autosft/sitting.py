@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from autosft.budget import Clock
 from autosft.cache import cache_folder
 from autosft.calibration import Calibration, calibrate
+from autosft.data.data import Rows
 from autosft.disk import disk_error, is_disk_error
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
@@ -152,7 +153,15 @@ class Sitting:
         if policy.remark():
             self.listener.note(policy.remark())
         goes_on = partial(goes_on_from, plan)
-        winner = choose(plan.task, trials, self._targets, search.outputs, seed=plan.seed, goes_on_from=goes_on)
+        winner = choose(
+            plan.task,
+            trials,
+            self._targets,
+            search.outputs,
+            seed=plan.seed,
+            groups=self._validation.groups(),
+            goes_on_from=goes_on,
+        )
         # Those of an earlier sitting count although there is no time for more.
         if plan.finals_share or any(trial.stage == "finals" for trial in trials):
             self.listener.phase("finals")
@@ -247,11 +256,15 @@ class Sitting:
         return None if self.clock.left is None else self.clock.left - closing
 
     @cached_property
-    def _targets(self) -> pa.Array:
-        """Of the validation rows."""
+    def _validation(self) -> Rows:
         validation = self.plan.data.training(0)[1]
         assert validation is not None, "fold 0 is the validation set"
-        return validation.targets()
+        return validation
+
+    @cached_property
+    def _targets(self) -> pa.Array:
+        """Of the validation rows."""
+        return self._validation.targets()
 
     def _tuned(self, outputs: pa.Array | None) -> Task:
         """Returns the task as a trial's model reads it; the validation outputs that tell may be lost in a crash."""

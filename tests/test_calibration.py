@@ -82,6 +82,14 @@ def test_a_model_that_is_right_on_every_row_is_not_taken_to_be_never_wrong(
         assert to_matrix(tempered(outputs, found)).max(axis=1).mean() <= share_told + 1e-3
 
 
+@pytest.mark.parametrize(("groups", "is_scaled"), [(None, True), (np.arange(200) // 20, False)])
+def test_what_one_group_alone_says_of_sureness_is_noise(groups: NDArray[np.int64] | None, is_scaled: bool) -> None:
+    """All rows are said to be right with 0.95; one group of ten is wrong."""
+    logits = np.tile([3.0, 0.0], (200, 1))
+    logits[:20] *= -1
+    assert (temperature(pa.array(np.zeros(200, np.int64)), softmax(logits), groups) != 1.0) == is_scaled
+
+
 def test_few_rows_or_undefined_outputs_tell_nothing() -> None:
     targets, logits = planted(MIN_ROWS)
     outputs = softmax(logits * 3)

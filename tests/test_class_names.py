@@ -80,6 +80,15 @@ def test_the_names_stand_in_a_file_of_their_own_after_the_rows(tmp_path):
     assert data.parts["search"] == len(rows)
 
 
+def test_the_names_are_of_no_group(tmp_path):
+    task, table = replace(task_of(), group_column="person"), table_of(8)
+    source = Source({"train": table.append_column("person", pa.array(np.arange(24) // 4))}, "few rows")
+    data, _ = materialise(kind(task.kind), task, source, folder=tmp_path, seed=0, named=True)
+    groups = Rows(data.named).groups()
+    assert groups[:-3].tolist() == data.training(None)[0].groups().tolist()
+    assert len(set(groups)) == len(set(groups[:-3])) + 3
+
+
 def checked(*, per_class=8, labels=LABELS, off=(), name="text-classification"):
     task, table = task_of(labels, name), table_of(per_class, labels)
     if name == "multi-label-classification":

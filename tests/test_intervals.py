@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 
 from autosft import intervals
 from autosft.arrays import from_matrix, to_matrix
-from autosft.intervals import SECONDS, bootstrap, expected_seconds, paired_gain, standard_error_of_accuracy
+from autosft.intervals import SECONDS, bootstrap, expected_seconds, paired_gain, standard_error_of_mean
 from autosft.task import Metric, Task
 from autosft.tasks import kind
 
@@ -33,8 +34,9 @@ def rows_right(share, num_rows, num_labels=2, seed=0):
 def test_the_interval_has_the_width_that_theory_gives():
     targets, outputs = rows_right(0.8, 500)
     interval = bootstrap(KIND, make_task(), targets, outputs, seed=0)
-    half = 1.96 * standard_error_of_accuracy(500, 0.8)
-    assert (interval.low, interval.high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.008)
+    error = math.sqrt(0.8 * 0.2 / 500)
+    assert (interval.low, interval.high) == pytest.approx((0.8 - 1.96 * error, 0.8 + 1.96 * error), abs=0.008)
+    assert interval.standard_error == pytest.approx(error, rel=0.1)
     assert interval == bootstrap(KIND, make_task(), targets, outputs, seed=0)
 
 
@@ -43,6 +45,48 @@ def test_rows_that_come_in_groups_are_less_sure():
     alone = bootstrap(KIND, make_task(), targets, outputs, seed=0)
     grouped = bootstrap(KIND, make_task(), targets, outputs, seed=0, groups=np.arange(500) // 50)
     assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize("groups", [np.arange(500)[::-1], np.zeros(500, int)])
+def test_groups_of_one_row_and_a_single_group_are_as_sure_as_rows(groups):
+    """Resamples of one group alone would all be the same, as if the score were certain."""
+    targets, outputs = rows_right(0.8, 500)
+    alone = bootstrap(KIND, make_task(), targets, outputs, seed=0)
+    grouped = bootstrap(KIND, make_task(), targets, outputs, seed=0, groups=groups)
+    assert grouped.standard_error == pytest.approx(alone.standard_error, rel=0.1)
+
+
+def test_groups_of_unequal_size_are_drawn_whole():
+    targets, _ = rows_right(0.5, 60)
+    groups = np.repeat([7, -3, 5, 9], [30, 10, 15, 5])[np.random.default_rng(0).permutation(60)]
+    seen = []
+
+    def keep(rows):
+        seen.append(rows[0])
+        return np.zeros(1)
+
+    intervals._resampled(keep, len(targets), 0, 50, groups, SECONDS)
+    for rows in seen:
+        times = np.bincount(rows, minlength=60)
+        drawn = {code: set(times[groups == code]) for code in np.unique(groups)}
+        assert all(len(counts) == 1 for counts in drawn.values())
+        assert sum(counts.pop() for counts in drawn.values()) == 4
+
+
+def test_many_groups_are_resampled_in_little_time():
+    targets, outputs = rows_right(0.9, 20_000)
+    start = time.process_time()
+    bootstrap(KIND, make_task(), targets, outputs, seed=0, resamples=100, groups=np.arange(20_000) // 2)
+    assert time.process_time() - start < 1.0
+
+
+def test_the_error_of_a_mean_is_that_over_groups():
+    values = np.random.default_rng(0).normal(size=40)
+    error = standard_error_of_mean(values)
+    assert error == pytest.approx(values.std(ddof=1) / math.sqrt(40))
+    assert standard_error_of_mean(np.repeat(values, 25), np.repeat(np.arange(40), 25)) == pytest.approx(error)
+    assert standard_error_of_mean(values, np.zeros(40)) == pytest.approx(error), "one group says nothing of others"
+    assert math.isnan(standard_error_of_mean(values[:1]))
 
 
 @pytest.mark.parametrize("metric", [name for name in KIND.metrics if name != "f1"])
@@ -157,15 +201,22 @@ def test_equal_outputs_are_not_resampled(timed, same):
     assert not kind.rows
 
 
-@pytest.mark.parametrize("seconds_each", [1e-4, 0.001, 0.029, 0.5])
-def test_what_intervals_take_is_predicted(timed, seconds_each):
+#: Seconds of each resample, and of each call beside.
+TIMES = [(1e-4, 0), (1e-4, 5e-4), (0.001, 0), (0.029, 0), (0.5, 0)]
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(200) // 5])
+@pytest.mark.parametrize(("seconds_each", "seconds_a_call"), TIMES)
+def test_what_intervals_take_is_predicted(timed, seconds_each, seconds_a_call, groups):
     outputs = numbers(50)
-    predicted = expected_seconds(timed(seconds_each), make_task(), outputs, outputs, num_rows=200)
-    kind, outputs = timed(seconds_each), numbers(200, seed=1)
+    kind = timed(seconds_each, seconds_a_call)
+    predicted = expected_seconds(kind, make_task(), outputs, outputs, num_rows=200, in_groups=groups is not None)
+    kind, outputs = timed(seconds_each, seconds_a_call), numbers(200, seed=1)
     for _ in range(2):
-        bootstrap(kind, make_task(), outputs, outputs, seed=0)
-    paired_gain(kind, make_task(), outputs, outputs, outputs[::-1], seed=0)
-    assert predicted == pytest.approx(kind.now, rel=0.05)
+        bootstrap(kind, make_task(), outputs, outputs, seed=0, groups=groups)
+    paired_gain(kind, make_task(), outputs, outputs, outputs[::-1], seed=0, groups=groups)
+    # What a call costs is shared by a thousand resamples of rows, and of groups by none.
+    assert predicted == pytest.approx(kind.now, rel=0.05 if groups is not None or not seconds_a_call else 0.5)
 
 
 def test_a_users_function_is_timed_on_as_many_rows_as_there_will_be(timed):

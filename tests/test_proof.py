@@ -59,9 +59,9 @@ def rows(num: int, seed: int = 0) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def make_plan(tiny_model: Path) -> Callable[..., Plan]:
-    def make(**changed: Any) -> Plan:
+    def make(data: list[dict[str, str]] | None = None, **changed: Any) -> Plan:
         asked: dict[str, Any] = {"budget": "60s", "trainer": "frozen_head", "models": str(tiny_model), **changed}
-        return autosft.plan("sort messages by topic", rows(NUM_ROWS), timing=False, tracker=Tracker(), **asked)
+        return autosft.plan("sort messages by topic", data or rows(NUM_ROWS), timing=False, tracker=Tracker(), **asked)
 
     return make
 
@@ -221,6 +221,34 @@ def test_a_slow_metric_takes_its_time_from_the_pass(
         assert job["seconds"] + CLOCK.now - before < 30.0, "the resamples of all intervals would take 2 minutes"
         assert job["kill_after_seconds"] > job["seconds"] + 300, "loading models knows no clock"
     assert given == {"quick": pytest.approx(26.0), "slow": pytest.approx(26.0 - 9.0)}
+
+
+class RightOnSome(FakeRunner):
+    """The winner is right about all rows, the default about none of the first sixth of them."""
+
+    def result(self, job_id: str, **waited: Any) -> Ended:
+        asked = self.jobs[-1]
+        targets = asked["rows"].targets().to_numpy(zero_copy_only=False).astype(int)
+        wrong = np.arange(len(targets)) < len(targets) // 6
+        answers = {name: (targets + (wrong & (name == "default"))) % len(LABELS) for name in asked["models"]}
+        found = {name: from_matrix(np.eye(len(LABELS), dtype=np.float32)[at]) for name, at in answers.items()}
+        return Ended(job_id, "complete", (np.arange(len(targets)), found))
+
+
+@pytest.mark.parametrize(("group", "is_proven"), [(None, True), ("sender", False)])
+def test_a_gain_on_one_group_alone_is_not_proven(
+    make_plan: Callable[..., Plan], tmp_path: Path, group: str | None, is_proven: bool
+) -> None:
+    """Ten rows of sixty are beyond the noise, one group of six is not."""
+
+    def sent(num: int, seed: int) -> list[dict[str, str]]:
+        return [{**row, "sender": f"sender {seed} {at // 10}"} for at, row in enumerate(rows(num, seed))]
+
+    made = make_plan(sent(NUM_ROWS, 0), test=sent(NUM_TEST_ROWS, 1), inputs=["text"], target="label", group=group)
+    found = proven(made, RightOnSome(made), tmp_path, seconds_left=None)
+    assert found.gain == pytest.approx(1 / 6)
+    assert found.is_proven == is_proven
+    assert found.default.interval.low < 0.6 or not group, "so is the score of each"
 
 
 @pytest.mark.parametrize(("seconds_left", "seconds"), [(-1.0, 5.0), (None, None)])

@@ -221,10 +221,11 @@ def _procedure(shipped: Shipped) -> list[str]:
 
 
 def _limits(shipped: Shipped) -> list[str]:
-    kind = task_kind(shipped.task.kind)
+    kind, group = task_kind(shipped.task.kind), shipped.task.group_column
+    between = "rows" if group is None else f"groups of rows by {code(shortened(group))}"
     lines = [
-        "The intervals say how much the scores may vary between rows like those scored. They say nothing of other "
-        "data: other writers, other times, other languages, other cameras."
+        f"The intervals say how much the scores may vary between {between} like those scored. They say nothing of "
+        "other data: other writers, other times, other languages, other cameras."
     ]
     if shipped.proof.selected_on:
         lines.append("There were too few rows to set some aside. On new rows expect less than the score above.")

@@ -21,6 +21,7 @@ from autosft.arrays import one_array, to_numbers
 from autosft.data.given import given_columns, given_texts
 from autosft.data.source import Source
 from autosft.data.split import Part, Split, SplitPlan, split
+from autosft.data.texts import as_text, codes
 from autosft.errors import RunFolderError, explain
 from autosft.task import Task
 
@@ -36,7 +37,7 @@ class Rows:
 
     Attributes:
         path: Arrow IPC file with the kind's input columns, "target", "row" (int64, position in the original split) and
-            "fold" (int8).
+            "fold" (int8); where the task names groups also "group" (int64), a code for each, -1 for a row of none.
         indices: Positions in the file, in this order, shape (rows,); None for all.
     """
 
@@ -63,6 +64,17 @@ class Rows:
         """Returns one column as Python values."""
         values: list[Any] = self._taken(name).to_pylist()
         return values
+
+    def groups(self) -> NDArray[np.int64] | None:
+        """Returns what tells groups of rows apart, shape (rows,), the same over all rows of a file; None without any.
+
+        A row of no group is one of its own.
+        """
+        if "group" not in _mapped(self.path).column_names:
+            return None
+        found = self.numbers("group")
+        places = np.arange(len(found)) if self.indices is None else self.indices
+        return np.where(found < 0, -1 - places, found)
 
     def _taken(self, name: str) -> pa.ChunkedArray:
         column = _mapped(self.path).column(name)
@@ -208,7 +220,7 @@ def materialise(
 
 def _write_named(search: pa.Table, names: pa.Table, folder: Path) -> Path:
     """Writes the rows once more with the names of the classes after them."""
-    for place in ("row", "fold"):
+    for place in [name for name in ("row", "fold", "group") if name in search.column_names]:
         names = names.append_column(place, pa.array([-1] * names.num_rows, search.schema.field(place).type))
     whole = pa.concat_tables([search, names.select(search.column_names).cast(search.schema)]).combine_chunks()
     path = folder / f"{_digest(whole)}.arrow"
@@ -240,6 +252,9 @@ def _encoded(kind: TaskKind, task: Task, part: Part, *, held_out: bool) -> pa.Ta
     table = table.append_column("target", kind.encode_targets(task, part.table, strict=not held_out))
     table = table.append_column("row", pa.array(part.rows, pa.int64()))
     table = table.append_column("fold", pa.array(part.folds, pa.int8()))
+    if task.group_column is not None and task.group_column in part.table.column_names:
+        groups = codes(as_text(part.table.column(task.group_column)))
+        table = table.append_column("group", pa.array(groups, pa.int64()))
     # One chunk a column, whatever files the rows came from, so that equal rows make equal bytes.
     return table.replace_schema_metadata(None).combine_chunks()
 

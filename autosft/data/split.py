@@ -124,7 +124,7 @@ def split(kind: TaskKind, task: Task, source: Source, *, seed: int) -> Split:
         fold = _folds(labels[rows], units[rows], None if times is None else times[rows], rng, reasons)
         search = Part(train.take(pa.array(rows)), source.places("train")[rows], fold)
     held_out = _held_out(source, np.flatnonzero(proof))
-    return Split(search, held_out, _plan(kind, search, reasons))
+    return Split(search, held_out, _plan(kind, task, search, reasons))
 
 
 def standard_error(num_rows: int) -> float:
@@ -348,12 +348,14 @@ def _outside_folds(table: pa.Table, rows: Numbers) -> Part:
     return Part(table, rows, np.full(len(rows), -1, np.int8))
 
 
-def _plan(kind: TaskKind, search: Part, reasons: list[str]) -> SplitPlan:
+def _plan(kind: TaskKind, task: Task, search: Part, reasons: list[str]) -> SplitPlan:
     num_validation = int((search.folds == 0).sum())
     known = ""
     if kind.output is Output.LABEL:
         error = 100 * standard_error(num_validation)
         known = f": an accuracy near {ASSUMED_ACCURACY:.0%} is known to {error:.1f} points (one standard error)"
+        if task.group_column is not None:
+            known += f", or less well where rows of one '{task.group_column}' are right or wrong together"
     validate = "validates" if num_validation == 1 else "validate"
     reasons.append(f"{num_validation:,} of {len(search.folds):,} rows {validate}{known}.")
     return SplitPlan(int(search.folds.max()) + 1, tuple(reasons))

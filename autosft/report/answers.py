@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autosft.arrays import to_numbers
+from autosft.intervals import STANDARD_ERRORS, Interval, standard_error_of_mean
 from autosft.proof import Evidence
 from autosft.report.blocks import Block, Column, Figure, Said, Section, Table
 from autosft.report.cells import counted, number, shown
@@ -30,8 +30,6 @@ _MOST_PAIRS, _MOST_CLASSES, _MOST_POINTS = 40, 500, 2_000
 #: Texts that are shown whole, as samples.
 _NUM_SAMPLES = 8
 
-_Z = NormalDist().inv_cdf(0.975)
-
 _CLASSES = {Output.TOKEN_LABELS: "entity type"}
 
 
@@ -45,20 +43,21 @@ def answers(evidence: Evidence) -> Section:
     blocks: list[Block] = [*tell(evidence, verdicts)]
     counts = kind.class_counts(evidence.task, evidence.targets, evidence.shipped)
     if counts is not None:
-        blocks += _per_class(counts, _CLASSES.get(kind.output, "label"))
+        in_groups = evidence.task.group_column is not None
+        blocks += _per_class(counts, _CLASSES.get(kind.output, "label"), in_groups=in_groups)
     return Section("answers", "Where it is right and wrong", tuple(blocks))
 
 
 def wilson(successes: NDArray[Any], total: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns Wilson's 95 % interval (1927) of shares, which has a width also where all or none of a few are right."""
-    safe = np.maximum(total, 1).astype(np.float64)
+    safe, z = np.maximum(total, 1).astype(np.float64), STANDARD_ERRORS
     share = successes / safe
-    middle = (share + _Z**2 / (2 * safe)) / (1 + _Z**2 / safe)
-    half = _Z * np.sqrt(share * (1 - share) / safe + _Z**2 / (4 * safe**2)) / (1 + _Z**2 / safe)
+    middle = (share + z**2 / (2 * safe)) / (1 + z**2 / safe)
+    half = z * np.sqrt(share * (1 - share) / safe + z**2 / (4 * safe**2)) / (1 + z**2 / safe)
     return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
 
 
-def _per_class(counts: ClassCounts, noun: str) -> list[Block]:
+def _per_class(counts: ClassCounts, noun: str, *, in_groups: bool) -> list[Block]:
     """Returns precision, recall and F1 of each class.
 
     F1 grows with the share of what was found right among all that is there or was predicted, so the ends of that
@@ -92,6 +91,8 @@ def _per_class(counts: ClassCounts, noun: str) -> list[Block]:
     if absent:
         verb, whose = ("occurs", "its") if absent == 1 else ("occur", "their")
         told += f" {counted(absent, noun)} never {verb} in these rows, so {whose} recall is not known."
+    if in_groups:
+        told += " They take rows for independent: where those of one group go together, they are too narrow."
     table = Table("classes", f"Scores of each {noun}", columns, rows, left_out=max(0, len(order) - _MOST_CLASSES))
     return [Said(told, "muted"), table]
 
@@ -262,10 +263,10 @@ def _values(evidence: Evidence, verdicts: pa.Table) -> list[Block]:
         tuple((float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)),
     )
     bias = float(errors.mean())
-    se = float(errors.std(ddof=1) / math.sqrt(len(errors))) if len(errors) > 1 else math.nan
+    se = standard_error_of_mean(errors, evidence.rows.groups())
     half = float(np.median(np.abs(errors)))
     off = "too high" if bias > 0 else "too low"
-    verdict = f"{off} beyond the noise" if abs(bias) > _Z * se else "which is within the noise"
+    verdict = f"{off} beyond the noise" if abs(bias) > STANDARD_ERRORS * se else "which is within the noise"
     lead = (
         f"Half of the predictions are within {number(half)} of the actual {name}; on average they are off by "
         f"{bias:+.4g} (standard error {se:.2g}), {verdict}."
@@ -306,12 +307,13 @@ def _texts(evidence: Evidence, verdicts: pa.Table) -> list[Block]:
     bits = to_numbers(verdicts.column("loss")).astype(np.float64)
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, 9)))
     where = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(0, len(edges) - 2))
-    rows = []
+    rows, groups = [], evidence.rows.groups()
     for at in np.unique(where):
         own = bits[where == at]
-        error = 1.96 * own.std(ddof=1) / math.sqrt(len(own)) if len(own) > 1 else None
         mean = float(own.mean())
-        span = (mean, None if error is None else mean - error, None if error is None else mean + error)
+        error = standard_error_of_mean(own, None if groups is None else groups[where == at])
+        interval = Interval.around(mean, error)
+        span = (mean, None, None) if math.isnan(error) else (mean, interval.low, interval.high)
         rows.append((int(edges[at]), int(edges[min(at + 1, len(edges) - 1)]), len(own), span))
     table = Table(
         "lengths-of-targets-numbers",

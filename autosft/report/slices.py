@@ -28,7 +28,7 @@ from autosft.tasks.base import Scorer
 #: Bands of length, each with as many rows as the others, or nearly.
 _NUM_BANDS = 4
 
-#: Rows that a slice needs for its score to say anything.
+#: Rows that a slice needs for its score to say anything, and groups of rows for what chance may do to it.
 FEWEST_ROWS = 10
 
 #: Images whose size is looked at; more files cost too much time to open.
@@ -71,7 +71,8 @@ class Slice:
 def slices(ended: Ended, evidence: Evidence) -> Section:
     """Returns the score of each slice, and which of them differ beyond the noise."""
     masks = _masks(ended.plan.data, evidence)
-    found, num_small = look(evidence, masks, seed=ended.plan.seed)
+    groups = evidence.rows.groups()
+    found, num_small = look(evidence, masks, seed=ended.plan.seed, groups=groups)
     if not found:
         told = f"Of {counted(len(evidence.targets), 'row')} no part of {FEWEST_ROWS} or more could be compared"
         told += "." if num_small == len(masks) else ": the metric is too slow for that, or not defined on parts."
@@ -102,14 +103,22 @@ def slices(ended: Ended, evidence: Evidence) -> Section:
         blocks.append(Said(f"No slice differs from all rows beyond the noise, with {looks}{small}."))
     elif small:
         blocks.append(Said(f"{looks.capitalize()}{small}.", "muted"))
-    blocks += [_figure(found, metric.name, overall), Said(_method(len(found)), "muted")]
+    blocks += [_figure(found, metric.name, overall), Said(_method(len(found), in_groups=groups is not None), "muted")]
     return Section("slices", "Scores by slice", tuple(blocks))
 
 
 def look(
-    evidence: Evidence, masks: Mapping[tuple[str, str], NDArray[np.bool_]], *, seed: int
+    evidence: Evidence,
+    masks: Mapping[tuple[str, str], NDArray[np.bool_]],
+    *,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[list[Slice], int]:
-    """Scores each slice and compares it with random draws; returns the slices, and how many were too small."""
+    """Scores each slice and compares it with random draws; returns the slices, and how many were too small.
+
+    Args:
+        groups: Of the rows: those of one value may be right or wrong together.
+    """
     kind, task = task_kind(evidence.task.kind), evidence.task
     num_rows = len(evidence.targets)
     raising = kind.scorer(task, evidence.targets, evidence.shipped)
@@ -130,20 +139,29 @@ def look(
         if not math.isfinite(score) or _FEWEST_TIMES * (time.monotonic() - started) > until - started:
             continue
         targets, outputs = evidence.targets.take(pa.array(rows)), evidence.shipped.take(pa.array(rows))
-        interval = bootstrap(kind, task, targets, outputs, seed=seed, resamples=_RESAMPLES, seconds=_SECONDS)
-        expected, chance = _by_chance(scorer, score, len(rows), num_rows, seed=seed)
+        own = None if groups is None else groups[rows]
+        interval = bootstrap(
+            kind, task, targets, outputs, seed=seed, resamples=_RESAMPLES, groups=own, seconds=_SECONDS
+        )
+        error = 0.0 if own is None else interval.standard_error
+        expected, chance = _by_chance(scorer, score, len(rows), num_rows, seed=seed, error=error)
+        if own is not None and len(np.unique(own)) < FEWEST_ROWS:
+            chance = None
         found.append(Slice(of, value, len(rows), score, interval.low, interval.high, expected, chance))
     return found, num_small
 
 
 def _by_chance(
-    scorer: Scorer, score: float, size: int, num_rows: int, *, seed: int
+    scorer: Scorer, score: float, size: int, num_rows: int, *, seed: int, error: float = 0.0
 ) -> tuple[float, float] | tuple[None, None]:
     """Returns the mean score of random draws of as many rows, and how often one is as far from that as the score.
 
     Draws without replacement are what a slice is where it has nothing to do with being right. Their normal tail is
     used, since with many slices chances below one in a thousand matter, but no chance is below the share of the draws
     that are as far off: a single error among ten rows is rare by that tail, and is not where one in a hundred is wrong.
+
+    Args:
+        error: The standard error of the score over groups, where there are any: draws of rows know nothing of those.
     """
     rng, scores, started = np.random.default_rng(seed), [], time.monotonic()
     at_once = 20
@@ -155,7 +173,7 @@ def _by_chance(
     if len(drawn) < at_once or not math.isfinite(score) or drawn.std() == 0:
         return None, None
     mean = float(drawn.mean())
-    tail = 2 * (1 - NormalDist().cdf(abs(score - mean) / drawn.std(ddof=1)))
+    tail = 2 * (1 - NormalDist().cdf(abs(score - mean) / max(drawn.std(ddof=1), error)))
     share = float((np.abs(drawn - mean) >= abs(score - mean) - 1e-12).mean())
     return mean, max(tail, share)
 
@@ -185,13 +203,19 @@ def _band(low: float, high: float, last: bool) -> str:
     return f"{low:,.0f}" if end <= low else f"{low:,.0f} to {end:,.0f}"
 
 
-def _method(num_slices: int) -> str:
-    return (
+def _method(num_slices: int, *, in_groups: bool) -> str:
+    told = (
         "A slice is said to differ where as many rows drawn at random would score as far from their mean less than "
         f"once in {round(num_slices / _CHANCE):,} draws, which is once in twenty for all {num_slices} looked at "
         "together (Bonferroni). Metrics that average over classes see fewer classes in a slice, which alone can move "
         "them."
     )
+    if in_groups:
+        told += (
+            " Rows of one group may be right or wrong together: the error over groups counts where it is larger than "
+            f"that of the draws, and of slices with fewer than {FEWEST_ROWS} groups none is said to differ."
+        )
+    return told
 
 
 def _figure(found: list[Slice], metric: str, overall: float) -> Figure:

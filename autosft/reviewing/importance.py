@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autosft.intervals import STANDARD_ERRORS
 from autosft.reviewing.columns import MOST_CHOICES, Column, columns
 
 #: Below so many scored trials nothing is said.
@@ -35,9 +36,6 @@ _MOST_FIELDS = 12
 
 #: Groups that trials are put in by one field at most: choices, or quarters and no value.
 _MOST_GROUPS = MOST_CHOICES
-
-#: Half a 95 % interval over a standard error.
-_STANDARD_ERRORS = 1.96
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def importances(configs: Sequence[Mapping[str, Any]], scores: Sequence[float], *
     size = min(len(kept), _MOST_TRIALS)
     plain = np.array([_shares(found, ranks, size, random)[0] for _ in range(_NUM_SAMPLES)])
     noise = np.mean([_shares(found, ranks, size, random, shuffled=True)[1] for _ in range(_NUM_SHUFFLED)], axis=0)
-    middle, spread = plain.mean(axis=0) - noise, _STANDARD_ERRORS * plain.std(axis=0, ddof=1)
+    middle, spread = plain.mean(axis=0) - noise, STANDARD_ERRORS * plain.std(axis=0, ddof=1)
     rows = []
     for i, column in enumerate(found):
         share, low, high = np.clip([middle[i], middle[i] - spread[i], middle[i] + spread[i]], 0.0, 1.0).tolist()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from autosft.intervals import Interval
+from autosft.intervals import Interval, expected_best
 from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
-from autosft.reviewing.noise import Noise, distinct, expected_best, noise
-from autosft.reviewing.sweep import STANDARD_ERRORS, Outcome, Sweep, standard_error
+from autosft.reviewing.noise import Noise, distinct, noise
+from autosft.reviewing.sweep import Outcome, Sweep, standard_error
 from autosft.search.finals import SAME_LENGTH
 
 
@@ -71,8 +71,7 @@ def _gap(sweep: Sweep, outcome: Outcome) -> Claim:
         return Claim(
             "luck", f"{sentence}: {direction}; without both intervals that cannot be judged.", numbers, "unknown"
         )
-    spread = STANDARD_ERRORS * math.hypot(*known)
-    interval = Interval(gap - spread, gap + spread)
+    interval = Interval.around(gap, math.hypot(*known))
     numbers |= {"low": interval.low, "high": interval.high}
     if interval.low > 0:
         verdict, level = (

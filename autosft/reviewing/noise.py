@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from autosft.reviewing.sweep import Sweep, SweepTrial, standard_error
 
@@ -46,14 +45,6 @@ def noise(sweep: Sweep) -> Noise | None:
     error = math.sqrt(squares / freedom)
     told = f"{len(spreads)} configurations that were trained again with other seeds ({freedom} repetitions)"
     return Noise(error, told) if error > 0 else None
-
-
-def expected_best(number: int) -> float:
-    """Returns how many standard errors the best of so many equals stands above their mean, by chance.
-
-    Blom's approximation of the largest of normal deviates (1958).
-    """
-    return 0.0 if number < 2 else NormalDist().inv_cdf((number - 0.375) / (number + 0.25))
 
 
 def distinct(trials: Sequence[SweepTrial]) -> list[SweepTrial]:

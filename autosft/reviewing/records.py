@@ -12,7 +12,7 @@ from typing import Any
 from autosft.errors import DataError, did_you_mean, explain
 from autosft.intervals import Interval
 from autosft.reviewing.columns import number
-from autosft.reviewing.sweep import SEEDS, STANDARD_ERRORS, Bounds, Sweep, SweepTrial
+from autosft.reviewing.sweep import SEEDS, Bounds, Sweep, SweepTrial
 
 #: What a column that decides is called, the likelier first; as a whole, or after "val", "eval" and the like.
 _METRICS = (
@@ -286,7 +286,7 @@ def _interval(facts: Mapping[str, Any], metric: str | None, score: float | None)
         for name in ("stderr", "standard_error", "std_err"):
             error = number(facts.get(stem + name))
             if error is not None and score is not None and error > 0:
-                return Interval(score - STANDARD_ERRORS * error, score + STANDARD_ERRORS * error)
+                return Interval.around(score, error)
     return None
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from autosft.intervals import Interval
+from autosft.intervals import STANDARD_ERRORS, Interval
 from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
-from autosft.reviewing.sweep import STANDARD_ERRORS, Sweep, SweepTrial
+from autosft.reviewing.sweep import Sweep, SweepTrial
 
 #: Below this many pairs a correlation's interval is the whole range.
 _FEWEST = 5

@@ -13,9 +13,6 @@ from autosft.intervals import Interval
 from autosft.reviewing.importance import Importance, importances
 from autosft.search.space import SearchSpace
 
-#: Half a 95 % interval over a standard error.
-STANDARD_ERRORS = 1.96
-
 #: Fields that repeat a configuration rather than change it.
 SEEDS = ("seed", "random_seed", "random_state", "data_seed", "fold")
 
@@ -230,6 +227,5 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def standard_error(interval: Interval | None) -> float | None:
     """Returns the standard error that a 95 % interval stands for; None where it is not known or of no width."""
-    if interval is None or not math.isfinite(interval.high - interval.low) or interval.high <= interval.low:
-        return None
-    return (interval.high - interval.low) / (2 * STANDARD_ERRORS)
+    error = math.nan if interval is None else interval.standard_error
+    return error if math.isfinite(error) and error > 0 else None

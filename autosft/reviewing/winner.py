@@ -8,7 +8,7 @@ from autosft.intervals import Interval
 from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
 from autosft.reviewing.noise import noise
-from autosft.reviewing.sweep import STANDARD_ERRORS, Outcome, Sweep, standard_error
+from autosft.reviewing.sweep import Outcome, Sweep, standard_error
 
 
 def winner(sweep: Sweep) -> list[Claim]:
@@ -94,7 +94,7 @@ def _by_trials(sweep: Sweep) -> list[Claim]:
     else:
         told = f"{begins}. How much of that is noise cannot be told: no intervals, and no configuration was repeated."
         return [Claim("winner", told, numbers, "unknown")]
-    interval = Interval(gain - STANDARD_ERRORS * error, gain + STANDARD_ERRORS * error)
+    interval = Interval.around(gain, error)
     proven = interval.low > 0
     verdict = "beyond the noise, though the best of many is optimistic" if proven else "not beyond the noise"
     sentence = f"{begins} {words.between(interval, signed=True)}, {verdict}. The interval is from {how}."

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
+from typing import Any
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from autosft.intervals import SECONDS, paired_gain
+from autosft.intervals import SECONDS, expected_best, paired_gain
 from autosft.search.trial import Trial
 from autosft.task import Task
 from autosft.tasks import kind as task_kind
-
-#: Half a 95 % interval over a standard error.
-STANDARD_ERRORS = 1.96
 
 #: Share of a full run from which a fine-tuning has the prospects of one.
 _WHOLE = 1 / 3
@@ -96,6 +94,7 @@ def choose(
     outputs: Outputs,
     *,
     seed: int,
+    groups: NDArray[Any] | None = None,
     goes_on_from: Callable[[Trial, Trial], bool] = lambda trial, other: False,
 ) -> Trial:
     """Returns the winner of a search with at least one complete trial.
@@ -109,6 +108,7 @@ def choose(
     Args:
         targets: Of the validation rows.
         outputs: Returns a trial's outputs for the validation rows, or None where they are gone.
+        groups: Of the validation rows: those of one value may be right or wrong together.
         goes_on_from: Whether the first trial's training begins where the second one's ends.
     """
     greater, kind = task.metric.greater_is_better, task_kind(task.kind)
@@ -121,8 +121,8 @@ def choose(
             return None
         # However many arms there are, the choice takes little longer than one interval.
         seconds = SECONDS / len(arms)
-        gained, interval = paired_gain(kind, task, targets, new, old, seed=seed, seconds=seconds)
-        return gained, (interval.high - interval.low) / (2 * STANDARD_ERRORS)
+        gained, interval = paired_gain(kind, task, targets, new, old, seed=seed, groups=groups, seconds=seconds)
+        return gained, interval.standard_error
 
     standing = []
     for arm in arms:
@@ -147,8 +147,5 @@ def choose(
 
 
 def _luck(num_tuned: int) -> float:
-    """Returns how many standard errors the best of so many equals is above their mean, by chance; at least one.
-
-    Blom's approximation of the largest of normal deviates (1958).
-    """
-    return max(1.0, NormalDist().inv_cdf((num_tuned - 0.375) / (num_tuned + 0.25)))
+    """Returns by how many standard errors the best of so many must be better: what luck would make it, one at least."""
+    return max(1.0, expected_best(num_tuned))

@@ -10,11 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from autosft.data.data import Rows
 from autosft.intervals import SECONDS, paired_gain
 from autosft.planning.plan import Plan
-from autosft.search.choice import NUM_CANDIDATES, STANDARD_ERRORS, best_default, leaders
+from autosft.search.choice import NUM_CANDIDATES, best_default, leaders
 from autosft.search.policy import Standing, Start
 from autosft.search.trial import Trial
 from autosft.tasks import kind as task_kind
@@ -105,7 +108,8 @@ class Finals:
         if finalist is None:
             return
         at = next((at for at in range(1, _MOST_ROUNDS + 1) if self._place(at) == (trial.fold, trial.seed)), None)
-        if at is None or trial.fate != "complete" or self._outputs(trial) is None:
+        whole = trial.fate == "complete" and _is_as_long(trial, finalist.first)
+        if at is None or not whole or self._outputs(trial) is None:
             finalist.has_failed = True
         else:
             finalist.repeats[at] = trial
@@ -197,10 +201,13 @@ class Finals:
         targets, new = self._pooled(better, rounds)
         _, old = self._pooled(other, rounds)
         task, seconds = self._plan.task, SECONDS / 3
-        gain, interval = paired_gain(self._kind, task, targets, new, old, seed=self._plan.seed, seconds=seconds)
-        # Rows that were answered with several seeds are no more rows than they are.
-        repeated = len(rounds) / len({self._place(at)[0] for at in rounds})
-        return gain, math.sqrt(repeated) * (interval.high - interval.low) / (2 * STANDARD_ERRORS)
+        groups = self._groups([better.repeats[at].fold for at in rounds])
+        gain, interval = paired_gain(
+            self._kind, task, targets, new, old, seed=self._plan.seed, groups=groups, seconds=seconds
+        )
+        # Rows that were answered with several seeds are no more rows than they are; groups are drawn with all of them.
+        repeated = len(rounds) / len({self._place(at)[0] for at in rounds}) if groups is None else 1.0
+        return gain, math.sqrt(repeated) * interval.standard_error
 
     def _pooled(self, finalist: _Finalist, rounds: Sequence[int]) -> tuple[pa.Array, pa.Array]:
         """Returns targets and outputs of those rounds' validation rows, one after the other.
@@ -209,11 +216,23 @@ class Finals:
         """
         targets, outputs = [], []
         for trial in (finalist.repeats[at] for at in rounds):
-            validation, found = self._plan.data.training(trial.fold)[1], self._outputs(trial)
-            assert validation is not None and found is not None, "both were there when the trial was told"
-            targets.append(validation.targets())
+            found = self._outputs(trial)
+            assert found is not None, "they were there when the trial was told"
+            targets.append(self._validation(trial.fold).targets())
             outputs.append(found)
         return pa.concat_arrays(targets), pa.concat_arrays(outputs)
+
+    def _groups(self, folds: Sequence[int | None]) -> NDArray[np.int64] | None:
+        """Returns the groups of those folds' rows, one after the other; None where they are in none, or all in one."""
+        groups = [self._validation(fold).groups() for fold in folds]
+        known = [codes for codes in groups if codes is not None]
+        found = np.concatenate(known) if known else np.zeros(0, np.int64)
+        return found if len(np.unique(found)) > 1 else None
+
+    def _validation(self, fold: int | None) -> Rows:
+        validation = self._plan.data.training(fold)[1]
+        assert validation is not None, "every round is validated on a fold"
+        return validation
 
     def _place(self, round_: int) -> tuple[int, int]:
         """Returns fold and seed of a round: the other folds first, then other seeds on the search's own."""
@@ -232,8 +251,12 @@ def repeats(first: Trial, trials: Sequence[Trial], *, seed: int) -> list[Trial]:
         and trial.fate == "complete"
         and trial.seed == seed
         and trial.fold != first.fold
-        and trial.fidelity >= SAME_LENGTH * first.fidelity
+        and _is_as_long(trial, first)
     ]
+
+
+def _is_as_long(repetition: Trial, first: Trial) -> bool:
+    return repetition.fidelity >= SAME_LENGTH * first.fidelity
 
 
 def _common(finalists: Sequence[_Finalist]) -> list[int]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autosft.accounting import phase
-from autosft.arrays import largest_difference, one_array, save_array
+from autosft.arrays import largest_difference, one_array, save_array, to_numbers
 from autosft.base_models import BaseModel
 from autosft.calibration import tempered
 from autosft.data.data import Data, Rows
@@ -94,7 +94,8 @@ def train(
     """
     kind = task_kind(task.kind)
     seen = _training_data(task, data, fold)
-    targets = seen.all.targets().take(pa.array(seen.validation))
+    validation = Rows(seen.all.path, seen.validation)
+    targets, groups = validation.targets(), validation.groups()
     outcome: dict[str, Any] = dict.fromkeys(("score", "loss", "interval", "reload_difference", "micro_batch_size"))
 
     def on_report(fidelity: float, outputs: pa.Array) -> None:
@@ -102,7 +103,8 @@ def train(
             outcome["score"] = kind.score(task, targets, outputs)
             outcome["loss"] = kind.loss(task, targets, outputs)
             if fidelity >= 1:
-                interval = bootstrap(kind, task, targets, outputs, seed=seed, seconds=_INTERVAL_SECONDS)
+                seconds = _INTERVAL_SECONDS
+                interval = bootstrap(kind, task, targets, outputs, seed=seed, groups=groups, seconds=seconds)
                 outcome["interval"] = (interval.low, interval.high)
                 save_array(outputs, scratch / OUTPUTS_FILE)
         report(fidelity, outcome["score"], loss=outcome["loss"])
@@ -175,7 +177,8 @@ def predict(
     Args:
         task: What they predict.
         models: Trainer's name and model folder, by whatever name the outputs come back under.
-        seconds: When they are over the pass ends, so that what it saw is a random sample; None for all rows.
+        seconds: When they are over the pass ends, so that what it saw is a random sample of the rows with a target, and
+            where there was time for all of those, of the others too; None for all rows.
 
     Returns:
         The positions of the rows that were predicted, ascending, and each model's outputs for them.
@@ -184,6 +187,8 @@ def predict(
     loaded = {name: trainer_class(trainer).load(Path(folder)) for name, (trainer, folder) in models.items()}
     outputs: dict[str, list[pa.Array]] = {name: [] for name in models}
     order = np.random.default_rng(seed).permutation(table.num_rows)
+    has_target = to_numbers(rows.targets().is_valid())
+    order = order[np.argsort(~has_target[order], kind="stable")]
     started, done = time.monotonic(), 0
     with phase("evaluate"):
         while done < len(order) and (not done or seconds is None or time.monotonic() - started < seconds):

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import pickle
 import resource
+from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -73,6 +75,32 @@ def test_test_rows_without_a_known_label_stay_and_are_not_scored(tmp_path):
     _, rows = data.held_out()
     assert rows.column("text") == ["p", "q", "r", "s"]
     assert rows.targets().to_pylist() == [1, None, None, None]
+
+
+def test_rows_know_their_group_in_every_fold_and_one_without_is_its_own(tmp_path):
+    people = [f"person {at // 4}" if at % 10 else None for at in range(100)]
+    tested = ["person 1", "person 1", None, None, "someone", "someone"]
+    source = Source(
+        {
+            "train": table(100).append_column("person", pa.array(people)),
+            "test": table(6, start=500).append_column("person", pa.array(tested)),
+        },
+        "here",
+    )
+    data, _ = materialise(KIND, replace(TASK, group_column="person"), source, folder=tmp_path, seed=0)
+    folds = [data.training(fold)[1] for fold in range(data.num_folds)]
+    groups = np.concatenate([rows.groups() for rows in folds])
+    found = [people[place] for rows in folds for place in rows.column("row")]
+    alike = groups[:, None] == groups
+    expected = [[one is not None and one == other for other in found] for one in found]
+    assert (alike == (np.array(expected) | np.eye(100, dtype=bool))).all()
+    _, rows = data.held_out()
+    assert len(set(rows.groups())) == 4 and rows.groups()[0] == rows.groups()[1] != rows.groups()[4]
+
+
+def test_where_no_groups_are_named_or_an_older_version_kept_none_there_are_none(tmp_path):
+    data, _ = written(tmp_path)
+    assert data.training(0)[1].groups() is None
 
 
 def test_the_same_rows_are_written_once(tmp_path):

@@ -82,6 +82,21 @@ def test_a_slice_that_differs_is_found_and_those_of_chance_are_not() -> None:
     assert all(chance is not None and chance * len(found) > 0.05 for name, chance in chances.items() if name != "bad")
 
 
+def test_slices_of_whole_groups_differ_no_more_than_groups_do() -> None:
+    rng = np.random.default_rng(2)
+    groups = np.arange(1000) // 20
+    right = rng.random(50)[groups] < 0.7
+    masks = {("by", str(at)): np.isin(groups, rng.permutation(50)[:15]) for at in range(8)}
+
+    def sure(groups: np.ndarray | None) -> int:
+        found, _ = look(evidence(right), masks, seed=0, groups=groups)
+        return sum(one.chance is not None and one.chance * len(found) < 0.05 for one in found)
+
+    assert sure(None) > 2 and sure(groups) == 0
+    few = {("of", "two groups"): groups < 2}
+    assert look(evidence(right), few, seed=0, groups=groups)[0][0].chance is None
+
+
 def test_slices_of_a_slow_metric_cost_no_more_than_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(targets: list[str], predictions: list[str]) -> float:
         clock.now += 0.5

@@ -32,7 +32,10 @@ def task(metric: Metric = ACCURACY) -> Task:
 
 def outputs(share_right: float, *, first: int = 0) -> pa.Array:
     """Probabilities that are right on a share of the rows; `first` moves which ones."""
-    right = np.roll(np.arange(NUM_ROWS) < share_right * NUM_ROWS, first)
+    return answers(np.roll(np.arange(NUM_ROWS) < share_right * NUM_ROWS, first))
+
+
+def answers(right: np.ndarray) -> pa.Array:
     chosen = np.where(right, TARGETS, 1 - TARGETS)
     return from_matrix(np.where(np.arange(2) == chosen[:, None], 0.9, 0.1).astype(np.float32))
 
@@ -128,6 +131,17 @@ def test_the_luck_of_the_best_of_many_counts() -> None:
     assert winner([default, trial(1, 0.82)], found) == 1
     crowd = [trial(number, 0.79) for number in range(2, 31)]
     assert winner([default, trial(1, 0.82), *crowd], found) == 0
+
+
+@pytest.mark.parametrize(("groups", "expected"), [(None, 1), (np.arange(NUM_ROWS) // 20, 0)])
+def test_a_tuned_trial_that_is_better_on_one_group_alone_is_lucky(groups: Any, expected: int) -> None:
+    # Sixteen rows of one group are won and eight of another one lost.
+    before = np.arange(NUM_ROWS) < 40
+    after = (np.arange(NUM_ROWS) < 32) | ((np.arange(NUM_ROWS) >= 100) & (np.arange(NUM_ROWS) < 116))
+    found = [answers(before), answers(after)]
+    trials = [trial(0, 0.10, default=True), trial(1, 0.12)]
+    chosen = choose(task(), trials, pa.array(TARGETS), lambda one: found[one.number], groups=groups, seed=0)
+    assert chosen.number == expected
 
 
 @pytest.mark.parametrize(("frozen", "expected"), [(0.81, 1), (0.90, 0)])

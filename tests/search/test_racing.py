@@ -57,6 +57,8 @@ class Played:
         self.plan, self.play, self.clock, self.seconds = plan, play, clock, seconds
         self.begun: list[dict[str, Any]] = []
         self.waiting: list[Ended] = []
+        #: The share of a training that its time allows: by arguments of `work.train`.
+        self.allowed: Callable[[dict[str, Any]], float] = lambda arguments: 1.0
 
     def num_at_once(self, cpus: float, gpus: float) -> int | None:
         return None
@@ -79,7 +81,7 @@ class Played:
         (folder / "model").mkdir(parents=True)
         save_array(from_matrix(np.eye(len(LABELS), dtype=np.float32)[answers]), folder / OUTPUTS_FILE)
         value = {"score": float(right.mean()), "loss": 1.0 - share, "interval": (0.0, 1.0), "micro_batch_size": None}
-        done = {**value, "fidelity": arguments["fidelity"]}
+        done = {**value, "fidelity": arguments["fidelity"] * self.allowed(arguments)}
         self.waiting.append(Ended(job_id, "complete", done, seconds=seconds))
         return job_id
 
@@ -479,6 +481,21 @@ def test_a_repetition_that_was_cut_short_is_no_fold_of_the_same_model(plan: Plan
     assert repeats(first, cut, seed=plan.seed) == found[1:]
 
 
+@pytest.mark.parametrize(("allowed", "decided"), [(0.95, True), (0.2, False)])
+def test_a_default_whose_repetitions_were_cut_short_has_not_lost_the_finals(
+    plan: Plan, tmp_path: Path, allowed: float, decided: bool
+) -> None:
+    default = dict(plan.arms[0].default)
+
+    def play(arguments: dict[str, Any]) -> float:
+        return 0.5 if arguments["config"] == default and arguments["fold"] else by_rate(arguments)
+
+    race = Race(plan, tmp_path, play, seconds=250.0)
+    race.run()
+    race.runner.allowed = lambda arguments: allowed if arguments["config"] == default else 1.0
+    assert (race.finals().verdict() is not None) == decided
+
+
 def test_a_round_begins_only_where_its_workers_can_end_it(plan: Plan, tmp_path: Path) -> None:
     race = Race(plan, tmp_path, by_rate, seconds=250.0)
     race.run()
@@ -523,6 +540,43 @@ def test_the_same_rows_answered_with_other_seeds_are_not_more_rows(plan: Plan, t
         return finals._gain(better, other, rounds)[1]
 
     assert error(1, [1, 2]) == pytest.approx(2**0.5 * error(9, [1, 2]))
+
+
+@pytest.mark.parametrize(("group", "default_wins"), [(None, False), ("sender", True)])
+def test_who_is_better_on_one_group_alone_does_not_win_the_finals(
+    tiny_model: Path, group: str | None, default_wins: bool
+) -> None:
+    texts, targets = tiny_texts(300)
+    rows = [
+        {"text": text, "label": LABELS[at], "sender": f"sender {row // 10}"}
+        for row, (text, at) in enumerate(zip(texts, targets, strict=True))
+    ]
+    made = autosft.plan(
+        "Route each message", rows, target="label", inputs=["text"], group=group, models=str(tiny_model),
+        trainer="transformers", budget="150s", timing=False, tracker=Tracker(),
+    )  # fmt: skip
+    arm, fold = made.arms[0], made.data.training(1)[1]
+    assert fold is not None
+    by_sender = np.argsort(fold.numbers("row"))
+
+    def played(number: int, is_default: bool, at: int) -> Trial:
+        config = {**arm.default} if is_default else {**arm.default, "learning_rate": 1e-3}
+        stage = "finals" if at else "search"
+        return Trial(number, arm.name, config, 1.0, at, made.seed, is_default, "complete", 0.9, stage=stage)
+
+    def outputs(trial: Trial) -> pa.Array:
+        """The default is wrong about ten rows, where rows are in groups all of one; the other one about three rows."""
+        validation = made.data.training(trial.fold)[1]
+        assert validation is not None
+        found = validation.targets().to_numpy(zero_copy_only=False).copy()
+        if trial.fold == 1:
+            wrong = by_sender[:10] if trial.is_default else by_sender[-3:]
+            found[wrong] = (found[wrong] + 1) % len(LABELS)
+        return from_matrix(np.eye(len(LABELS), dtype=np.float32)[found])
+
+    trials = [played(2 * at + is_default, bool(is_default), at) for at in (0, 1, 2) for is_default in (0, 1)]
+    winner = Finals(made, trials, outputs, kept_seconds=0.0).verdict()
+    assert winner is not None and winner.is_default == default_wins
 
 
 def test_finals_of_an_earlier_sitting_count_where_there_is_no_time_for_more(plan: Plan, tmp_path: Path) -> None:
