@@ -56,7 +56,7 @@ class Budget:
 
     @staticmethod
     def parse(text: str | float | Budget, *, refit: bool | None = None) -> Budget:
-        """Reads a budget: words as above, parts added up or joined by a comma; a bare number is seconds.
+        """Reads a budget: words as above, of which those of one unit are added up; a bare number is seconds.
 
         Raises:
             PlanError: The words cannot be read, or amount to nothing.
@@ -90,12 +90,15 @@ class Budget:
             limits.append(self.gpu_hours * 3600 / num_gpus)
         return min(limits, default=None)
 
-    def plus(self, more: Budget, *, spent_seconds: float, num_trials_done: int, keep_limits: bool = False) -> Budget:
+    def plus(
+        self, more: Budget, *, spent_seconds: float, num_trials_done: int, num_gpus: int, keep_limits: bool = False
+    ) -> Budget:
         """Returns a budget with `more` on top of what was planned or, where that is more, of what was used.
 
         A unit that `more` does not name no longer limits: "3 trials" and "+10m" is ten minutes more, not no trial more.
 
         Args:
+            num_gpus: GPUs of the machine, all of which the seconds that were spent count for.
             keep_limits: Units that `more` does not name limit as before: "1h, 3 trials" and "+10m" is no trial more.
         """
         kept = self if keep_limits else more
@@ -105,7 +108,7 @@ class Budget:
         if more.num_trials is not None:
             num_trials = max(self.num_trials or 0, num_trials_done) + more.num_trials
         if more.gpu_hours is not None:
-            gpu_hours = (self.gpu_hours or 0.0) + more.gpu_hours
+            gpu_hours = max(self.gpu_hours or 0.0, spent_seconds * num_gpus / 3600) + more.gpu_hours
         return Budget(seconds, num_trials, gpu_hours, self.refit)
 
     def to_json(self) -> dict[str, Any]:
@@ -142,15 +145,14 @@ def _read(text: str) -> dict[str, float]:
     for number, unit in _PART.findall(bare):
         unit = unit.rstrip("-")
         if unit in _SECONDS or unit.rstrip("s") in _SECONDS:
-            limits["seconds"] = limits.get("seconds", 0.0) + float(number) * _SECONDS.get(
-                unit, _SECONDS.get(unit.rstrip("s"), 0)
-            )
+            name, each = "seconds", _SECONDS.get(unit, _SECONDS.get(unit.rstrip("s"), 0))
         elif unit in ("trial", "trials"):
-            limits["num_trials"] = float(number)
+            name, each = "num_trials", 1
         elif unit in ("gpu-hour", "gpu-hours", "gpu-h"):
-            limits["gpu_hours"] = float(number)
+            name, each = "gpu_hours", 1
         else:
             raise _unreadable(text)
+        limits[name] = limits.get(name, 0.0) + each * float(number)
     return limits
 
 

@@ -165,16 +165,15 @@ def calibrate(
         return left_alone(f"on {num_rows:,} validation rows no temperature is better than 1 beyond the noise")
     if interrupt.requested:
         return left_alone("the run was interrupted")
-    if seconds_left is not None and seconds_left < _seconds(models):
+    seconds = None if seconds_left is None else _SHARE * seconds_left
+    if seconds is not None and seconds < _seconds(models):
         return left_alone("there was no time for it")
     into = {model: folder / str(at) for at, model in enumerate(models)}
-    resources = plan.resources
     job_id = runner.submit(
         "autosft.search.work:scale",
         {"trainer": plan.arm(winner.arm).trainer, "models": into, "temperature": value, "rows": validation},
-        cpus=float(resources.cpus_per_trial),
-        gpus=resources.gpus_per_trial,
-        kill_after_seconds=None if seconds_left is None else _SHARE * seconds_left,
+        **plan.resources.per_job,
+        kill_after_seconds=seconds,
     )
     ended = runner.outcome(job_id)
     if isinstance(ended.value, AutosftError):

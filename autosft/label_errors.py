@@ -65,8 +65,7 @@ def find_label_errors(
         runner.submit(
             "autosft.search.work:predict_folds",
             arguments,
-            cpus=float(resources.cpus_per_trial),
-            gpus=resources.gpus_per_trial,
+            **resources.per_job,
             kill_after_seconds=kill_after,
         )
     )

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -26,12 +26,11 @@ from autosft.intervals import SECONDS, Interval, bootstrap, expected_seconds, pa
 from autosft.planning.plan import Plan
 from autosft.refit import distrust
 from autosft.search.finals import SAME_LENGTH
-from autosft.search.search import training_arguments
+from autosft.search.training import submit_training
 from autosft.search.trial import OUTPUTS_FILE, Trial
 from autosft.task import Output, Task
 from autosft.tasks import kind as task_kind
 from autosft.tasks.base import TaskKind
-from autosft.trainers.base import Limits
 
 if TYPE_CHECKING:
     from autosft.search.runner import Runner
@@ -359,32 +358,16 @@ def _run_fold(
     seconds_left = until - time.monotonic()
     if seconds_left <= 0:
         return None
-    arm, resources = plan.arm(trial.arm), plan.resources
-    # Beside the fold's own folder, which a training empties.
     stop_file = folder.with_name("stop")
-    folder.mkdir(parents=True, exist_ok=True)
-    stop_file.unlink(missing_ok=True)
-    limits = Limits(
-        num_threads=resources.cpus_per_trial,
+    job_id = submit_training(
+        plan,
+        trial,
+        runner,
+        folder=folder,
         cache=cache,
-        max_length=arm.max_length,
-        time_limit_seconds=share * seconds_left,
+        seconds=share * seconds_left,
         stop_file=stop_file,
-    )
-    arguments: dict[str, Any] = {
-        **training_arguments(plan, trial),
-        "data": plan.data.for_search(),
-        "scratch": folder,
-        "rungs": (1.0,),
-        "limits": limits,
-    }
-    job_id = runner.submit(
-        "autosft.search.work:train",
-        arguments,
-        cpus=float(resources.cpus_per_trial),
-        gpus=resources.gpus_per_trial,
         kill_after_seconds=seconds_left + _FOLD_OVERRUN_SECONDS,
-        stop_file=stop_file,
         leaves=(OUTPUTS_FILE,),
     )
     ended = runner.result(job_id, interrupt=interrupt, stop_file=stop_file)

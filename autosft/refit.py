@@ -14,9 +14,8 @@ from autosft.arrays import to_matrix
 from autosft.errors import AutosftError
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
-from autosft.search.search import training_arguments
+from autosft.search.training import submit_training
 from autosft.search.trial import Trial
-from autosft.trainers.base import Limits
 
 if TYPE_CHECKING:
     from autosft.search.job import Ended
@@ -151,33 +150,18 @@ def retrain(
     Raises:
         AutosftError: The training met something that the caller can change, or what runs it failed.
     """
-    arm, resources = plan.arm(trial.arm), plan.resources
-    limits = Limits(
-        num_threads=resources.cpus_per_trial,
+    stop_file = folder.with_name("stop-refit")
+    job_id = submit_training(
+        plan,
+        replace(trial, fold=None),
+        runner,
+        folder=folder,
         cache=cache,
-        max_length=arm.max_length,
-        time_limit_seconds=seconds_left,
-        micro_batch_size=arm.cost.micro_batch_size if arm.cost else None,
-        stop_file=folder.with_name("stop-refit"),
-    )
-    arguments = {
-        **training_arguments(plan, replace(trial, fold=None)),
-        "data": plan.data.for_search(),
-        "scratch": folder,
-        "rungs": (1.0,),
-        "limits": limits,
-    }
-    assert limits.stop_file is not None
-    limits.stop_file.unlink(missing_ok=True)
-    job_id = runner.submit(
-        "autosft.search.work:train",
-        arguments,
-        cpus=float(resources.cpus_per_trial),
-        gpus=resources.gpus_per_trial,
+        seconds=seconds_left,
+        stop_file=stop_file,
         kill_after_seconds=None if seconds_left is None else seconds_left + _OVERRUN_SECONDS,
-        stop_file=limits.stop_file,
     )
-    ended = runner.outcome(job_id, interrupt=interrupt, stop_file=limits.stop_file)
+    ended = runner.outcome(job_id, interrupt=interrupt, stop_file=stop_file)
     if isinstance(ended.value, AutosftError):
         raise ended.value
     return ended

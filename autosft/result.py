@@ -103,7 +103,7 @@ class Result:
                 "low": trial.interval[0] if trial.interval else None,
                 "high": trial.interval[1] if trial.interval else None,
                 "loss": trial.loss,
-                "fidelity": trial.fidelity if trial.fate == "complete" or not trial.reports else trial.reports[-1][0],
+                "fidelity": trial.reached,
                 "seconds": round(trial.seconds.get("total", 0.0), 1),
                 **trial.config,
             }

@@ -97,7 +97,7 @@ def _averaged(
 ) -> Refit:
     rows = plan.data.training(None)[0]
     some = np.random.default_rng(plan.seed).permutation(len(rows))[:_NUM_ROWS]
-    trainer, resources = plan.arm(winner.arm).trainer, plan.resources
+    trainer = plan.arm(winner.arm).trainer
     job_id = runner.submit(
         "autosft.search.work:average",
         {
@@ -106,8 +106,7 @@ def _averaged(
             "rows": Rows(rows.path, np.sort(some)),
             "scratch": folder,
         },
-        cpus=float(resources.cpus_per_trial),
-        gpus=resources.gpus_per_trial,
+        **plan.resources.per_job,
         kill_after_seconds=max(_SECONDS, seconds_left),
     )
     ended = runner.outcome(job_id)

@@ -25,6 +25,8 @@ from autosft.errors import PlanError
         ("1 trial", Budget(num_trials=1)),
         ("2 gpu-hours", Budget(gpu_hours=2)),
         ("10 trials, 20m", Budget(seconds=1200, num_trials=10)),
+        ("1 trial, 2 trials", Budget(num_trials=3)),
+        ("1 gpu-hour, 30m, 0.5 gpu-hours, 30m", Budget(seconds=3600, gpu_hours=1.5)),
         ("+1h", Budget(seconds=3600)),
         ("+10 trials", Budget(num_trials=10)),
         (" 5 M ", Budget(seconds=300)),
@@ -61,10 +63,13 @@ def test_half_a_trial_is_refused(words: str) -> None:
         ("3 trials", "+10 trials", 60, 3, Budget(num_trials=13)),
         ("20m", "+10 trials", 60, 7, Budget(num_trials=17)),
         ("3 trials", "+5m", 60, 3, Budget(seconds=360)),
+        ("8 gpu-hours", "+2 gpu-hours", 1200, 3, Budget(gpu_hours=10)),
+        ("20m", "+2 gpu-hours", 900, 3, Budget(gpu_hours=4)),  # A quarter of an hour on eight of them.
+        ("1 gpu-hour", "+2 gpu-hours", 900, 3, Budget(gpu_hours=4)),
     ],
 )
 def test_more_is_added_to_what_was_used(budget: str, more: str, spent: float, done: int, expected: Budget) -> None:
-    added = Budget.parse(budget).plus(Budget.parse(more), spent_seconds=spent, num_trials_done=done)
+    added = Budget.parse(budget).plus(Budget.parse(more), spent_seconds=spent, num_trials_done=done, num_gpus=8)
     assert added == expected
 
 
@@ -82,7 +87,7 @@ def test_more_can_leave_the_other_limits_as_they_are(
     budget: str, more: str, spent: float, done: int, expected: Budget
 ) -> None:
     words = Budget.parse(more)
-    found = Budget.parse(budget).plus(words, spent_seconds=spent, num_trials_done=done, keep_limits=True)
+    found = Budget.parse(budget).plus(words, spent_seconds=spent, num_trials_done=done, num_gpus=8, keep_limits=True)
     assert found == expected
 
 

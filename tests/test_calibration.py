@@ -302,6 +302,7 @@ def test_what_the_caller_must_change_is_raised(plan: Plan, tmp_path: Path) -> No
     [
         ({"interrupted": True}, "interrupted"),
         ({"seconds_left": 1.0}, "no time"),
+        ({"seconds_left": 6.0}, "no time"),  # Half of it is the proof's.
         ({"outputs": lambda plan: None}, "lost"),
         ({"outputs": lambda plan: softmax(np.zeros((len(validation(plan)), 3)))}, "no temperature is better than 1"),
     ],

@@ -54,10 +54,10 @@ def plan(tiny_model: Path) -> Plan:
     return autosft.plan("Route each message", rows, **options)
 
 
-def timed(plan: Plan, answer: Callable[[Mapping[str, Any]], Ended]) -> Any:
+def timed(plan: Plan, answer: Callable[[Mapping[str, Any]], Ended], clock: Clock | None = None) -> Any:
     runner: Any = Answering(answer)
     prepared: Any = SimpleNamespace(task=plan.task, data=plan.data)
-    return time_arms(plan.arms, prepared, runner, plan.resources, Clock())
+    return time_arms(plan.arms, prepared, runner, plan.resources, clock or Clock())
 
 
 @pytest.mark.parametrize("fate", ["failed", "fatal"])
@@ -72,6 +72,32 @@ def test_an_arm_that_cannot_be_timed_is_left_out(plan: Plan, fate: str) -> None:
     arms, [reason] = timed(plan, answer)
     assert [(arm.name, arm.cost) for arm in arms] == [(good.name, COST)]
     assert reason == f"{bad.name} is left out: it could not be timed (KeyError('head'))"
+
+
+class SimulatedClock(Clock):
+    """Time passes where a test says so, and nowhere else."""
+
+    simulated = 0.0
+
+    @property
+    def spent(self) -> float:
+        return self.simulated
+
+
+@pytest.mark.parametrize(("took", "is_kept"), [(10.0, False), (30.0, True)])
+def test_an_arm_that_failed_is_told_from_one_whose_time_was_up(plan: Plan, took: float, is_kept: bool) -> None:
+    clock = SimulatedClock(100.0)
+    # Of the 25 s for timing 3 are left, and 25 more for loading: a job is ended after 28.
+    clock.simulated = 22.0
+
+    def answer(arguments: Mapping[str, Any]) -> Ended:
+        clock.simulated += took
+        return Ended("", "failed", message="it ran out of memory")
+
+    first, second = plan.arms
+    arms, reasons = timed(plan, answer, clock)
+    assert [arm.name for arm in arms] == [first.name] * is_kept + [second.name], "there is no time for the second"
+    assert [reason.partition(" ")[0] for reason in reasons] == ([] if is_kept else [first.name])
 
 
 def test_where_no_arm_can_be_timed_the_last_lines_are_shown(plan: Plan) -> None:

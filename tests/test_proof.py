@@ -28,6 +28,7 @@ from autosft.task import Metric, Task
 from autosft.tasks import kind as task_kind
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
+from autosft.trainers.base import Cost
 
 NUM_ROWS, NUM_TEST_ROWS = 150, 60
 
@@ -92,6 +93,7 @@ class FakeRunner:
             seen = len(asked["rows"])
             return Ended(job_id, "complete", (np.arange(seen), {name: guess(seen) for name in asked["models"]}))
         if self.fate == "complete":
+            asked["scratch"].mkdir(parents=True, exist_ok=True)
             save_array(guess(len(self.plan.data.training(asked["fold"])[1] or ())), asked["scratch"] / OUTPUTS_FILE)
         return Ended(job_id, self.fate, {"fidelity": self.share * asked["fidelity"]}, "it did not end")
 
@@ -135,6 +137,8 @@ def proven(
 
 
 def test_folds_share_the_time_that_they_may_take_by_what_their_trials_took(plan: Plan, tmp_path: Path) -> None:
+    [arm] = plan.arms
+    plan = replace(plan, arms=(replace(arm, cost=Cost(1.0, 1.0, 100.0, 4, 32, 0.0)),))
     runner, interrupt = FakeRunner(plan), Interrupt()
     found = proven(plan, runner, tmp_path, seconds_left=None, interrupt=interrupt)
     assert found.shipped.num_rows == NUM_ROWS
@@ -149,7 +153,8 @@ def test_folds_share_the_time_that_they_may_take_by_what_their_trials_took(plan:
         assert job["limits"].stop_file == job["stop_file"]
         assert job["limits"].time_limit_seconds < job["kill_after_seconds"] <= allowed + 6
         assert job["scratch"] not in job["stop_file"].parents, "a training empties its folder"
-        assert job["stop_file"].parent.is_dir()
+        assert job["limits"].micro_batch_size == 4, "as many rows as fitted when the arm was timed"
+        assert (job["cpus"], job["gpus"]) == (plan.resources.cpus_per_trial, plan.resources.gpus_per_trial)
 
 
 def test_folds_are_left_out_where_the_intervals_need_what_is_left(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import sys
 from collections.abc import Sequence
@@ -83,8 +84,9 @@ class Lengths:
 
 
 def lane_of(arm: Arm) -> Lane:
-    """Returns an arm as the race sees it; where nothing was timed, every full run counts as one second."""
-    seconds = arm.cost.run_seconds if arm.cost else 1.0
+    """Returns an arm of a plan as the race sees it."""
+    assert arm.cost is not None, "every arm of a plan has a cost"
+    seconds = arm.cost.run_seconds
     return (
         Lane(arm.name, arm.rungs, seconds, MAX_TRIALS_PER_ARM)
         if len(arm.rungs) == 1
@@ -107,7 +109,7 @@ def fit_lengths(
     """Decides what races, how long a trial is otherwise, and whether there is time for a refit.
 
     Args:
-        arms: With their measured cost.
+        arms: With their cost, measured or estimated.
         seconds_left: Time left of the budget, or None.
         closing_seconds: What scoring and writing the result will take.
         refit_factor: Rows of the refit over rows of a trial.
@@ -116,11 +118,8 @@ def fit_lengths(
         scheduler: "race", or another name where trials are whole.
     """
     wanted = budget.refit is not False
-    timed = all(arm.cost for arm in arms)
-    if seconds_left is None or not timed:
-        races = (
-            scheduler == "race" and seconds_left is None and (budget.num_trials or math.inf) >= _FEWEST_RACING_TRIALS
-        )
+    if seconds_left is None:
+        races = scheduler == "race" and (budget.num_trials or math.inf) >= _FEWEST_RACING_TRIALS
         chosen = [replace(arm, rungs=_rungs(arm, num_rows, math.inf)) for arm in arms] if races else arms
         return _without_limit(chosen, budget, wanted, closing_seconds, refit_factor, max_concurrent)
     fidelity = 1.0
@@ -130,7 +129,7 @@ def fit_lengths(
     costly = [arm for arm in arms if arm not in cheap]
     floor = sum(arm.trial_seconds for arm in cheap)
     refit = wanted
-    one_each = sum(arm.trial_seconds for arm in costly)
+    one_each = _wall_seconds([arm.trial_seconds for arm in costly], max_concurrent)
     if scheduler == "race" and costly and (budget.num_trials or math.inf) >= _FEWEST_RACING_TRIALS:
         racing = [replace(arm, rungs=_rungs(arm, num_rows, _LARGEST_HEAT * (available - floor))) for arm in costly]
         racing = [arm for arm in racing if arm.rungs]
@@ -220,6 +219,14 @@ def _race(
     num_trials = min(round(1.5 * num_configs) + len(cheap), budget.num_trials or sys.maxsize)
     wall_seconds = closing_seconds + available
     return Lengths(tuple(kept), refit, tuple(reasons), num_trials, wall_seconds, finals_share, num_configs)
+
+
+def _wall_seconds(trainings: Sequence[float], max_concurrent: int) -> float:
+    """Returns how long trainings of so many seconds take in all; in their order, each begins as a place is free."""
+    ends = [0.0] * max_concurrent
+    for seconds in trainings:
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)
 
 
 def _num_configs(racing: Sequence[Arm], runs: float) -> int:

@@ -42,7 +42,7 @@ class Arm:
         max_length: Tokens a row is cut at; None until the trainer has chosen.
         fidelity: Share of a full run that a trial is expected to reach; below 1 where the budget is small.
         rungs: Lengths that the race trains it for, as shares of a full run, ascending; one where it does not race.
-        cost: What a full run was measured to cost, or None when nothing was timed.
+        cost: What a full run costs, measured or, where that was not timed, estimated; None only before there is a plan.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Arm:
 
     @property
     def trial_seconds(self) -> float:
-        """Predicted seconds of one trial, 0 when nothing was timed."""
+        """Predicted seconds of one trial, 0 where nothing is known of its cost yet."""
         return self.cost.run_seconds * self.fidelity if self.cost else 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -75,14 +75,13 @@ class Arm:
     def from_json(row: Mapping[str, Any]) -> Arm:
         base = row["base_model"]
         lists = {"languages": tuple(base["languages"]), "inputs": tuple(Input(name) for name in base["inputs"])}
-        cost = Cost(**row["cost"]) if row["cost"] else None
         return Arm(
             **{
                 **row,
                 "base_model": BaseModel(**{**base, **lists}),
                 "space": space_from_json(row["space"]),
                 "rungs": tuple(row.get("rungs", (1.0,))),
-                "cost": cost,
+                "cost": Cost(**row["cost"]),
             }
         )
 
@@ -121,6 +120,11 @@ class Resources:
     gpus_per_trial: float
     max_concurrent: int
     follows_nodes: bool = False
+
+    @property
+    def per_job(self) -> dict[str, float]:
+        """What a job takes of a machine, as fields of `Job`."""
+        return {"cpus": float(self.cpus_per_trial), "gpus": self.gpus_per_trial}
 
 
 @dataclass(frozen=True)
@@ -186,8 +190,8 @@ class Plan:
 
     @property
     def refit_factor(self) -> float:
-        """Rows of the refit over rows of a trial."""
-        return self.data.parts["search"] / max(1, len(self.data.training(0)[0]))
+        """See the function of this name."""
+        return refit_factor(self.data)
 
     def with_budget(self, budget: Budget) -> Plan:
         """Returns the same plan with another budget."""
@@ -275,6 +279,11 @@ class Plan:
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
+
+
+def refit_factor(data: Data) -> float:
+    """Returns the rows of a refit over those of a trial, which is about what its time is."""
+    return data.parts["search"] / max(1, len(data.training(0)[0]))
 
 
 def _machine(row: Mapping[str, Any]) -> Machine:

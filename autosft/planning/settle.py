@@ -15,7 +15,7 @@ from autosft.data.finding import Finding, Severity
 from autosft.inputs.text import MAX_TOKENS
 from autosft.planning.division import Lengths, fit_lengths
 from autosft.planning.machine import MAX_THREADS
-from autosft.planning.plan import Arm, DataOrigin, Plan, Quote, Resources
+from autosft.planning.plan import Arm, DataOrigin, Plan, Quote, Resources, refit_factor
 from autosft.prepare import Prepared
 from autosft.search.settings import Machine
 from autosft.task import Task
@@ -103,22 +103,26 @@ def with_more(
         spent_seconds: What the run has spent. num_trials_done: Trials that ended.
         keep_limits: As for `Budget.plus`.
     """
+    num_gpus = plan.resources.machine.gpus
     budget = plan.budget.plus(
-        more, spent_seconds=spent_seconds, num_trials_done=num_trials_done, keep_limits=keep_limits
+        more,
+        spent_seconds=spent_seconds,
+        num_trials_done=num_trials_done,
+        num_gpus=num_gpus,
+        keep_limits=keep_limits,
     )
     plan = plan.with_budget(budget)
     arms = [replace(arm, fidelity=1.0, rungs=(1.0,)) for arm in plan.arms]
-    limit = plan.budget.wall_seconds(plan.resources.machine.gpus)
+    limit = budget.wall_seconds(num_gpus)
     lengths = _lengths(
         plan.task,
         plan.data,
         arms,
         plan.resources,
-        budget=plan.budget,
+        budget=budget,
         scheduler=plan.scheduler,
         seconds_left=None if limit is None else limit - spent_seconds,
     )
-    limit = plan.budget.wall_seconds(plan.resources.machine.gpus)
     # The finals' share is one of the whole budget, and only what is left of that is divided here.
     left = 0.0 if limit is None else max(0.0, limit - spent_seconds) / limit
     plan = replace(plan, finals_share=left * lengths.finals_share)
@@ -156,7 +160,7 @@ def _lengths(
         budget=budget,
         seconds_left=seconds_left,
         closing_seconds=closing_seconds(len(held_out[1]) if held_out else 0, rates, seconds_left),
-        refit_factor=data.parts["search"] / max(1, len(train)),
+        refit_factor=refit_factor(data),
         rows_per_class=kind.rows_per_class(task, train.targets()),
         num_rows=len(train),
         max_concurrent=resources.max_concurrent,

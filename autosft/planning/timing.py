@@ -31,7 +31,7 @@ def time_arms(
     timed, reasons = [], []
     for arm in arms:
         try:
-            timed.append(_measured(arm, prepared, runner, resources.cpus_per_trial, resources.gpus_per_trial, clock))
+            timed.append(_measured(arm, prepared, runner, resources, clock))
         except TrialFailed as error:
             last, reason = error, str(error).partition("\n")[0]
             reasons.append(f"{arm.name} is left out: it could not be timed ({reason})")
@@ -42,7 +42,7 @@ def time_arms(
     return tuple(timed), tuple(reasons)
 
 
-def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: float, clock: Clock) -> Arm:
+def _measured(arm: Arm, prepared: Prepared, runner: Runner, resources: Resources, clock: Clock) -> Arm:
     """Times an arm; one that the budget's share for timing no longer holds keeps no cost.
 
     Raises:
@@ -58,13 +58,14 @@ def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: flo
         "config": dict(arm.default),
         "task": prepared.task,
         "data": prepared.data.for_search(),
-        "limits": Limits(num_threads=cpus, cache=cache_folder(), time_limit_seconds=left),
+        "limits": Limits(num_threads=resources.cpus_per_trial, cache=cache_folder(), time_limit_seconds=left),
     }
     # The rest of the budget's half is for loading and tokenising, which know no limit.
     kill_after = None if left is None or clock.limit_seconds is None else left + _SHARE * clock.limit_seconds
     for _ in range(2):
+        began = clock.spent
         job_id = runner.submit(
-            "autosft.search.work:measure", arguments, cpus=float(cpus), gpus=gpus, kill_after_seconds=kill_after
+            "autosft.search.work:measure", arguments, **resources.per_job, kill_after_seconds=kill_after
         )
         ended = runner.outcome(job_id)
         # What killed a worker once, from outside, need not do so again; without its cost an arm would be left out.
@@ -72,7 +73,7 @@ def _measured(arm: Arm, prepared: Prepared, runner: Runner, cpus: int, gpus: flo
             break
     if isinstance(ended.value, AutosftError):
         raise ended.value
-    if ended.fate == "failed" and kill_after is not None and clock.spent > kill_after:
+    if ended.fate == "failed" and kill_after is not None and clock.spent - began >= kill_after:
         return arm
     if ended.fate != "complete":
         raise TrialFailed(ended.message)

@@ -63,12 +63,12 @@ def changed_settings(ended: Ended, trial: Trial) -> str:
 def _row(ended: Ended, place: int, trial: Trial) -> tuple[Any, ...]:
     low, high = trial.interval or (None, None)
     score = None if trial.score is None else (trial.score, low, high)
-    reached = trial.fidelity if trial.fate == "complete" or not trial.reports else trial.reports[-1][0]
     what = changed_settings(ended, trial)
     if trial.message:
         what = f"{shown(trial.message)} — {what}"
+    seconds = trial.seconds.get("total", 0.0)
     return (
-        place, score, trial.arm, what, reached, trial.seconds.get("total", 0.0), trial.fate, trial.stage, trial.number
+        place, score, trial.arm, what, trial.reached, seconds, trial.fate, trial.stage, trial.number
     )  # fmt: skip
 
 

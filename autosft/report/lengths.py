@@ -78,12 +78,8 @@ def _curves(trials: Sequence[Trial]) -> list[_Curve]:
 
 def _points(trial: Trial) -> Iterator[tuple[float, float]]:
     """Yields lengths with the scores that a trial had there."""
-    if trial.fate != "complete":
-        yield from trial.reports
-        return
-    # What it reported on the way is of what was asked for; its time may have allowed less.
-    yield from (point for point in trial.reports if point[0] < trial.fidelity)
-    if trial.score is not None:
+    yield from trial.curve
+    if trial.fate == "complete" and trial.score is not None:
         yield trial.fidelity, trial.score
 
 

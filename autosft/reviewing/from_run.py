@@ -92,8 +92,8 @@ def _trial(trial: Trial) -> SweepTrial:
         arm=trial.arm,
         length=trial.rung,
         reached=trial.fidelity if trial.fate == "complete" else trial.rung,
-        # The log counts shares of a full run, here they are of this training.
-        reports=tuple((share / trial.fidelity, score) for share, score in trial.reports) if trial.fidelity else (),
+        # The log counts shares of a full run that went as far as was asked for, here they are of this training.
+        reports=tuple((share / trial.rung, score) for share, score in trial.reports),
         is_default=trial.is_default,
         repeats=f"{trial.seed}/{trial.fold}",
         is_final=trial.stage != "search",

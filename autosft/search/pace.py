@@ -25,7 +25,8 @@ class Pace:
 
         Args:
             seconds_left: Time left of the budget.
-            still_to_come: Trials that must have their turn, this one included.
+            still_to_come: Trials that must have their turn one after the other, this one included; those that run
+                side by side are one.
             leader_seconds: What the best trial so far took, None before there is one.
         """
         time = seconds_left - self.closing_seconds

@@ -54,6 +54,8 @@ def _known(plan: Plan, trials: Sequence[Trial]) -> list[Known]:
         before = found.get(trial.identity)
         goes_on = trial.fate == "complete" and trial.rung < plan.arm(trial.arm).rungs[-1]
         state = cast(State, "waiting" if goes_on else trial.fate)
-        reports = (*(before.reports if before else ()), *(trial.reports or ((trial.rung, trial.score),)))
+        # A race compares by the lengths that were asked for.
+        curve = ((trial.rung, trial.score),) if plan.races else trial.curve or ((trial.reached, trial.score),)
+        reports = (*(before.reports if before else ()), *curve)
         found[trial.identity] = Known(trial.arm, trial.config, trial.is_default, reports, state)
     return list(found.values())

@@ -56,11 +56,8 @@ class Racing:
         self._by_loss = _agrees_with_loss(plan.task)
         self._arms = {arm.name: arm for arm in plan.arms}
         lanes = [lane_of(arm) for arm in plan.arms]
-        # Without timing there are no seconds to be patient by.
-        timed = all(arm.cost for arm in plan.arms)
-        patience = PATIENCE_RUNS if timed else None
         self._race = Race(
-            lanes, sampler, workers=plan.resources.max_concurrent, group=self._group, patience_runs=patience
+            lanes, sampler, workers=plan.resources.max_concurrent, group=self._group, patience_runs=PATIENCE_RUNS
         )
         self._trained: set[str] = set()
         self._failures: Counter[str] = Counter()

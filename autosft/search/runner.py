@@ -257,6 +257,8 @@ class Runner:
             # In slices, so that a signal's handler gets its turn.
             event = self.wait(1.0)
             if interrupt is not None and interrupt.requested and stop_file is not None:
+                # The folder may be one that only the job makes.
+                stop_file.parent.mkdir(parents=True, exist_ok=True)
                 stop_file.touch()
             if isinstance(event, Ended) and event.job_id == job_id:
                 return event

@@ -40,7 +40,7 @@ class Trial:
         score: The deciding metric on the validation rows, or None.
         interval: 95 % bootstrap interval of the score over the validation rows, or None.
         loss: The task kind's loss on the validation rows, or None.
-        reports: (fidelity, score) pairs on the way.
+        reports: (share of a full run, score) pairs on the way, as if it ran as far as was asked for; see `curve`.
         seconds: Worker seconds by phase.
         message: Why it failed.
         rung: Share of a full run that was asked for.
@@ -73,6 +73,19 @@ class Trial:
     def identity(self) -> str:
         """Tells its configuration from others."""
         return identity(self.arm, self.config)
+
+    @property
+    def reached(self) -> float:
+        """Share of a full run that it came to: what its time allowed once complete, else where it last reported."""
+        return self.fidelity if self.fate == "complete" or not self.reports else self.reports[-1][0]
+
+    @property
+    def curve(self) -> tuple[tuple[float, float], ...]:
+        """Its reports at the shares of a full run that it really had been trained for.
+
+        While it runs nobody knows what its time will allow, so the log counts by what was asked for.
+        """
+        return tuple((share / self.rung * self.fidelity, score) for share, score in self.reports)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -5,6 +5,7 @@ It serves budgets too small for a race, and Ray's own early-stopping schedulers,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from autosft.search.pace import Pace
 from autosft.search.policy import Standing, Start
 from autosft.search.prospects import likely_winners
 from autosft.search.sampler import Sampler
+from autosft.search.slots import slots_allowed
 from autosft.search.trial import Trial
 from autosft.trainers import trainer_class
 
@@ -55,9 +57,8 @@ class WholeRuns:
     def tell(self, trial: Trial) -> None:
         number = self._sampler.number_of(trial.arm, trial.config)
         assert number is not None, "only what was proposed is told"
-        reached = trial.reports[-1][0] if trial.reports else trial.fidelity
         state: Any = trial.fate
-        self._sampler.tell(number, score=trial.score, fidelity=reached, state=state, reports=trial.reports[:-1])
+        self._sampler.tell(number, score=trial.score, fidelity=trial.reached, state=state, reports=trial.curve[:-1])
 
     def forget(self, trial: Trial) -> None:
         number = self._sampler.number_of(trial.arm, trial.config)
@@ -75,12 +76,20 @@ class WholeRuns:
         if standing.seconds_left is None:
             return None
         waiting = {other.name for other in self._plan.arms if is_costly(other) and not _known(other, standing)}
+        beside = sum(is_costly(self._plan.arm(trial.arm)) for trial in standing.running)
         winners = likely_winners(self._plan, standing.trials)
         return self._pace.limit(
             standing.seconds_left,
-            still_to_come=len(waiting | {arm.name}),
+            still_to_come=math.ceil((beside + len(waiting | {arm.name})) / self._num_at_once(standing)),
             leader_seconds=max((trial.seconds.get("total", 0.0) for trial in winners), default=None),
         )
+
+    def _num_at_once(self, standing: Standing) -> int:
+        """Returns how many trials run side by side: what the plan or a batch says, or more where more do."""
+        allowed = slots_allowed()
+        most = self._plan.resources.max_concurrent if allowed is None else allowed
+        # A cluster that grew holds more than was planned.
+        return max(most, len(standing.running) + 1)
 
     def _leader(self, trials: Sequence[Trial]) -> Trial | None:
         return best(trials, self._plan.task.metric.greater_is_better)

@@ -35,7 +35,7 @@ from autosft.trainers.linear_head import LinearHead, head_seconds
 from autosft.trainers.loop import Rungs, plain_arguments, quiet_training
 from autosft.trainers.networks import PooledClassifier, logits_of, set_linear
 from autosft.trainers.objectives import OBJECTIVES, width_of
-from autosft.trainers.optimization import Clockwork, check_loss, linear_schedule, parameter_groups
+from autosft.trainers.optimization import FORWARD_SHARE, Clockwork, check_loss, linear_schedule, parameter_groups
 from autosft.trainers.sft_loop import TIMED_STEPS, UNTIMED_STEPS, timing_callback
 
 if TYPE_CHECKING:
@@ -56,9 +56,6 @@ _REPORT_SHARE = 0.3
 
 #: Steps of a timing.
 TIMING_STEPS = TIMED_STEPS + UNTIMED_STEPS
-
-#: A forward pass takes about two fifths of a training step's time, see `TransformersTrainer.measure`.
-FORWARD_SHARE = 0.4
 
 
 @dataclass(frozen=True)

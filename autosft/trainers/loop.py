@@ -25,7 +25,7 @@ from autosft.inputs.batches import shuffled_by_length
 from autosft.trainers.base import Limits, Report, TrainingData
 from autosft.trainers.networks import as_loaded, logits_of
 from autosft.trainers.objectives import NOT_COUNTED, Objective
-from autosft.trainers.optimization import Clockwork, check_loss, linear_schedule, parameter_groups
+from autosft.trainers.optimization import FORWARD_SHARE, Clockwork, check_loss, linear_schedule, parameter_groups
 
 #: Steps that a timing takes, and how many of them come before the clock starts.
 _TIMED_STEPS, _UNTIMED_STEPS = 6, 2
@@ -145,8 +145,8 @@ def train(loop: Loop) -> float:
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
     def last_report_seconds() -> float:
-        """Estimates the report at the end from the steps so far: a forward pass is two fifths of a step."""
-        return 0.4 * clockwork.seconds_per_step / settings.batch_size * len(loop.data.validation)
+        """Estimates the report at the end from the steps so far."""
+        return FORWARD_SHARE * clockwork.seconds_per_step / settings.batch_size * len(loop.data.validation)
 
     trainer = _Trainer(
         model=loop.network,

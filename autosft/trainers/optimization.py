@@ -14,6 +14,9 @@ from autosft.errors import TrialFailed
 #: The outermost numbered part of a network: of convolutional ones their stages, which hold layers of their own.
 _LAYER = re.compile(r"\.(?:stages?|layers?|h|blocks?)\.(\d+)\.")
 
+#: A forward pass takes about two fifths of a training step's time (measured with MiniLM: 0.13 of 0.31 s).
+FORWARD_SHARE = 0.4
+
 
 class Clockwork:
     """How far along a training is, in [0, 1]: by steps, or by time where a limit makes that the larger share.

@@ -27,7 +27,7 @@ from autosft.task import Task
 from autosft.trainers.base import Limits, Report, TrainingData
 from autosft.trainers.decoder import TextGenerator
 from autosft.trainers.networks import as_loaded, quiet_transformers
-from autosft.trainers.optimization import Clockwork, check_loss
+from autosft.trainers.optimization import FORWARD_SHARE, Clockwork, check_loss
 
 if TYPE_CHECKING:
     from trl.trainer.sft_config import SFTConfig
@@ -289,8 +289,8 @@ def _rungs_callback(run: Run, clockwork: Clockwork) -> Any:
             clockwork.step = state.global_step
             run.limits.raise_if_stopped()
             if limit is not None:
-                # The report at the end takes what one at a rung took; before there was one, two fifths of a step a row.
-                per_row = 0.4 * clockwork.seconds_per_step / run.config.batch_size
+                # The report at the end takes what one at a rung took; before there was one, what steps tell of it.
+                per_row = FORWARD_SHARE * clockwork.seconds_per_step / run.config.batch_size
                 last = max(reported, default=per_row * len(run.data.validation))
                 clockwork.limit_seconds = limit - last
             if clockwork.progress >= 1:

@@ -25,6 +25,7 @@ from autosft.trainers.linear_head import head_seconds
 from autosft.trainers.memory import free_memory, is_out_of_memory
 from autosft.trainers.networks import PooledClassifier, device, load_encoder
 from autosft.trainers.objectives import width_of
+from autosft.trainers.optimization import FORWARD_SHARE
 from autosft.trainers.with_transformers import default_epochs, dropout_fields
 
 #: Of the rate that full fine-tuning under a head wants. With MiniLM on 616 training rows of Banking77, scored on 154
@@ -135,7 +136,7 @@ class ContrastiveTrainer(Trainer):
     def measure(self, config: ContrastiveConfig, task: Task, data: TrainingData, *, limits: Limits) -> Cost:
         started = time.monotonic()
         # Importing the library is part of what a worker pays once.
-        from autosft.trainers.contrastive_loop import FORWARD_SHARE, MIN_BATCH_SIZE, TIMING_STEPS, Run, Settings
+        from autosft.trainers.contrastive_loop import MIN_BATCH_SIZE, TIMING_STEPS, Run, Settings
 
         _, examples = self._read(data, limits)
         network = self._network(config, task, data)

@@ -27,6 +27,7 @@ from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, Tr
 from autosft.trainers.decoder import PROMPT_READERS, TextGenerator, generates, load_decoder
 from autosft.trainers.memory import free_memory, is_out_of_memory
 from autosft.trainers.networks import weights_key
+from autosft.trainers.optimization import FORWARD_SHARE
 from autosft.trainers.sft_loop import TIMED_STEPS, UNTIMED_STEPS, Run, Settings, lacks
 
 #: LoRA wants about ten times the rate of full fine-tuning, whatever the model (Schulman et al., "LoRA Without Regret",
@@ -172,8 +173,7 @@ class TrlTrainer(Trainer):
             checkpointing = checkpointing or micro == 1
             micro = division(config.batch_size, max(1, micro // 2), 1)[0]
             _free(run)
-        # A forward pass takes about a third of a training step's time.
-        seconds_per_row = 0.4 * seconds_per_step / config.batch_size
+        seconds_per_row = FORWARD_SHARE * seconds_per_step / config.batch_size
         if generates(task):
             seconds_per_row += run.time_generation()
         run_seconds = total * seconds_per_step + len(data.validation) * seconds_per_row

@@ -114,6 +114,30 @@ def test_two_fine_tuning_arms_share_the_time() -> None:
     assert len(lengths.arms) == 2
 
 
+THREE = [arm("transformers", 100, name) for name in "abc"]
+
+
+@pytest.mark.parametrize(("max_concurrent", "turns"), [(1, 3), (2, 2), (3, 1), (8, 1)])
+def test_arms_that_train_side_by_side_wait_for_each_other_no_longer_than_they_must(
+    max_concurrent: int, turns: int
+) -> None:
+    lengths = divide(*THREE, seconds=120, max_concurrent=max_concurrent, rows_per_class=10)
+    assert [kept.fidelity for kept in lengths.arms] == [pytest.approx(0.9 * 110 / (100 * (turns + 1.25)))] * 3
+    assert lengths.refit, "of rows this scarce"
+
+
+def test_side_by_side_three_arms_are_trained_whole_where_one_after_the_other_would_not_be() -> None:
+    shares = [divide(*THREE, seconds=300, max_concurrent=slots).arms[0].fidelity for slots in (1, 8)]
+    assert shares == [pytest.approx(0.9 * 290 / 300), 1.0]
+
+
+def test_arms_of_other_lengths_begin_as_places_are_free() -> None:
+    arms = [arm("transformers", seconds, str(seconds)) for seconds in (100, 20, 30, 40)]
+    (share, *others) = [kept.fidelity for kept in divide(*arms, seconds=80, max_concurrent=2).arms]
+    assert others == [share] * 3
+    assert share == pytest.approx(0.9 * 70 / 100), "three of them are trained beside the longest"
+
+
 def test_scarce_rows_are_worth_a_refit_even_at_the_price_of_a_shorter_run() -> None:
     rich = divide(TUNING, seconds=130, rows_per_class=200)
     scarce = divide(TUNING, seconds=130, rows_per_class=10)

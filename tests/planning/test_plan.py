@@ -87,6 +87,12 @@ def test_a_newer_format_or_an_edit_that_breaks_it_is_said(plan: Plan, change: di
         Plan.from_json({**plan.to_json(), **change})
 
 
+def test_a_plan_whose_costs_were_taken_out_is_refused(plan: Plan) -> None:
+    row = plan.to_json()
+    with pytest.raises(PlanError, match="cannot be read"):
+        Plan.from_json({**row, "arms": [{**row["arms"][0], "cost": None}]})
+
+
 @pytest.mark.parametrize("content", ["", "[1, 2]", '{"text": "data, not a plan"}', "\x00\xff"])
 def test_what_is_no_plan_is_not_loaded(tmp_path: Path, content: str) -> None:
     (tmp_path / "plan.json").write_text(content)

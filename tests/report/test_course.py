@@ -44,6 +44,17 @@ def test_a_score_of_exactly_zero_is_drawn_and_stands_in_the_table(plan: Plan) ->
     assert (100.0, 0.0) in drawn and (100.0, 0.5) in drawn
 
 
+def test_a_training_that_its_time_cut_short_is_drawn_as_far_as_it_came(plan: Plan) -> None:
+    arm, reports = plan.arms[1], ((1 / 9, 0.1), (1 / 3, 0.2), (1.0, 0.3))
+    whole = trial(0, arm, {}, 0.3, reports=reports)
+    cut = trial(1, arm, {"learning_rate": 1e-3}, 0.3, fidelity=0.45, rung=1.0, reports=reports)
+    drawn = figure(ended(plan, [whole, cut]), "lengths").data
+    lengths = {score: [x for line in drawn for x, y in zip(line["x"], line["y"], strict=True) if y == score]
+               for score in (0.1, 0.2, 0.3)}  # fmt: skip
+    for share, score in reports:
+        assert {round(x, 1) for x in lengths[score]} == {round(100 * share, 1), round(45 * share, 1)}
+
+
 def test_the_figure_of_what_mattered_and_the_sentence_have_the_same_shares(plan: Plan) -> None:
     run = ended(plan, raced(plan.arms[1]))
     shown, [sentence] = figure(run, "importance-0"), said_of_importance(run)

@@ -362,3 +362,17 @@ def test_a_training_that_was_cut_short_does_not_count_as_one_of_full_length(plan
     cut = [replace(trial, fidelity=0.688) if trial is worst else trial for trial in whole]
     assert f"Of the {len(whole)} at full length" in told(whole)
     assert f"Of the {len(whole) - 1} at full length" in told(cut)
+
+
+def test_reports_are_shares_of_the_training_however_short_its_time_made_it(plan: Plan) -> None:
+    arm = plan.arms[0]
+    trial = Trial(0, arm.name, arm.default, 1.0, 0, 0, True, reports=((1 / 9, 0.5), (1 / 3, 0.7), (1.0, 0.8)))
+    trials = [
+        replace(trial, fate="complete", score=0.8, fidelity=0.4),
+        replace(trial, number=1, fate="stopped", score=0.7, reports=trial.reports[:2]),
+        replace(trial, number=2, fate="complete", score=0.8, fidelity=1 / 3, rung=1 / 3, reports=((1 / 3, 0.8),)),
+    ]
+    found = from_memory(plan, trials, None).trials
+    assert found[0].reports == trial.reports and found[0].reached == 0.4
+    assert found[1].reports == trial.reports[:2]
+    assert found[2].reports == ((1.0, 0.8),)

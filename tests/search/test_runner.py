@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from autosft.errors import DataError, SearchFailed, TrialFailed
+from autosft.interrupt import Interrupt
 from autosft.search.job import Ended
 from autosft.search.runner import Runner
 
@@ -45,6 +46,12 @@ def rest(report: Callable[..., None], *, seconds: float, marker: str = "") -> No
     if marker:
         Path(marker).write_text(str(os.getpid()))
     time.sleep(seconds)
+
+
+def until_told(report: Callable[..., None], *, stop_file: Path) -> str:
+    while not stop_file.exists():
+        time.sleep(0.05)
+    return "ended early"
 
 
 def here(function: Callable[..., Any]) -> str:
@@ -132,3 +139,10 @@ def test_on_one_machine_nothing_is_moved_or_asked_for(runner: Runner, tmp_path: 
     given = {"folder": str(tmp_path / "model"), "scratch": tmp_path / "scratch"}
     assert runner.run(here(places), given).value == (given["folder"], given["scratch"])
     assert runner.num_at_once(1.0, 0.0) is None and runner._depot is None
+
+
+def test_ctrl_c_reaches_a_job_whose_folder_is_not_there_yet(runner: Runner, tmp_path: Path) -> None:
+    stop_file, interrupt = tmp_path / "again" / "stop", Interrupt()
+    interrupt.requested = True
+    job = runner.submit(here(until_told), {"stop_file": stop_file}, kill_after_seconds=60)
+    assert runner.outcome(job, interrupt=interrupt, stop_file=stop_file).value == "ended early"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,14 @@ def test_a_line_that_somebody_damaged_is_named(log: TrialLog, line: str) -> None
         file.write(line + "\n")
     with pytest.raises(RunFolderError, match=r"trials\.jsonl.*line 2"):
         TrialLog(log.path).trials()
+
+
+def test_how_far_a_trial_came_is_what_its_time_allowed_and_so_is_where_it_reported() -> None:
+    asked = replace(TRIAL, fidelity=0.9, rung=0.9, reports=((0.3, 0.5), (0.9, 0.75)))
+    cut = replace(asked, fidelity=0.3)
+    assert (asked.reached, cut.reached) == (0.9, 0.3)
+    assert asked.curve == asked.reports
+    assert cut.curve == ((pytest.approx(0.1), 0.5), (0.3, 0.75))
+    stopped = replace(asked, fate="stopped", reports=((0.3, 0.5),))
+    assert (stopped.reached, stopped.curve) == (0.3, ((0.3, 0.5),))
+    assert replace(asked, fate="failed", reports=()).reached == 0.9

@@ -97,6 +97,12 @@ def test_a_trial_becomes_a_run_with_its_scores_against_the_share_of_a_full_run(s
     assert failed.history == () and "score" not in failed.summary
 
 
+def test_a_training_that_its_time_cut_short_is_drawn_as_far_as_it_came(tmp_path: Path) -> None:
+    [run] = found(write(tmp_path / "cut", dataclasses.replace(LONG, fidelity=0.3))).runs
+    assert [row["score"] for row in run.history] == [0.7, 0.3]
+    assert [row["fidelity"] for row in run.history] == [pytest.approx(0.1), 0.3] and run.summary["fidelity"] == 0.3
+
+
 def test_tags_say_what_became_of_a_trial(search: TrackedSearch) -> None:
     assert search.runs[0].tags == ("complete", "length 33%", "default", "best default")
     assert search.runs[1].tags == ("complete", "length 100%", "default", "won")

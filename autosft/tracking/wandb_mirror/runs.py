@@ -200,7 +200,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _history(trial: Trial) -> Iterator[dict[str, float]]:
     """Yields what the trial reported, and what it came to where that is not the same."""
-    pairs = [*trial.reports]
+    pairs = [*trial.curve]
     if trial.fate == "complete" and trial.score is not None and (trial.fidelity, trial.score) not in pairs:
         pairs.append((trial.fidelity, trial.score))
     for fidelity, score in pairs:
@@ -210,13 +210,12 @@ def _history(trial: Trial) -> Iterator[dict[str, float]]:
 
 def _summary(trial: Trial) -> dict[str, Any]:
     low, high = trial.interval or (None, None)
-    reached = trial.fidelity if trial.fate == "complete" or not trial.reports else trial.reports[-1][0]
     found = {
         "score": trial.score,
         "score_low": low,
         "score_high": high,
         "loss": trial.loss,
-        "fidelity": reached,
+        "fidelity": trial.reached,
         "fate": trial.fate,
         "seconds": trial.seconds.get("total"),
         **{f"seconds_{phase}": seconds for phase, seconds in trial.seconds.items() if phase != "total"},
