@@ -397,8 +397,14 @@ def review(
     show(json.dumps(found.to_json(), ensure_ascii=False) if as_json else str(found))
     # Last, so that a place that cannot be written costs no review.
     if next_space is None:
+        if found.next_space is not None and not as_json:
+            typer.echo("             --next-space FILE writes it.")
         return
-    if not found.write_next_spaces(space_place(next_space, read=(target,), force=force)):
+    written = found.write_next_spaces(space_place(next_space, read=(target,), force=force))
+    if written:
+        what = "the next search space" if len(written) == 1 else "the next search spaces"
+        typer.echo(f"autosft: wrote {what}: {', '.join(map(str, written))}", err=as_json)
+    else:
         typer.echo(f"autosft: nothing was written to {next_space}: see the last line above", err=True)
 
 
@@ -445,16 +451,17 @@ def batch(
 def models() -> None:
     """List the base models autosft knows, and which are on this machine."""
     from autosft.base_models import BASE_MODELS, at_hand
+    from autosft.made_models import is_made
     from autosft.task import Input
 
     here = set(at_hand())
     for row in BASE_MODELS:
-        mark = "*" if row.id in here else " "
+        mark = "*" if row.id in here or is_made(row.id) else " "
         languages = ",".join(row.languages)
-        size = f"{row.num_parameters / 1e6:.0f}M"
+        size = f"{row.num_parameters / 1e6:.{1 if row.num_parameters < 1e6 else 0}f}M" if row.num_parameters else "-"
         unit = "pixels" if Input.IMAGE in row.inputs else "tokens"
         typer.echo(f"{mark} {row.id:<62} {size:>5}  {row.context_tokens:>6} {unit}  {languages:<12} {row.licence}")
-    typer.echo("* on this machine; any other hub id or folder with safetensors works too")
+    typer.echo("* on this machine, or made on it; any other hub id or folder with safetensors works too")
 
 
 @app.command()

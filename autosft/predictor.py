@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from autosft.data.bare_rows import named_columns
 from autosft.data.files import data_suffix
 from autosft.data.read import read_table
 from autosft.disk import writing
-from autosft.errors import AutosftError, DataError, RunFolderError, TaskError, explain
+from autosft.errors import AutosftError, DataError, RunFolderError, TaskError, explain, nearest
 from autosft.task import Input, Output, Task
 from autosft.tasks import kind as task_kind
 from autosft.trainers import trainer_class
@@ -145,13 +145,15 @@ class Predictor:
             return pa.table({name: pa.array([], pa.string()) for name in columns})
         named = named_columns(rows, task_kind(self.task.kind).input, columns)
         try:
-            return read_table(named, columns=columns)
+            table = read_table(named, columns=columns)
         except DataError as error:
             # Without an ending of a data file it is rather a text, which somebody meant to be the only row.
             if not isinstance(rows, str) or os.path.exists(rows) or data_suffix(Path(rows)) is not None:
                 raise
             told = f"{str(error).rstrip('.')}; a text to predict goes in a list, as in predict(['some words'])."
             raise DataError(told) from error
+        _check_columns(table, columns)
+        return table
 
     def _decoded(self, table: pa.Table) -> dict[str, pa.ChunkedArray]:
         decode = task_kind(self.task.kind).decode
@@ -221,11 +223,27 @@ class Predictor:
         return f"Predictor({str(self.folder)!r}: {', '.join(self.task.input_columns)} -> {self.task.target_column})"
 
 
+def _check_columns(table: pa.Table, needed: Sequence[str]) -> None:
+    """Raises DataError where rows lack a column that the model reads; a model's columns cannot be chosen anew."""
+    missing = next((name for name in needed if name not in table.column_names), None)
+    if missing is None:
+        return
+    alike = nearest(missing, [name for name in table.column_names if name not in needed])
+    raise DataError(
+        explain(
+            wrong=f"column '{missing}' is missing (found: {', '.join(table.column_names)})",
+            expected=f"the columns that the model reads: {', '.join(needed)}",
+            fix=f"add a column '{missing}', or rename one to '{missing}'" + (f", such as '{alike}'" if alike else ""),
+        )
+    )
+
+
 def _unreadable(task: Task, remarks: Mapping[int, str], num_rows: int) -> str:
     few = "; ".join(f"row {row}: {remark}" for row, remark in islice(remarks.items(), _NUM_NAMED))
     more = f"; and {len(remarks) - _NUM_NAMED:,} more" if len(remarks) > _NUM_NAMED else ""
+    rows = "1 row" if num_rows == 1 else f"{num_rows:,} rows"
     return explain(
-        wrong=f"{len(remarks):,} of {num_rows:,} rows cannot be read in column '{task.input_columns[0]}' ({few}{more})",
+        wrong=f"{len(remarks):,} of {rows} cannot be read in column '{task.input_columns[0]}' ({few}{more})",
         expected="a file that can be read in every row to predict (rows are counted from 0)",
         fix="put these files right, or leave those rows out",
     )

@@ -216,6 +216,13 @@ def test_models_lists_licences(shell) -> None:
     assert any("resnet-18" in line and "224 pixels" in line and "tokens" not in line for line in lines)
 
 
+def test_models_that_are_made_here_are_on_every_machine(shell) -> None:
+    rows = {line[2:].split()[0]: line for line in shell("models").out.splitlines()}
+    assert rows["pixels"].startswith("* ") and rows["pixels"].split()[2] == "-"
+    assert rows["resnet-small-from-scratch"].startswith("* ")
+    assert rows["resnet-small-from-scratch"].split()[2] == "0.7M"
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose plan was made first and carried out by `fit plan.json --json`, as separate processes."""
@@ -268,7 +275,15 @@ def test_predict_keeps_columns_rows_and_order(ending: str, run: Path, shell) -> 
 
 def test_predict_says_what_it_needs(run: Path, shell) -> None:
     Path("rows.csv").write_text("id,body\n1,great\n2,awful\n")
-    assert_refused(shell("predict", str(run), "rows.csv", "--out", "out.csv"), "'text'")
+    lacking = shell("predict", str(run), "rows.csv", "--out", "out.csv")
+    assert_refused(
+        lacking, "column 'text' is missing (found: id, body)", "add a column 'text', or rename one to 'text'"
+    )
+    assert "use one of" not in lacking.err, "predict has no way to choose a column"
+    Path("alike.csv").write_text("id,Texts\n1,great\n2,awful\n")
+    assert_refused(
+        shell("predict", str(run), "alike.csv", "--out", "out.csv"), "or rename one to 'text', such as 'Texts'"
+    )
     assert_refused(shell("predict", str(run), "good.csv", "--out", "out.xlsx"), ".xlsx", ".csv")
     assert_refused(shell("predict", str(run), "no.csv", "--out", "out.csv"), "no.csv")
     assert not list(Path().glob("out*"))

@@ -181,7 +181,7 @@ def _cells(name: str, line: Line) -> list[str]:
 
 def _progress(line: Line) -> str:
     best = f", best {line.metric} {line.score:.4f}" if line.score is not None else ""
-    return f"{line.phase or 'starting'} ({line.num_trials} trials{best})"
+    return f"{line.phase or 'starting'} ({line.num_trials} trial{'' if line.num_trials == 1 else 's'}{best})"
 
 
 def _proven(summary: Mapping[str, Any]) -> str:

@@ -147,9 +147,8 @@ def summary_of(rows: Sequence[Mapping[str, Any]], *, spent_seconds: float, budge
     proven = sum(bool(row["proven"]) for row in rows)
     gains = f"; in {proven} of them tuning is proven better than the untuned default" if "finished" in states else ""
     told = "".join(f", {words}" for words in others)
-    return (
-        f"{states.count('finished')} of {len(rows)} jobs finished{told}; {format_seconds(spent_seconds)}{budget}{gains}"
-    )
+    jobs = f"{len(rows)} job{'' if len(rows) == 1 else 's'}"
+    return f"{states.count('finished')} of {jobs} finished{told}; {format_seconds(spent_seconds)}{budget}{gains}"
 
 
 def as_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -119,7 +119,8 @@ def _typed_column(name: str, column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, 
     target = pa.int64() if pc.all(integers).as_py() else pa.float64()
     if num_words:
         column = pc.if_else(pc.is_in(column, value_set=missing_words), pa.scalar(None, pa.string()), column)
-    note = f"Column '{name}' holds numbers; {num_words} cells such as 'NA' were read as missing." if num_words else None
+    cells_were = "cell such as 'NA' was" if num_words == 1 else "cells such as 'NA' were"
+    note = f"Column '{name}' holds numbers; {num_words} {cells_were} read as missing." if num_words else None
     return pc.utf8_trim_whitespace(column).cast(target), note
 
 

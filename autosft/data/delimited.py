@@ -209,7 +209,7 @@ def _ragged(text: pa.Buffer, delimiter: str, *, width: int, quoted: bool, place:
     return DataError(
         explain(
             wrong=f"{place} cannot be read as delimited text, from line {line} on ({reason.splitlines()[0]})",
-            expected=f"{width} cells in every line",
+            expected=f"{_cells(width)} in every line",
             fix="repair or remove that line",
         )
     )
@@ -221,11 +221,15 @@ def _wrong_width(place: str, line: int, row: list[str], *, width: int, delimiter
     shown = delimiter.join(row)
     return DataError(
         explain(
-            wrong=f"{place}, line {line}: {len(row)} cells where the first line has {width}: {shown[:80]!r}",
+            wrong=f"{place}, line {line}: {_cells(len(row))} where the first line has {width}: {shown[:80]!r}",
             expected=f"{width} {_DELIMITER_NAMES.get(delimiter, 'delimiter')}-separated cells in every line",
             fix='put cells that hold the delimiter into double quotes ("), or repair the line',
         )
     )
+
+
+def _cells(number: int) -> str:
+    return f"{number} cell{'' if number == 1 else 's'}"
 
 
 def _unclosed(place: str, line: int) -> DataError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autosft.budget import Budget, format_seconds
-from autosft.planning.plan import Arm
+from autosft.planning.plan import Arm, counted
 from autosft.search.race import ETA, RUNGS, Lane
 from autosft.tasks.base import SCARCE_ROWS_PER_CLASS
 from autosft.trainers import trainer_class
@@ -73,14 +73,17 @@ class Lengths:
         """What so much time buys, in words."""
         if self.num_configs:
             finals = " and finals" if self.finals_share else ""
-            return f"a race of about {self.num_configs} configurations{finals}"
+            return f"a race of about {counted(self.num_configs, 'configuration')}{finals}"
         costly = [arm for arm in self.arms if trainer_class(arm.trainer).reports_rungs]
         if not costly:
             return f"{' and '.join(arm.name for arm in self.arms)} alone"
         fidelity = max(arm.fidelity for arm in costly)
+        refit = " and a refit" if self.refit else ""
+        if fidelity >= 1 and self.num_trials > len(self.arms):
+            return f"about {self.num_trials} trainings of full length{refit}"
         runs = "one fine-tuning" if len(costly) == 1 else f"{len(costly)} fine-tunings"
         length = "full length" if fidelity >= 1 else f"{max(fidelity, 0.01):.0%} of the full length"
-        return f"{runs} of {length}{' and a refit' if self.refit else ''}"
+        return f"{runs} of {length}{refit}"
 
 
 def lane_of(arm: Arm) -> Lane:

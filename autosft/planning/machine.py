@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autosft.errors import PlanError, explain
-from autosft.planning.plan import Resources
+from autosft.planning.plan import Resources, counted
 from autosft.search.settings import Machine
 
 #: A trial gets all cores up to this: training speeds up 1.84 times from one thread to two (MiniLM), less beyond four.
@@ -60,7 +60,7 @@ def resources_on(machine: Machine, *, gpus_per_trial: float | None, max_concurre
     most = max(node.gpus for node in machine.parts)
     if gpus > most:
         free = f"no node has more than {most} free" if machine.nodes else f"{most} are free here"
-        wrong = f"a trial would take {gpus:g} GPU{'' if gpus == 1 else 's'}, and {free}"
+        wrong = f"a trial would take {counted(gpus, 'GPU')}, and {free}"
         raise PlanError(explain(wrong=wrong, expected="at most what is free", fix="pass a smaller gpus_per_trial"))
     if max_concurrent is not None and max_concurrent < 1:
         wrong = f"max_concurrent is {max_concurrent}"
@@ -105,7 +105,7 @@ def fitted(resources: Resources, machine: Machine) -> Resources:
     """
     carried = machine.carries(resources.cpus_per_trial, resources.gpus_per_trial)
     if not carried:
-        asked = f"{resources.cpus_per_trial} CPUs and {resources.gpus_per_trial:g} GPUs"
+        asked = f"{counted(resources.cpus_per_trial, 'CPU')} and {counted(resources.gpus_per_trial, 'GPU')}"
         free = "no node has as many" if machine.nodes else f"{machine.cpus} and {machine.gpus} are free here"
         wrong = f"the plan's trials take {asked}, and {free}"
         raise PlanError(explain(wrong=wrong, expected="at most what is free", fix="plan again on this machine"))

@@ -312,16 +312,16 @@ def _lines(plan: Plan) -> list[str]:
             lines += [f"            {example}" for example in finding.examples]
     lines += [f"Arm       {_describe(arm)}" for arm in plan.arms]
     lines.append(
-        f"Search    {plan.sampler}, {plan.scheduler}; {_counted(plan.resources.max_concurrent, 'trial')} at once on "
-        f"{_counted(plan.resources.cpus_per_trial, 'CPU')}"
-        + (f" and {_counted(plan.resources.gpus_per_trial, 'GPU')}" if plan.resources.gpus_per_trial else "")
+        f"Search    {plan.sampler}, {plan.scheduler}; {counted(plan.resources.max_concurrent, 'trial')} at once on "
+        f"{counted(plan.resources.cpus_per_trial, 'CPU')}"
+        + (f" and {counted(plan.resources.gpus_per_trial, 'GPU')}" if plan.resources.gpus_per_trial else "")
     )
     spent = f"{quote.gpu_hours:.2f} GPU-hours" if quote.gpu_hours else f"{quote.cpu_hours:.2f} CPU-hours"
     missing = f"{' and '.join(quote.untimed)} {'was' if len(quote.untimed) == 1 else 'were'} not timed"
     within = "" if quote.timed else f", within a factor of three ({missing if quote.untimed else 'nothing was timed'})"
     lines.append(
         f"Budget    {plan.budget}; quote: {format_seconds(quote.wall_seconds)}, {spent}, "
-        f"about {quote.num_trials} trial{'s' if quote.num_trials != 1 else ''}{within}"
+        f"about {counted(quote.num_trials, 'trial')}{within}"
     )
     lines += [f"Because   {reason.rstrip('.')}" for reason in (*task.reasons, *plan.reasons)]
     if task.runner_up:
@@ -329,8 +329,13 @@ def _lines(plan: Plan) -> list[str]:
     return lines
 
 
-def _counted(number: float, noun: str) -> str:
+def counted(number: float, noun: str) -> str:
+    """Returns "1 GPU", "0.5 GPUs"."""
     return f"{number:g} {noun}{'' if number == 1 else 's'}"
+
+
+def _took(seconds: float) -> str:
+    return format_seconds(seconds) if round(seconds) else "under a second"
 
 
 _MARKS = {Severity.INFO: "-", Severity.WARNING: "!", Severity.ERROR: "x"}
@@ -354,5 +359,5 @@ def _describe(arm: Arm) -> str:
     if arm.cost:
         text += _in_memory(arm.cost, arm.default.get("batch_size"))
         share = "" if arm.fidelity >= 1 else f"; there is time for about {arm.fidelity:.0%} of it"
-        text += f"; a full run takes {format_seconds(arm.cost.run_seconds)}{share}"
+        text += f"; a full run takes {_took(arm.cost.run_seconds)}{share}"
     return text

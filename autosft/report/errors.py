@@ -85,7 +85,7 @@ def worst_errors(evidence: Evidence) -> Section | None:
     if all(row[-3] is None for row in rows):
         columns = tuple(column for column in columns if column.name != "sure")
         rows = [(*row[:-3], *row[-2:]) for row in rows]
-    caption = f"The {len(rows)} rows that went worst"
+    caption = f"The {counted(len(rows), 'row')} that went worst"
     told = (
         f"{len(wrong):,} of {counted(len(right), 'row')} wrong; the worst come first."
         if kind.output is not Output.NUMBER and kind.output is not Output.TEXT
@@ -115,8 +115,9 @@ def suspected_label_errors(plan: Plan, evidence: Evidence | None) -> Section | N
 def _held_out(evidence: Evidence) -> list[Block]:
     true, probabilities = to_numbers(evidence.targets), to_matrix(evidence.shipped)
     suspects, likelier = suspected_labels(true, probabilities)
+    scored = f"{counted(len(true), 'row')} that {'was' if len(true) == 1 else 'were'} scored"
     if not len(suspects):
-        return [Said(f"None of the {len(true):,} rows that were scored has a label that the model confidently denies.")]
+        return [Said(f"None of the {scored} has a label that the model confidently denies.")]
     shown = suspects[:MOST_SUSPECTS]
     table, names = picked(evidence.rows, shown), evidence.task.labels
     rows = [
@@ -142,7 +143,7 @@ def _held_out(evidence: Evidence) -> list[Block]:
     )
     verb = "has" if len(suspects) == 1 else "have"
     told = (
-        f"Of the {len(true):,} rows that were scored, {len(suspects):,} {verb} a label that the model, which did not "
+        f"Of the {scored}, {len(suspects):,} {verb} a label that the model, which did not "
         "train on them, confidently takes for another (confident learning, Northcutt et al. 2021). Some are errors of "
         "the model and some of the labels: a person can tell. They were scored as they are labelled."
     )

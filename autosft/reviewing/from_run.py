@@ -28,9 +28,13 @@ def from_run(folder: str | Path) -> Sweep:
     path = Path(folder)
     runs = [] if (path / "plan.json").exists() else sorted(place.parent for place in path.glob("*/plan.json"))
     if runs:
-        wrong = f"{path} holds {len(runs)} runs and is none itself"
+        wrong = f"{path} holds {words.count(len(runs), 'run')} and is none itself"
         named = ", ".join(str(run) for run in runs[:5]) + (" ..." if len(runs) > 5 else "")
-        raise RunFolderError(explain(wrong=wrong, expected="the folder of one run", fix=f"name one of {named}"))
+        raise RunFolderError(
+            explain(
+                wrong=wrong, expected="the folder of one run", fix=f"name {'' if len(runs) == 1 else 'one of '}{named}"
+            )
+        )
     run = RunFolder.open(path)
     plan = Plan.from_json(run.read(run.plan), strict=False)
     log = _Log(run.trials)

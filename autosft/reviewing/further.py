@@ -15,7 +15,7 @@ from autosft.reviewing.sweep import Sweep, SweepTrial
 
 _HOUR = 3600.0
 
-#: Configurations at full length below which no tail can be seen, and bootstrap samples of it.
+#: Configurations at their arm's longest length below which no tail can be seen, and bootstrap samples of it.
 _FEWEST, _NUM_SAMPLES = 6, 500
 
 #: The best scores that the tail is read from: this share, and so many at least.
@@ -65,7 +65,8 @@ def _more_search(sweep: Sweep) -> Claim:
     seconds = _search_seconds(sweep)
     if len(compared) < _FEWEST or seconds is None:
         why = (
-            f"only {words.count(len(compared), 'configuration')} ran to full length"
+            f"only {words.count(len(compared), 'configuration')} {'was' if len(compared) == 1 else 'were'} trained at "
+            f"{sweep.length_of(compared)}"
             if len(compared) < _FEWEST
             else "how long the search took is not known"
         )

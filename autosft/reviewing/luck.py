@@ -9,7 +9,6 @@ from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
 from autosft.reviewing.noise import Noise, distinct, noise
 from autosft.reviewing.sweep import Outcome, Sweep, standard_error
-from autosft.search.finals import SAME_LENGTH
 
 
 def luck(sweep: Sweep) -> list[Claim]:
@@ -30,24 +29,33 @@ def _best_of_many(sweep: Sweep, found: Noise | None) -> Claim:
     best = compared[0].score or 0.0
     numbers: dict[str, object] = {"configurations": number, "compared": len(compared)}
     if found is None:
-        told = (
-            f"The best of {words.count(number, 'configuration')} is optimistic, but by how much cannot be told: the "
-            "trials have no intervals, and none was repeated with another seed."
+        subject = (
+            f"The best of {number:,} configurations is optimistic, but by how much"
+            if number > 1
+            else "How far the score may be off by chance"
         )
+        told = f"{subject} cannot be told: the trials have no intervals, and none was repeated with another seed."
         return Claim("luck", told, numbers, "unknown")
-    whole = [trial for trial in compared if trial.reached >= SAME_LENGTH]
-    # Where there was time for none, or the best was cut short itself, those that were trained longest are compared.
-    peers, which = (whole, "at full length") if compared[0] in whole else (compared, "that were trained longest")
+    whole = [trial for trial in compared if trial.is_whole]
+    # Where there was time for none, or the best was cut short itself, those that were to run longest are compared.
+    peers = whole if compared[0] in whole else compared
     within = sum(abs((trial.score or 0.0) - best) <= found.error for trial in peers) - 1
     optimism = expected_best(number) * found.error
     numbers |= {"standard_error": found.error, "optimism_at_most": optimism, "within_one_error": within}
-    rows = f" on {sweep.num_rows:,} validation rows" if sweep.num_rows else ""
-    sentence = (
-        f"A score is good to ±{words.score(found.error)} (one standard error{rows}; from {found.source}). "
-        f"Were all {number} configurations equally good, the best would look {words.score(optimism)} better "
-        f"than it is by luck alone: its optimism is at most about that. Of the {len(peers)} {which}, "
-        f"{within} {'other is' if within == 1 else 'others are'} within one standard error of it."
-    )
+    rows = f" on {words.count(sweep.num_rows, 'validation row')}" if sweep.num_rows else ""
+    sentence = f"A score is good to ±{words.score(found.error)} (one standard error{rows}; from {found.source})."
+    if number > 1:
+        length = sweep.length_of(peers)
+        beside = (
+            f"Of the {len(peers)} at {length}, {within} {'other is' if within == 1 else 'others are'} within one "
+            "standard error of it."
+            if len(peers) > 1
+            else f"Only one of them was trained at {length}."
+        )
+        sentence += (
+            f" Were all {number} configurations equally good, the best would look {words.score(optimism)} better "
+            f"than it is by luck alone: its optimism is at most about that. {beside}"
+        )
     return Claim("luck", sentence, numbers, "bad" if within >= max(3, len(peers) // 4) else "fact")
 
 
@@ -62,7 +70,7 @@ def _gap(sweep: Sweep, outcome: Outcome) -> Claim:
     errors = [standard_error(interval) for interval in (outcome.validation_interval, outcome.test_interval)]
     sentence = (
         f"The winner is at {words.score(outcome.validation)} on validation and the shipped model at "
-        f"{words.score(outcome.test)} on {outcome.num_test_rows:,} test rows"
+        f"{words.score(outcome.test)} on {words.count(outcome.num_test_rows, 'test row')}"
     )
     numbers: dict[str, object] = {"validation": outcome.validation, "test": outcome.test, "gap": gap}
     direction = f"{words.score(abs(gap))} {'worse' if gap >= 0 else 'better'} there"

@@ -48,7 +48,7 @@ def next_claim(sweep: Sweep, spaces: Mapping[str, str]) -> list[Claim]:
         by_sort[_sort(row)].append(row.field)
     told = "; ".join(f"{sort}: {', '.join(names)}" for sort, names in by_sort.items() if names)
     of_arm = f" for {arm}" if arm else ""
-    return [Claim("next", f"The next space{of_arm} (--next-space FILE writes it): {told}.", by_sort)]
+    return [Claim("next", f"The next space{of_arm}: {told}.", by_sort)]
 
 
 def _sort(row: NextRange) -> str:
@@ -59,14 +59,13 @@ def _sort(row: NextRange) -> str:
 
 def _own(sweep: Sweep, arm: str, found: ArmSpace, ranges: Mapping[str, NextRange]) -> str:
     space = found.space
-    head = {
-        "format": FORMAT, "name": f"{space.name}, narrowed", "trainer": space.trainer, "input": str(space.input),
-        "output": str(space.output),
-    }  # fmt: skip
-    lines = [_origin(sweep, arm), *(f"{key}: {_scalar(value)}" for key, value in head.items()), "parameters:"]
+    rows, ways = list[str](), set[str]()
     chosen: dict[str, tuple[Any, ...]] = {}
     for parameter in space.parameters:
-        changed, why = _changed(parameter, ranges.get(parameter.name), found.default)
+        row = ranges.get(parameter.name)
+        changed, why = _changed(parameter, row, found.default)
+        if row is not None and changed != parameter:
+            ways.add("widened" if _sort(row) == "widened" else "narrowed")
         # What a dropped choice closed is gone with it, and a condition names only choices that are left.
         when = {
             parent: tuple(value for value in values if value in chosen[parent])
@@ -78,8 +77,14 @@ def _own(sweep: Sweep, arm: str, found: ArmSpace, ranges: Mapping[str, NextRange
         changed = replace(changed, when=when)
         if changed.type == "choice":
             chosen[changed.name] = changed.values
-        lines.append(f"  {changed.name}: {_row(changed)}  # {_comment(why)}")
-    return "\n".join(lines) + "\n"
+        rows.append(f"  {changed.name}: {_row(changed)}  # {_comment(why)}")
+    name = f"{space.name}, {' and '.join(sorted(ways))}" if ways else space.name
+    head = {
+        "format": FORMAT, "name": name, "trainer": space.trainer, "input": str(space.input),
+        "output": str(space.output),
+    }  # fmt: skip
+    heading = [_origin(sweep, arm), *(f"{key}: {_scalar(value)}" for key, value in head.items())]
+    return "\n".join([*heading, "parameters:", *rows]) + "\n"
 
 
 def _changed(parameter: Parameter, row: NextRange | None, default: Mapping[str, Any]) -> tuple[Parameter, str]:

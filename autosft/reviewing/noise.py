@@ -43,7 +43,8 @@ def noise(sweep: Sweep) -> Noise | None:
         return None
     squares = sum(sum((score - sum(scores) / len(scores)) ** 2 for score in scores) for scores in spreads)
     error = math.sqrt(squares / freedom)
-    told = f"{len(spreads)} configurations that were trained again with other seeds ({freedom} repetitions)"
+    were = "configuration that was" if len(spreads) == 1 else "configurations that were"
+    told = f"{len(spreads)} {were} trained again with other seeds ({freedom} repetitions)"
     return Noise(error, told) if error > 0 else None
 
 

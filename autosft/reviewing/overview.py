@@ -19,7 +19,11 @@ def overview(sweep: Sweep) -> list[Claim]:
     sentence = (
         f"{words.count(len(sweep.trials), 'trial')} ({', '.join(fates) or 'none'}) of "
         f"{words.count(configs, 'configuration')}"
-        + (f", {finals} of them repetitions for the final choice" if finals else "")
+        + (
+            f", {finals} of them {'a repetition' if finals == 1 else 'repetitions'} for the final choice"
+            if finals
+            else ""
+        )
         + (f"; {unscored} complete without a finite score" if unscored else "")
     )
     numbers = {"trials": len(sweep.trials), **by_fate, "configurations": configs, "unscored": unscored}

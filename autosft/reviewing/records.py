@@ -46,6 +46,7 @@ _ENDED = ("ended", "end", "end_time", "ended_at", "finished_at", "datetime_compl
 _MESSAGES = ("message", "error", "exception", "reason", "error_message", "failure")
 _DEFAULTS = ("is_default", "default", "baseline", "is_baseline")
 _LENGTHS = ("rung",)
+_REACHED = ("fidelity",)
 _STAGES = ("stage", "job_type")
 _ROLES = (*_NAMES, *_STATES, *_SECONDS, *_BEGAN, *_ENDED, *_MESSAGES, *_DEFAULTS, *_LENGTHS, *_STAGES)
 #: What loggers add by themselves, and what names an arm or a configuration rather than tunes it.
@@ -74,11 +75,16 @@ _FATES = {
 
 @dataclass(frozen=True)
 class Record:
-    """One logged trial: what it was given, what came of it, and what only the logger knows."""
+    """One logged trial: what it was given, what came of it, and what only the logger knows.
+
+    Attributes:
+        is_marked: Whether it says itself that it is a trial, and no row of data, by how it ended or its parameters.
+    """
 
     config: Mapping[str, Any]
     results: Mapping[str, Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    is_marked: bool = False
 
 
 def split_row(row: Mapping[str, Any], metric: str | None) -> Record:
@@ -99,7 +105,8 @@ def split_row(row: Mapping[str, Any], metric: str | None) -> Record:
             results[bare] = value
         else:
             config[bare] = value
-    return Record(config, results, facts)
+    is_marked = prefix is not None or _known_fate(_first(facts, _STATES)) is not None
+    return Record(config, results, facts, is_marked)
 
 
 def sweep_of(
@@ -128,11 +135,15 @@ def sweep_of(
         raise DataError(explain(wrong=wrong, expected="a row or a run a trial", fix="name another one"))
     notes: list[str] = []
     found = metric if metric is not None else _metric(records)
+    # Where everything failed there is no score, and why it did is still worth a review.
+    are_trials = source != "table" or any(record.is_marked for record in records)
+    if found is None and source == "table" and are_trials:
+        found = _metric(records, with_numbers=False)
     if metric is not None:
         _check_metric(records, metric, name)
     elif found is not None:
         notes.append(f"'{found}' was taken for what decides, by its name; name another one with --metric.")
-    elif source == "table":
+    elif not are_trials:
         raise _without_score(records, name)
     else:
         notes.append("No column looks like a score; name one with --metric.")
@@ -193,7 +204,7 @@ def _check_metric(records: Sequence[Record], metric: str, name: str) -> None:
     if metric not in names:
         fix = did_you_mean(metric, names) if names else "log one"
         raise DataError(explain(wrong=f"{name} has no '{metric}'", expected="a column of scores", fix=fix))
-    if not any(_value(record, metric) is not None for record in records):
+    if not any(_value(record, metric) is not None or record.is_marked for record in records):
         wrong = f"no trial of {name} has a number in '{metric}'"
         raise DataError(explain(wrong=wrong, expected="a column of scores", fix="name another one with metric="))
 
@@ -243,7 +254,7 @@ def _trial(at: int, record: Record, fields: Sequence[str], metric: str | None) -
     if ended is None and began is not None and seconds is not None:
         ended = began + seconds
     message = _first(facts, _MESSAGES)
-    length = number(_first(facts, _LENGTHS))
+    length = _length(facts, _LENGTHS, 1.0)
     words = _text(_first(facts, _NAMES)) or f"{at + 1}"
     return SweepTrial(
         name=words[:80],
@@ -251,7 +262,8 @@ def _trial(at: int, record: Record, fields: Sequence[str], metric: str | None) -
         score=score,
         fate=_fate(_first(facts, _STATES), score, message),
         arm=_text(facts.get("arm")) or "",
-        length=length if length is not None and 0 < length <= 1 else 1.0,
+        length=length,
+        reached=_length(facts, _REACHED, length),
         is_default=str(_first(facts, _DEFAULTS)).casefold() in {"true", "1", "1.0", "yes"},
         repeats="/".join(str(facts[name]) for name in SEEDS if facts.get(name) is not None),
         is_final=str(_first(facts, _STAGES)).casefold() == "finals",
@@ -263,13 +275,21 @@ def _trial(at: int, record: Record, fields: Sequence[str], metric: str | None) -
     )
 
 
+def _length(facts: Mapping[str, Any], names: Sequence[str], otherwise: float) -> float:
+    """Returns a share of a full training."""
+    length = number(_first(facts, names))
+    return length if length is not None and 0 < length <= 1 else otherwise
+
+
 def _fate(state: Any, score: float | None, message: Any) -> str:
-    word = str(state).rpartition(".")[2].strip().casefold() if state is not None else ""
-    for fate, names in _FATES.items():
-        if word in names:
-            return fate
     # Without a word on it, a trial without a score is one that did not come to its end.
-    return "complete" if score is not None else "failed"
+    return _known_fate(state) or ("complete" if score is not None else "failed")
+
+
+def _known_fate(state: Any) -> str | None:
+    """Returns the fate that a word of a logger's means; None where it means none."""
+    word = str(state).rpartition(".")[2].strip().casefold() if state is not None else ""
+    return next((fate for fate, names in _FATES.items() if word in names), None)
 
 
 def _interval(facts: Mapping[str, Any], metric: str | None, score: float | None) -> Interval | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from autosft.intervals import Interval
 from autosft.reviewing.importance import Importance, importances
+from autosft.search.finals import SAME_LENGTH
 from autosft.search.space import SearchSpace
 
 #: Fields that repeat a configuration rather than change it.
@@ -65,6 +66,11 @@ class SweepTrial:
     def is_scored(self) -> bool:
         """Whether it ran to the end that was asked for and has a score that can be compared."""
         return self.fate == "complete" and self.score is not None and math.isfinite(self.score)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it ran for a full training, as good as."""
+        return self.reached >= SAME_LENGTH
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,12 @@ class Sweep:
                 longest[trial.arm] = max(trial.length, longest.get(trial.arm, 0.0))
         full = [trial for trial in self.searched if trial.is_scored and trial.length == longest[trial.arm]]
         return tuple(sorted(full, key=lambda trial: (-self.sign * (trial.score or 0.0), not trial.is_default)))
+
+    def length_of(self, ranked: Sequence[SweepTrial]) -> str:
+        """Words how long trials that can be compared were trained: wholly only where none was cut short."""
+        if all(trial.is_whole for trial in ranked):
+            return "full length"
+        return "their arm's longest length" if len(self.arms) > 1 else "the longest length"
 
     @functools.cached_property
     def arms(self) -> tuple[str, ...]:

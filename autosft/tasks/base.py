@@ -160,11 +160,12 @@ class TaskKind(ABC):
 
     def wording(self, task: Task) -> str:
         """Returns what is predicted, in words: "one of 77 labels"."""
+        s = "" if len(task.labels) == 1 else "s"
         return {
-            Output.LABEL: f"one of {len(task.labels)} labels",
-            Output.LABELS: f"any of {len(task.labels)} labels",
+            Output.LABEL: f"one of {len(task.labels)} label{s}",
+            Output.LABELS: f"any of {len(task.labels)} label{s}",
             Output.NUMBER: "a number",
-            Output.TOKEN_LABELS: f"one of {len(task.labels)} tags a token",
+            Output.TOKEN_LABELS: f"one of {len(task.labels)} tag{s} a token",
             Output.TEXT: "a text",
         }[self.output]
 

@@ -287,6 +287,10 @@ def _cut(texts: Sequence[str]) -> Words:
     return Words(pa.array(tokens, pa.list_(pa.string())), texts, starts)
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _read_tags(task: Task, column: pa.ChunkedArray, words: Words, types: Sequence[str]) -> Reading:
     lists = _tag_lists(task, column)
     lengths, values, there = _flat(lists)
@@ -295,7 +299,7 @@ def _read_tags(task: Task, column: pa.ChunkedArray, words: Words, types: Sequenc
     row = np.repeat(np.arange(len(lengths)), lengths)
     readable = there & (lengths == wanted)
     remarks = [
-        Remark(int(at), Trouble.LENGTH, f"{wanted[at]} words, {lengths[at]} tags")
+        Remark(int(at), Trouble.LENGTH, f"{_counted(wanted[at], 'word')}, {_counted(lengths[at], 'tag')}")
         for at in np.flatnonzero(there & ~readable)
     ]
     for trouble, code in ((Trouble.UNREADABLE, _UNREADABLE), (Trouble.UNSEEN, _UNSEEN)):

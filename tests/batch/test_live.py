@@ -75,3 +75,4 @@ def test_the_last_table_words_what_was_found() -> None:
     assert summary_of(rows, spent_seconds=90, budget_seconds=120) == (
         "2 of 3 jobs finished, 1 failed; 1m 30s of 2m; in 1 of them tuning is proven better than the untuned default"
     )
+    assert summary_of(rows[2:], spent_seconds=90, budget_seconds=None).startswith("0 of 1 job finished, 1 failed")

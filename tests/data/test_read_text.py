@@ -60,7 +60,7 @@ def test_types_never_change_what_a_label_looks_like(tmp_path: Path, cells: list[
 def test_a_few_na_among_numbers_are_missing_and_noted(tmp_path: Path) -> None:
     source = _read(tmp_path, "text,score\n" + "a,1.5\n" * 30 + "a,NA\n")
     assert (source.train["score"].type, source.train["score"].null_count) == (pa.float64(), 1)
-    assert "'score'" in source.notes[0]
+    assert "'score'" in source.notes[0] and "1 cell such as 'NA' was read as missing" in source.notes[0]
 
 
 SMS = 'ham\tGo until jurong point, crazy..\nham\t"Ok lar... it\'s 5"\nspam\tFree entry in "2\nham\t"U dun say\n'
@@ -105,7 +105,7 @@ def test_unbalanced_quotes_in_tabs_lose_no_row(tmp_path: Path) -> None:
 
 
 def test_ragged_tabs_name_the_line_in_spite_of_stray_quotes(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="line 6: 1 cells"):
+    with pytest.raises(DataError, match="line 6: 1 cell "):
         _read(tmp_path, SMS + "ham\tfine\nham\n", "x.tsv")
 
 
@@ -120,7 +120,7 @@ def test_one_column_keeps_its_commas(tmp_path: Path) -> None:
         (" \n\n", "is empty"),
         ("text,label\n", "no rows"),
         ("text,text\na,b\n", "more than one column named 'text'"),
-        ('text,label\n"a\nb",x\nc\nd,y\n', "line 4: 1 cells where the first line has 2"),
+        ('text,label\n"a\nb",x\nc\nd,y\n', "line 4: 1 cell where the first line has 2"),
         ("text,label\na,x\nb,y,z\n", "line 3: 3 cells"),
         ('text,label\na,x\nb,"y\nc,z\nd,x\n', "opens at line 3 is never closed"),
         ('label,text\nx,a\ny,"b\nz,c\n', "opens at line 3 is never closed"),
@@ -142,5 +142,5 @@ def test_rows_beyond_the_sample_are_read_and_checked(tmp_path: Path) -> None:
     source = _read(tmp_path, "text,label\n" + row * 20_000 + "last,1.5\n")
     assert source.train.num_rows == 20_001
     assert source.train["label"].type == pa.float64()
-    with pytest.raises(DataError, match="line 20002: 1 cells"):
+    with pytest.raises(DataError, match="line 20002: 1 cell "):
         _read(tmp_path, "text,label\n" + row * 20_000 + "last\n")

@@ -53,9 +53,22 @@ def test_what_a_budget_buys_is_said_in_words() -> None:
     bought = [divide(HEAD, TUNING, seconds=seconds).buys for seconds in (16, 60, 240, 600, 2000)]
     assert bought[0] == "frozen_head alone"
     assert bought[1] == "one fine-tuning of 36% of the full length"
-    assert bought[2] == "one fine-tuning of full length"
+    assert bought[2] == "about 4 trainings of full length"
     assert bought[3].startswith("a race of about ") and bought[3].endswith(" configurations")
     assert bought[4].endswith(" configurations and finals")
+
+
+def test_what_a_budget_buys_agrees_with_the_number_of_trials() -> None:
+    quick = arm("transformers", 1.0, batch_size=64)
+    for seconds in (20, 1200):
+        lengths = divide(quick, seconds=seconds, num_rows=50)
+        assert not lengths.num_configs and lengths.num_trials > 5
+        assert lengths.buys == f"about {lengths.num_trials} trainings of full length and a refit"
+
+
+def test_a_race_of_one_configuration_is_one() -> None:
+    lengths = divide(arm("transformers", 100, batch_size=64), seconds=410, num_rows=500)
+    assert lengths.num_configs == 1 and lengths.buys == "a race of about 1 configuration"
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "median", "none"])

@@ -50,6 +50,12 @@ def test_what_the_machine_does_not_carry_is_refused(machine: Machine, options: d
         resources_on(machine, **{"gpus_per_trial": None, "max_concurrent": None, **options})  # type: ignore[arg-type]
 
 
+def test_one_core_and_one_gpu_are_one() -> None:
+    made = resources_on(Machine(1, gpus=1), gpus_per_trial=None, max_concurrent=None)
+    with pytest.raises(PlanError, match="take 1 CPU and 1 GPU, and 1 and 0 are free here"):
+        fitted(made, Machine(1))
+
+
 def test_this_machine_has_no_more_cores_than_this_process_may_use() -> None:
     here = machine_here()
     assert 1 <= here.cpus <= (os.cpu_count() or 1)

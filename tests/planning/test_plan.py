@@ -60,6 +60,12 @@ def test_a_person_reads_what_is_done_with_what_why_and_for_how_much(plan: Plan) 
     assert all(len(line) < 400 for line in text.splitlines())
 
 
+def test_what_takes_less_than_a_second_does_not_take_none(plan: Plan) -> None:
+    [arm, *_] = plan.arms
+    quick = replace(plan, arms=(replace(arm, cost=Cost(0.1, 0.2, 3.0, None, 32, 0.0)),), reasons=())
+    assert "a full run takes under a second" in str(quick) and "takes 0s" not in str(quick)
+
+
 def test_the_places_of_bad_rows_are_printed(plan: Plan) -> None:
     bad = Finding(
         "missing-labels", Severity.WARNING, "Rows without a label: 1.", 1, ("row 7: what is it",), "dropped 1 row"

@@ -94,6 +94,45 @@ def test_the_best_of_repeated_configurations_is_the_best() -> None:
     assert one(luck(sweep(trials)), "luck").numbers["within_one_error"] == 0
 
 
+def cut_short(number: int) -> list[SweepTrial]:
+    """Trainings that were all asked for whole, of which the first one, the best, had time for a quarter."""
+    trials = sorted(searched(number), key=lambda trial: -(trial.score or 0))
+    return [replace(trials[0], reached=0.238), *trials[1:]]
+
+
+def test_a_training_that_was_cut_short_is_not_said_to_be_of_full_length() -> None:
+    for number in (2, 20):
+        told = " ".join(claim.sentence for claim in review(sweep(cut_short(number))).claims)
+        assert "full length" not in told and f"Of the {number} at the longest length" in told
+    assert "only 2 configurations were trained at the longest length" in further(sweep(cut_short(2)))[0].sentence
+    assert "only 2 configurations were trained at full length" in further(sweep(searched(2)))[0].sentence
+    of_arms = [replace(trial, arm=arm) for trial, arm in zip(cut_short(2), "ab", strict=True)]
+    assert "only 2 configurations were trained at their arm's longest length" in further(sweep(of_arms))[0].sentence
+
+
+def test_one_configuration_was_not_chosen_among_others() -> None:
+    claim = one(luck(sweep(searched(1))), "luck")
+    assert f"good to ±{ERROR:.4f}" in claim.sentence and claim.numbers["optimism_at_most"] == 0
+    assert not any(words in claim.sentence for words in ("1 configurations", "Of the 1", "optimis"))
+    without = one(luck(sweep([replace(searched(1)[0], interval=None)])), "luck")
+    assert without.level == "unknown" and "best of" not in without.sentence and "optimis" not in without.sentence
+
+
+def test_the_only_one_at_full_length_has_no_others_beside_it() -> None:
+    first, *others = searched(4)
+    claim = one(luck(sweep([first, *(replace(trial, length=1 / 3, reached=1 / 3) for trial in others)])), "luck")
+    assert "Were all 4 configurations equally good" in claim.sentence
+    assert "Only one of them was trained at full length" in claim.sentence and "Of the 1" not in claim.sentence
+
+
+def test_one_repetition_and_one_repeated_configuration_are_one() -> None:
+    trials = [replace(trial, interval=None) for trial in searched(3)]
+    again = [replace(trials[0], name=f"again {at}", score=0.5 + at / 100, repeats=str(at)) for at in range(5)]
+    assert "from 1 configuration that was trained again" in one(luck(sweep([*trials, *again])), "luck").sentence
+    final = replace(trials[0], name="final", is_final=True)
+    assert "1 of them a repetition for the final choice" in review(sweep([*trials, final])).claims[0].sentence
+
+
 def test_without_either_that_is_said() -> None:
     trials = [replace(trial, interval=None) for trial in searched(20)]
     assert one(luck(sweep(trials)), "luck").level == "unknown"
@@ -267,6 +306,10 @@ def test_the_next_space_holds_what_was_good_and_is_wider_where_good_trials_crowd
     assert rate["max"] == pytest.approx(0.04)
     assert 1e-5 < rate["min"] < 1e-2
     assert "crowd there" in found.next_space
+
+
+def test_the_claim_about_the_next_space_names_no_option_of_the_shell() -> None:
+    assert "--next-space" not in str(review(sweep(searched(60), bounds=RANGE)))
 
 
 def odd(at: int) -> dict[str, Any]:

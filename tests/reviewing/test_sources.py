@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import autosft
 from autosft import cli
@@ -23,6 +25,7 @@ from autosft.planning.plan import Plan
 from autosft.planning.spaces import given_spaces
 from autosft.reviewing.claims import claims_of
 from autosft.reviewing.from_run import from_memory
+from autosft.reviewing.next_space import next_spaces
 from autosft.reviewing.open import open_sweep
 from autosft.search.space_file import read_space
 from autosft.search.trial import Trial, TrialLog
@@ -57,6 +60,9 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 Shell = Callable[..., Outcome]
+
+#: What stands below a review that found a next space, where it was not asked to write it.
+HINT = "             --next-space FILE writes it.\n"
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +192,12 @@ def test_a_path_of_wandbs_that_looks_like_a_files_is_told_apart(monkeypatch: pyt
 def test_a_folder_of_runs_is_explained(run: Path, shell: Shell) -> None:
     found = shell(str(run.parent))
     assert (found.code, found.out) == (2, "")
-    assert f"name one of {run}" in found.err
+    assert "holds 1 run and is none itself" in found.err and f"To fix: name {run}." in found.err
+    (run.parent / "other").mkdir()
+    (run.parent / "other" / "plan.json").write_bytes((run / "plan.json").read_bytes())
+    found = shell(str(run.parent))
+    shutil.rmtree(run.parent / "other")
+    assert "holds 2 runs and is none itself" in found.err and f"name one of {run.parent / 'other'}, {run}" in found.err
 
 
 def by_hand(path: Path, number: int = 40) -> list[dict[str, Any]]:
@@ -208,7 +219,7 @@ def by_hand(path: Path, number: int = 40) -> list[dict[str, Any]]:
 def test_a_table_by_hand(shell: Shell, tmp_path: Path) -> None:
     rows = by_hand(tmp_path / "trials.csv")
     found = shell("trials.csv", "--metric", "accuracy", "--next-space", "next.yaml", "--json")
-    assert (found.code, found.err) == (0, "")
+    assert (found.code, found.err) == (0, "autosft: wrote the next search space: next.yaml\n")
     made = json.loads(found.out)
     assert made["claims"][0]["numbers"]["best"] == max(row["accuracy"] for row in rows)
     importance = next(claim["numbers"] for claim in made["claims"] if claim["topic"] == "importance")
@@ -240,7 +251,7 @@ def test_a_next_space_that_cannot_be_written_costs_no_review(
     before = sorted(tmp_path.rglob("*")), (tmp_path / "trials.csv").read_bytes()
     plain = shell("trials.csv", "--metric", "accuracy")
     found = shell("trials.csv", "--metric", "accuracy", "--next-space", place)
-    assert (found.code, found.out) == (2, plain.out)
+    assert found.code == 2 and plain.out == found.out + HINT
     assert said in found.err and "To fix: " in found.err
     assert "Traceback" not in found.err
     assert (sorted(tmp_path.rglob("*")), (tmp_path / "trials.csv").read_bytes()) == before
@@ -259,6 +270,29 @@ def test_a_next_space_is_written_over_where_that_is_asked_for(shell: Shell, tmp_
     assert (found.code, found.err) == (0, "")
     written = tmp_path / place if place.endswith(".yaml") else next((tmp_path / place).glob("*.yaml"))
     assert written.read_text().startswith("# The next space")
+    assert found.out.endswith(f"autosft: wrote the next search space: {written.relative_to(tmp_path)}\n")
+    assert "--next-space" not in found.out
+
+
+def test_every_space_that_is_written_is_named(run: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaces = {"transformers/tiny": "# one\n", "frozen_head/tiny": "# other\n"}
+    found = replace(autosft.review(run), next_space="# one\n", next_spaces=spaces)
+    monkeypatch.setattr("autosft.api.review", lambda *_, **__: found)
+    last = shell(str(run), "--next-space", "nxt").out.splitlines()[-1]
+    assert last == "autosft: wrote the next search spaces: nxt/transformers.yaml, nxt/frozen_head.yaml"
+
+
+def test_a_space_is_only_called_narrowed_where_it_is(run: Path) -> None:
+    sweep = open_sweep(run)
+    [arm] = sweep.arms
+    name = sweep.spaces[arm].space.name
+    narrowed = yaml.safe_load(next_spaces(sweep)[arm])
+    assert narrowed["name"] == f"{name}, narrowed"
+    # Where all were trained alike long and scored the same, no field can be told from noise.
+    trials = tuple(replace(trial, score=0.5, length=1.0) for trial in sweep.trials)
+    kept = yaml.safe_load(next_spaces(replace(sweep, trials=trials))[arm])
+    assert kept["name"] == name, kept
+    assert kept["parameters"].keys() == narrowed["parameters"].keys()
 
 
 def test_what_decides_is_found_out_and_said(shell: Shell, tmp_path: Path) -> None:
@@ -325,6 +359,40 @@ def test_a_table_without_scores_is_no_sweep(shell: Shell, tmp_path: Path, rows: 
     (tmp_path / "few.csv").write_text(rows)
     found = shell("few.csv")
     assert found.code == 2 and words in found.err and "--metric" in found.err, found.err
+
+
+def test_data_to_train_on_are_no_sweep_and_said_to_be_none(shell: Shell, tmp_path: Path) -> None:
+    rows = [f"words number {at},{'ham' if at % 2 else 'spam'}" for at in range(400)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    found = shell("rows.csv")
+    assert (found.code, found.out) == (2, "")
+    assert "a table of trials, not of data to train on" in found.err and "failed" not in found.err
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "lr,state,score\n0.1,failed,\n0.2,crashed,\n",
+        "lr,fate\n0.1,failed\n0.2,failed\n",
+        "params_lr,state,value\n0.1,TrialState.FAIL,\n0.2,TrialState.FAIL,\n",
+        "config/lr,date\n0.1,today\n0.2,today\n",
+    ],
+    ids=["state", "no column of scores", "optuna", "parameters"],
+)
+def test_a_sweep_in_which_everything_failed_is_reviewed(shell: Shell, tmp_path: Path, rows: str) -> None:
+    (tmp_path / "bad.csv").write_text(rows)
+    found = shell("bad.csv")
+    assert found.code == 0 and "2 of 2 trials failed" in found.out, found.err
+    if "score" in rows:
+        named = shell("bad.csv", "--metric", "score")
+        assert named.code == 0 and "2 of 2 trials failed" in named.out, named.err
+
+
+def test_a_table_says_how_far_its_trainings_came(tmp_path: Path) -> None:
+    for name, told, reached in (("cut", {"rung": 1.0, "fidelity": 0.238}, 0.238), ("raced", {"rung": 0.25}, 0.25)):
+        rows = [json.dumps({"lr": at / 10, "score": at / 10, **told}) for at in range(1, 4)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+        assert {trial.reached for trial in open_sweep(tmp_path / f"{name}.jsonl").trials} == {reached}
 
 
 def test_the_files_of_a_run_are_read_or_the_folder_is_asked_for(run: Path, shell: Shell, tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_punctuation_and_underscores_are_words():
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (table_of("O", "O B-PER", tokens=[["a"], ["b"]]), r"row 1.*1 words, 2 tags(.|\n)*every word one tag"),
+        (table_of("O", "O B-PER", tokens=[["a"], ["b"]]), r"row 1.*1 word, 2 tags(.|\n)*every word one tag"),
         (table_of("O", "X-PER"), r"row 1.*the tag 'X-PER'"),
         (table_of("O", "B-ORG", "B-ORG"), r"row 1.*and 1 more rows.*the tag 'B-ORG'(.|\n)*of that type"),
         (pa.table({"tokens": [["a"], ["b"]], "tags": [["O"], None]}), r"row 1.*no tags"),
@@ -295,8 +295,8 @@ def test_the_audit_drops_rows_whose_tags_cannot_be_used_and_keeps_test_rows(tmp_
     test = table_of("B-PER O", "B-ORG O", "O", tokens=[["t", "u"], ["v", "w"], ["x", "y"]])
     clean, task, found = findings_of(make_task(), train=table, test=test)
     assert found["tag-counts"].count == 2 and "1 in train, 1 in test" in found["tag-counts"].message
-    assert found["tag-counts"].examples[0].startswith("row 1: 1 words, 2 tags (c)")
-    assert found["tag-counts"].examples[1].startswith("test row 2: 2 words, 1 tags")
+    assert found["tag-counts"].examples[0].startswith("row 1: 1 word, 2 tags (c)")
+    assert found["tag-counts"].examples[1].startswith("test row 2: 2 words, 1 tag")
     assert found["unknown-tags"].count == 2 and "dropped 2 rows" in found["unknown-tags"].action
     assert "missing-inputs" in found
     assert found["unseen-entity-types"].fixed and task.labels == bio_labels(["LOC", "ORG", "PER"])

@@ -28,7 +28,7 @@ def write_report(search: TrackedSearch, entity: str, project: str, *, report: st
         entity=entity,
         project=project,
         title=f"autosft {search.name}",
-        description=f"{search.metric}, {len(search.runs)} trials",
+        description=f"{search.metric}, {len(search.runs)} trial{'' if len(search.runs) == 1 else 's'}",
         blocks=_blocks(reports, search, entity, project),
         width="fluid",
     )
