@@ -211,7 +211,7 @@ def _gained(summary: Mapping[str, Any], trials: Sequence[Trial]) -> str:
     """Says what tuning added, by the content of `result.json`."""
     best, default, gain = summary["best"], summary["default"], summary["gain_over_default"]
     if default_won(summary):
-        what = "tuning did not improve on it" if were_tuned(trials) else "nothing else was tried"
+        what = "tuning did not improve on it" if were_tuned(trials) else "only untuned defaults were trained"
         return f"none: the untuned default won, and {what}"
     if "trial" in default and default["trial"] is None:
         return "not known: no untuned default was trained to its end"
