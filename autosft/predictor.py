@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from autosft.arrays import to_matrix
 from autosft.data.bare_rows import named_columns
+from autosft.data.checks.subject import plural
 from autosft.data.files import data_suffix
 from autosft.data.read import read_table
 from autosft.disk import writing
@@ -241,9 +242,9 @@ def _check_columns(table: pa.Table, needed: Sequence[str]) -> None:
 def _unreadable(task: Task, remarks: Mapping[int, str], num_rows: int) -> str:
     few = "; ".join(f"row {row}: {remark}" for row, remark in islice(remarks.items(), _NUM_NAMED))
     more = f"; and {len(remarks) - _NUM_NAMED:,} more" if len(remarks) > _NUM_NAMED else ""
-    rows = "1 row" if num_rows == 1 else f"{num_rows:,} rows"
     return explain(
-        wrong=f"{len(remarks):,} of {rows} cannot be read in column '{task.input_columns[0]}' ({few}{more})",
+        wrong=f"{len(remarks):,} of {plural(num_rows, 'row')} cannot be read in column '{task.input_columns[0]}' "
+        f"({few}{more})",
         expected="a file that can be read in every row to predict (rows are counted from 0)",
         fix="put these files right, or leave those rows out",
     )

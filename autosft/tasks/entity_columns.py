@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autosft.arrays import one_array
+from autosft.data.checks.subject import plural
 from autosft.data.texts import codes
 from autosft.errors import DataError, explain
 from autosft.task import Task
@@ -287,10 +288,6 @@ def _cut(texts: Sequence[str]) -> Words:
     return Words(pa.array(tokens, pa.list_(pa.string())), texts, starts)
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _read_tags(task: Task, column: pa.ChunkedArray, words: Words, types: Sequence[str]) -> Reading:
     lists = _tag_lists(task, column)
     lengths, values, there = _flat(lists)
@@ -299,7 +296,7 @@ def _read_tags(task: Task, column: pa.ChunkedArray, words: Words, types: Sequenc
     row = np.repeat(np.arange(len(lengths)), lengths)
     readable = there & (lengths == wanted)
     remarks = [
-        Remark(int(at), Trouble.LENGTH, f"{_counted(wanted[at], 'word')}, {_counted(lengths[at], 'tag')}")
+        Remark(int(at), Trouble.LENGTH, f"{plural(wanted[at], 'word')}, {plural(lengths[at], 'tag')}")
         for at in np.flatnonzero(there & ~readable)
     ]
     for trouble, code in ((Trouble.UNREADABLE, _UNREADABLE), (Trouble.UNSEEN, _UNSEEN)):
