@@ -10,23 +10,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from autosft.arrays import from_matrix, to_matrix, to_numbers
-from autosft.errors import AutosftError
-from autosft.interrupt import Interrupt
 from autosft.intervals import standard_error_of_mean
-from autosft.planning.plan import Plan
 from autosft.search.trial import Trial
+from autosft.search.workbench import Workbench
 from autosft.task import Output
 from autosft.tasks import kind as task_kind
-
-if TYPE_CHECKING:
-    from autosft.search.runner import Runner
 
 #: Fewer rows say next to nothing of how sure a model may be.
 MIN_ROWS = 50
@@ -121,31 +116,31 @@ def tempered(outputs: pa.Array, temperature: float) -> pa.Array:
 
 
 def calibrate(
-    plan: Plan,
+    bench: Workbench,
     winner: Trial,
-    runner: Runner,
+    folder: Path,
     *,
     outputs: pa.Array | None,
     models: Sequence[Path],
-    folder: Path,
     seconds_left: float | None,
-    interrupt: Interrupt,
 ) -> Calibration:
     """Fits the temperature and writes the models with it beside those as they were trained.
 
     A refit trains on the winner's validation rows too, so no rows are left to fit its own temperature on. It gets the
     winner's: the same configuration, trained on somewhat more rows, is about as sure of itself as it may be.
 
+    When the user asks for an early end, models stay as they are.
+
     Args:
+        folder: Where the calibrated models are put; what an earlier sitting left there is replaced.
         outputs: The winner's for its validation rows; None where they are lost.
         models: Folders of the models that may be shipped, all of the winner's configuration.
-        folder: Where the calibrated ones are put; what an earlier sitting left there is replaced.
         seconds_left: What is left of the run, proof included.
-        interrupt: When the user asks for an early end, models stay as they are.
 
     Raises:
         AutosftError: It met something that the caller can change, or what runs it failed.
     """
+    plan = bench.plan
     validation = plan.data.training(0)[1]
     if task_kind(plan.task.kind).output is not Output.LABEL:
         return Calibration("only the probabilities of one label a row are calibrated")
@@ -163,25 +158,16 @@ def calibrate(
         return left_alone(f"{num_rows:,} validation rows are too few to tell how sure the model may be")
     if value == 1.0:
         return left_alone(f"on {num_rows:,} validation rows no temperature is better than 1 beyond the noise")
-    if interrupt.requested:
+    if bench.interrupt.requested:
         return left_alone("the run was interrupted")
     seconds = None if seconds_left is None else _SHARE * seconds_left
     if seconds is not None and seconds < _seconds(models):
         return left_alone("there was no time for it")
     into = {model: folder / str(at) for at, model in enumerate(models)}
-    job_id = runner.submit(
-        "autosft.search.work:scale",
-        {"trainer": plan.arm(winner.arm).trainer, "models": into, "temperature": value, "rows": validation},
-        **plan.resources.per_job,
-        kill_after_seconds=seconds,
-    )
-    ended = runner.outcome(job_id)
-    if isinstance(ended.value, AutosftError):
-        raise ended.value
+    arguments = {"trainer": plan.arm(winner.arm).trainer, "models": into, "temperature": value, "rows": validation}
+    ended = bench.run("autosft.search.work:scale", arguments, kill_after_seconds=seconds)
     if ended.fate != "complete":
-        # The first line alone: below an unexpected error's own words stands its place.
-        reason = ended.message.partition("\n")[0]
-        return left_alone(f"it failed ({reason})")
+        return left_alone(f"it failed ({ended.reason})")
     if not ended.value:
         return left_alone("the model's last layer cannot be scaled")
     reason = (

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from autosft.counting import counted
 from autosft.errors import PlanError, explain
 from autosft.interrupt import Interrupt
 from autosft.shell import Interrupted, exit_code, libraries_unheard, show
@@ -289,8 +290,7 @@ def predict(
     with libraries_unheard():
         table = Predictor.load(folder).predict_table(data)
     write_table(table, Path(out))
-    rows = "1 row" if table.num_rows == 1 else f"{table.num_rows:,} rows"
-    typer.echo(f"{rows} with predictions: {out}{_renamed(table.column_names)}")
+    typer.echo(f"{counted(table.num_rows, 'row')} with predictions: {out}{_renamed(table.column_names)}")
 
 
 @app.command()

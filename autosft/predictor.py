@@ -15,8 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autosft.arrays import to_matrix
+from autosft.counting import counted
 from autosft.data.bare_rows import named_columns
-from autosft.data.checks.subject import plural
 from autosft.data.files import data_suffix
 from autosft.data.read import read_table
 from autosft.disk import writing
@@ -243,7 +243,7 @@ def _unreadable(task: Task, remarks: Mapping[int, str], num_rows: int) -> str:
     few = "; ".join(f"row {row}: {remark}" for row, remark in islice(remarks.items(), _NUM_NAMED))
     more = f"; and {len(remarks) - _NUM_NAMED:,} more" if len(remarks) > _NUM_NAMED else ""
     return explain(
-        wrong=f"{len(remarks):,} of {plural(num_rows, 'row')} cannot be read in column '{task.input_columns[0]}' "
+        wrong=f"{len(remarks):,} of {counted(num_rows, 'row')} cannot be read in column '{task.input_columns[0]}' "
         f"({few}{more})",
         expected="a file that can be read in every row to predict (rows are counted from 0)",
         fix="put these files right, or leave those rows out",

@@ -10,7 +10,6 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -21,19 +20,15 @@ from autosft.calibration import MIN_ROWS, accuracy, tempered
 from autosft.calibration import temperature as fitted_temperature
 from autosft.data.data import Data, Rows
 from autosft.errors import MetricError, SearchFailed, explain
-from autosft.interrupt import Interrupt
 from autosft.intervals import SECONDS, Interval, bootstrap, expected_seconds, paired_gain
 from autosft.planning.plan import Plan
 from autosft.refit import distrust
 from autosft.search.finals import SAME_LENGTH
-from autosft.search.training import submit_training
 from autosft.search.trial import OUTPUTS_FILE, Trial
+from autosft.search.workbench import Workbench
 from autosft.task import Output, Task
 from autosft.tasks import kind as task_kind
 from autosft.tasks.base import TaskKind
-
-if TYPE_CHECKING:
-    from autosft.search.runner import Runner
 
 #: Cross-validating the winner may take this share of the budget.
 _FOLDS_SHARE = 0.15
@@ -127,87 +122,94 @@ class Proof:
         return self.gain_interval.high < 0
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A trial whose worth is to be known.
+
+    Attributes:
+        trial: The training in the search.
+        task: The task as its model reads it, thresholds included.
+        folders: Folders of that training, by fold 0, and of its repetitions in the finals, by theirs.
+    """
+
+    trial: Trial
+    task: Task
+    folders: Mapping[int, Path]
+
+    @property
+    def model(self) -> Path:
+        """Folder of the model that the search trained."""
+        return self.folders[0] / "model"
+
+
 def prove(
-    plan: Plan,
-    winner: Trial,
-    default: Trial,
-    runner: Runner,
-    *,
-    tasks: Mapping[int, Task],
-    shipped_model: Path,
-    trial_folders: Mapping[tuple[int, int], Path],
+    bench: Workbench,
+    winner: Candidate,
+    default: Candidate,
     folder: Path,
-    cache: Path,
+    *,
+    shipped_model: Path,
     temperature: float = 1.0,
     seconds_left: float | None,
-    interrupt: Interrupt,
 ) -> Proof:
     """Scores the shipped model, the winner and the default in one pass.
 
     Models are predicted with as they were trained. What the calibrated one gives follows from that, and making it
-    checked that it does, so that a winner that is shipped itself need not be predicted with twice.
+    checked that it does, so that a winner that is shipped itself need not be predicted with twice. When the user asks
+    for an early end, folds are left out; the pass over held-out rows is not.
 
     Args:
-        tasks: The task as winner and default read it, thresholds included, by trial number.
-        shipped_model: Folder of the model that is to be shipped, as it was trained: the refit, or the winner itself.
-        trial_folders: Folders of winner and default, and of their repetitions in the finals, by trial number and
-            fold.
+        default: The best untuned one; it may be the winner itself.
         folder: Scratch space.
+        shipped_model: Folder of the model that is to be shipped, as it was trained: the refit, or the winner itself.
         temperature: What the logits of the shipped model are divided by.
         seconds_left: What it may take.
-        interrupt: When the user asks for an early end, folds are left out; the pass over held-out rows is not.
     """
-    held_out = plan.data.held_out()
+    data = bench.plan.data
+    held_out = data.held_out()
     if held_out is not None and held_out[1].targets().null_count == len(held_out[1]):
         held_out = None
     if seconds_left is not None:
-        scored = plan.data.training(None)[0] if held_out is None else held_out[1]
-        seconds_left -= _WRITING_SECONDS + _intervals_seconds(plan, trial_folders[winner.number, 0], scored)
+        scored = data.training(None)[0] if held_out is None else held_out[1]
+        seconds_left -= _WRITING_SECONDS + _intervals_seconds(bench.plan, winner, scored)
     if held_out is None:
-        return _on_folds(
-            plan, winner, default, runner, tasks, trial_folders, folder, cache, temperature, seconds_left, interrupt
-        )
+        return _on_folds(bench, winner, default, folder, temperature=temperature, seconds_left=seconds_left)
     name, rows = held_out
-    arms = {trial.number: plan.arm(trial.arm).trainer for trial in (winner, default)}
-    models = {
-        "shipped": (arms[winner.number], str(shipped_model)),
-        "winner": (arms[winner.number], str(trial_folders[winner.number, 0] / "model")),
-        "default": (arms[default.number], str(trial_folders[default.number, 0] / "model")),
-    }
-    if models["winner"] == models["shipped"]:
+    models = {"shipped": (winner, shipped_model), "winner": (winner, winner.model), "default": (default, default.model)}
+    if winner.model == shipped_model:
         del models["winner"]
-    if models["default"] == models.get("winner", models["shipped"]):
+    if default.model == winner.model:
         del models["default"]
     seconds = None if seconds_left is None else max(_SHORTEST_PASS_SECONDS, seconds_left)
-    predicted, found = _predicted(plan, models, rows, runner, seconds=seconds)
-    against = _against_refit(plan, trial_folders[winner.number, 0], found)
+    predicted, found = _predicted(bench, models, rows, seconds=seconds)
+    against = _against_refit(bench.plan, winner, found)
     if against is not None:
         found["shipped"] = found["winner"]
     targets = rows.targets().take(pa.array(predicted))
     scored = targets.is_valid()
     outputs = {key: value.filter(scored) for key, value in found.items()}
     won = outputs.get("winner", outputs["shipped"])
-    judged = (tasks[winner.number], tasks[default.number])
     evidence = Evidence(
-        *judged,
+        winner.task,
+        default.task,
         _taken(rows, predicted[scored.to_numpy(zero_copy_only=False)]),
         targets.filter(scored),
         tempered(outputs["shipped"], temperature),
         outputs["shipped"],
         outputs.get("default", won),
     )
-    proof = _proof(plan, name, False, evidence, won)
+    proof = _proof(bench.plan, name, False, evidence, won)
     return replace(proof, num_rows_given=len(rows) - rows.targets().null_count, against_refit=against)
 
 
-def _against_refit(plan: Plan, winner_folder: Path, found: Mapping[str, pa.Array]) -> str | None:
+def _against_refit(plan: Plan, winner: Candidate, found: Mapping[str, pa.Array]) -> str | None:
     """Says what speaks against the refit by what it and the winner give for held-out rows, targets unseen.
 
     Only one label a row is compared, and only where enough validation rows tell how sure the winner may be.
     """
     validation = _validation(plan.data, 0)
     targets = validation.targets()
-    known = _saved_outputs(winner_folder, len(targets))
+    known = _saved_outputs(winner.folders[0], len(targets))
     one_label = task_kind(plan.task.kind).output is Output.LABEL
     if "winner" not in found or known is None or not one_label or len(targets) < MIN_ROWS:
         return None
@@ -216,21 +218,24 @@ def _against_refit(plan: Plan, winner_folder: Path, found: Mapping[str, pa.Array
 
 
 def _predicted(
-    plan: Plan, models: Mapping[str, tuple[str, str]], rows: Rows, runner: Runner, *, seconds: float | None
+    bench: Workbench, models: Mapping[str, tuple[Candidate, Path]], rows: Rows, *, seconds: float | None
 ) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
-    """Predicts rows with saved models in one pass; returns what `work.predict` does."""
+    """Predicts rows with candidates' saved models in one pass; returns what `work.predict` does."""
+    plan = bench.plan
+    arguments = {
+        "task": plan.task,
+        "models": {name: (plan.arm(of.trial.arm).trainer, str(folder)) for name, (of, folder) in models.items()},
+        "rows": rows,
+        "seconds": seconds,
+        "seed": plan.seed,
+    }
+    kill_after = None if seconds is None else seconds + _PASS_OVERRUN_SECONDS
     for _ in range(2):
-        ended = runner.run(
-            "autosft.search.work:predict",
-            {"task": plan.task, "models": models, "rows": rows, "seconds": seconds, "seed": plan.seed},
-            cpus=float(plan.resources.cpus_per_trial),
-            gpus=plan.resources.gpus_per_trial,
-            kill_after_seconds=None if seconds is None else seconds + _PASS_OVERRUN_SECONDS,
-        )
+        ended = bench.run("autosft.search.work:predict", arguments, kill_after_seconds=kill_after)
         if not ended.worker_died:
             break
     if ended.fate != "complete":
-        wrong = f"winner and default could not be scored ({ended.message})"
+        wrong = f"winner and default could not be scored ({ended.reason})"
         fix = "`autosft resume` tries again; the trials are kept"
         raise SearchFailed(explain(wrong=wrong, expected="predictions for the rows to score", fix=fix))
     positions, outputs = ended.value
@@ -246,10 +251,10 @@ def _saved_outputs(folder: Path, num_rows: int) -> pa.Array | None:
     return found if len(found) == num_rows else None
 
 
-def _intervals_seconds(plan: Plan, trial_folder: Path, rows: Rows) -> float:
-    """Predicts what the intervals over these rows will take, by the metric's pace on a trial's validation rows."""
+def _intervals_seconds(plan: Plan, candidate: Candidate, rows: Rows) -> float:
+    """Predicts what the intervals over these rows will take, by the metric's pace on the validation rows."""
     targets = _validation(plan.data, 0).targets()
-    outputs = _saved_outputs(trial_folder, len(targets))
+    outputs = _saved_outputs(candidate.folders[0], len(targets))
     if outputs is None:
         return 3 * SECONDS
     kind, num_rows = task_kind(plan.task.kind), len(rows) - rows.targets().null_count
@@ -258,122 +263,94 @@ def _intervals_seconds(plan: Plan, trial_folder: Path, rows: Rows) -> float:
 
 
 def _on_folds(
-    plan: Plan,
-    winner: Trial,
-    default: Trial,
-    runner: Runner,
-    tasks: Mapping[int, Task],
-    trial_folders: Mapping[tuple[int, int], Path],
+    bench: Workbench,
+    winner: Candidate,
+    default: Candidate,
     folder: Path,
-    cache: Path,
+    *,
     temperature: float,
     seconds_left: float | None,
-    interrupt: Interrupt,
 ) -> Proof:
     """Cross-validates winner and default where that is cheap; else takes the one fold that the search had."""
-    trials = {winner.number: winner, default.number: default}
-    outputs = {number: [_search_outputs(plan, trials[number], runner, trial_folders[number, 0])] for number in trials}
-    others = _other_folds(plan, trials.values(), runner, trial_folders, folder, cache, seconds_left, interrupt)
+    plan = bench.plan
+    candidates = {candidate.trial.number: candidate for candidate in (winner, default)}
+    outputs = {number: [_search_outputs(bench, candidate)] for number, candidate in candidates.items()}
+    others = _other_folds(bench, candidates.values(), folder, seconds_left)
     for number, found in others.items():
         outputs[number] += found
-    folds = range(plan.data.num_folds if others else 1)
-    validation = [_validation(plan.data, fold) for fold in folds]
+    validation = [_validation(plan.data, fold) for fold in range(plan.data.num_folds if others else 1)]
     targets = pa.concat_arrays([rows.targets() for rows in validation])
-    won, baseline = pa.concat_arrays(outputs[winner.number]), pa.concat_arrays(outputs[default.number])
+    won, baseline = (pa.concat_arrays(outputs[candidate.trial.number]) for candidate in (winner, default))
     positions = np.concatenate([rows.indices for rows in validation if rows.indices is not None])
     rows = Rows(plan.data.training(None)[0].path, positions)
-    judged = (tasks[winner.number], tasks[default.number])
-    evidence = Evidence(*judged, rows, targets, tempered(won, temperature), won, baseline)
+    evidence = Evidence(winner.task, default.task, rows, targets, tempered(won, temperature), won, baseline)
     return _proof(plan, "folds", True, evidence, won)
 
 
-def _search_outputs(plan: Plan, trial: Trial, runner: Runner, folder: Path) -> pa.Array:
-    """Returns a trial's outputs for the fold that the search validated on; predicts them again where they are lost.
+def _search_outputs(bench: Workbench, candidate: Candidate) -> pa.Array:
+    """Returns its outputs for the fold that the search validated on; predicts them again where they are lost.
 
     Raises:
         SearchFailed: The trial's model is lost too.
     """
-    validation = _validation(plan.data, 0)
-    found = _saved_outputs(folder, len(validation))
+    validation = _validation(bench.plan.data, 0)
+    found = _saved_outputs(candidate.folders[0], len(validation))
     if found is None:
-        models = {"trial": (plan.arm(trial.arm).trainer, str(folder / "model"))}
-        found = _predicted(plan, models, validation, runner, seconds=None)[1]["trial"]
+        found = _predicted(bench, {"trial": (candidate, candidate.model)}, validation, seconds=None)[1]["trial"]
     return found
 
 
 def _other_folds(
-    plan: Plan,
-    trials: Collection[Trial],
-    runner: Runner,
-    trial_folders: Mapping[tuple[int, int], Path],
-    folder: Path,
-    cache: Path,
-    seconds_left: float | None,
-    interrupt: Interrupt,
+    bench: Workbench, candidates: Collection[Candidate], folder: Path, seconds_left: float | None
 ) -> dict[int, list[pa.Array]]:
-    """Returns each trial's outputs for every fold but the first; nothing at all where one of them cannot be had.
+    """Returns outputs for every fold but the first, by trial number; nothing at all where one of them cannot be had.
 
     Those that the finals trained already are taken from there.
     """
+    plan = bench.plan
     # Never zero, since the time is shared out by it.
-    took = {trial.number: max(0.1, trial.seconds.get("total", 0.0)) for trial in trials}
+    took = {one.trial.number: max(0.1, one.trial.seconds.get("total", 0.0)) for one in candidates}
     one_fold = sum(took.values())
+    wanted = [(one.trial, fold) for one in candidates for fold in range(1, plan.data.num_folds)]
     known = {
-        (number, fold): _saved_outputs(place, len(_validation(plan.data, fold)))
-        for (number, fold), place in trial_folders.items()
+        (one.trial.number, fold): _saved_outputs(place, len(_validation(plan.data, fold)))
+        for one in candidates
+        for fold, place in one.folders.items()
     }
-    wanted = [(trial, fold) for trial in trials for fold in range(1, plan.data.num_folds)]
     cost = sum(took[trial.number] for trial, fold in wanted if known.get((trial.number, fold)) is None)
     # Without a time budget the search itself is the measure: one trial must not cost five.
     budget = plan.budget.wall_seconds(plan.resources.machine.gpus) or one_fold
     within = max(_FOLDS_SECONDS, _FOLDS_SHARE * budget)
     left = math.inf if seconds_left is None else seconds_left
-    if interrupt.requested or cost >= min(left, within):
+    if bench.interrupt.requested or cost >= min(left, within):
         return {}
     until = time.monotonic() + min(left, _FOLDS_SLACK * within)
     outputs: dict[int, list[pa.Array]] = {number: [] for number in took}
     for trial, fold in wanted:
         found = known.get((trial.number, fold))
         if found is None:
-            place, share = folder / f"fold{fold}", took[trial.number] / cost
-            found = _run_fold(plan, replace(trial, fold=fold), runner, place, cache, until, share, interrupt)
+            found = _run_fold(
+                bench, replace(trial, fold=fold), folder / f"fold{fold}", until, took[trial.number] / cost
+            )
             cost -= took[trial.number]
-        if found is None or interrupt.requested:
+        if found is None or bench.interrupt.requested:
             return {}
         outputs[trial.number].append(found)
     return outputs
 
 
-def _run_fold(
-    plan: Plan,
-    trial: Trial,
-    runner: Runner,
-    folder: Path,
-    cache: Path,
-    until: float,
-    share: float,
-    interrupt: Interrupt,
-) -> pa.Array | None:
+def _run_fold(bench: Workbench, trial: Trial, folder: Path, until: float, share: float) -> pa.Array | None:
     """Trains a trial on its fold within a share of the time until then; returns its outputs, or None."""
     seconds_left = until - time.monotonic()
     if seconds_left <= 0:
         return None
-    stop_file = folder.with_name("stop")
-    job_id = submit_training(
-        plan,
-        trial,
-        runner,
-        folder=folder,
-        cache=cache,
-        seconds=share * seconds_left,
-        stop_file=stop_file,
-        kill_after_seconds=seconds_left + _FOLD_OVERRUN_SECONDS,
-        leaves=(OUTPUTS_FILE,),
+    kill_after = seconds_left + _FOLD_OVERRUN_SECONDS
+    ended = bench.train(
+        trial, folder, seconds=share * seconds_left, kill_after_seconds=kill_after, leaves=(OUTPUTS_FILE,)
     )
-    ended = runner.result(job_id, interrupt=interrupt, stop_file=stop_file)
     if ended.fate != "complete" or ended.value["fidelity"] < SAME_LENGTH * trial.fidelity:
         return None
-    return _saved_outputs(folder, len(_validation(plan.data, trial.fold)))
+    return _saved_outputs(folder, len(_validation(bench.plan.data, trial.fold)))
 
 
 def _validation(data: Data, fold: int | None) -> Rows:

@@ -11,15 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from autosft.arrays import to_matrix
-from autosft.errors import AutosftError
+from autosft.counting import counted
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
-from autosft.search.training import submit_training
 from autosft.search.trial import Trial
+from autosft.search.workbench import Workbench
 
 if TYPE_CHECKING:
     from autosft.search.job import Ended
-    from autosft.search.runner import Runner
 
 #: A refit that would get less than this share of the time its trial took is not worth more than the trial's model.
 _ENOUGH = 0.5
@@ -96,72 +95,38 @@ def distrust(refitted: pa.Array, proven: pa.Array, *, accuracy: float) -> str | 
     if bdtrc(others - 1, num_rows, expected) > _ACCIDENT:
         return None
     return (
-        f"the refit is not trusted: of {num_rows:,} rows that neither was trained on it labels {others / num_rows:.1%} "
-        f"otherwise than the model of the search, and {expected:.1%} were to be expected; the model of the search is "
-        "shipped"
+        f"the refit is not trusted: of {counted(num_rows, 'row')} that neither was trained on it labels "
+        f"{others / num_rows:.1%} otherwise than the model of the search, and {expected:.1%} were to be expected; the "
+        "model of the search is shipped"
     )
 
 
-def refit(
-    plan: Plan,
-    winner: Trial,
-    runner: Runner,
-    *,
-    folder: Path,
-    cache: Path,
-    seconds_left: float | None,
-    interrupt: Interrupt,
-) -> Refit:
+def refit(bench: Workbench, winner: Trial, folder: Path, *, seconds_left: float | None) -> Refit:
     """Retrains the winner on every row the search had, at the same fidelity, and checks the saved model.
 
     Args:
         winner: The trial to repeat.
         folder: The refit's own folder.
         seconds_left: What it may take; it anneals to its end within that.
-        interrupt: Whether the user asks for an early end.
 
     Raises:
         AutosftError: The refit met something that the caller can change, or what runs it failed.
     """
     started = time.monotonic()
-    ended = retrain(plan, winner, runner, folder=folder, cache=cache, seconds_left=seconds_left, interrupt=interrupt)
-    if interrupt.requested and ended.fate != "complete":
+    ended = retrain(bench, winner, folder, seconds_left=seconds_left)
+    if bench.interrupt.requested and ended.fate != "complete":
         return Refit(None, "the refit was interrupted; the model of the search is shipped")
     if ended.fate != "complete":
-        # The first line alone: below an unexpected error's own words stands its place.
-        reason = ended.message.partition("\n")[0]
-        return Refit(None, f"the refit failed ({reason}); the model of the search is shipped")
-    reason = f"retrained on all {plan.data.parts['search']:,} training and validation rows"
+        return Refit(None, f"the refit failed ({ended.reason}); the model of the search is shipped")
+    reason = f"retrained on all {bench.plan.data.parts['search']:,} training and validation rows"
     return Refit(folder / "model", reason, ended.value["reload_difference"], time.monotonic() - started)
 
 
-def retrain(
-    plan: Plan,
-    trial: Trial,
-    runner: Runner,
-    *,
-    folder: Path,
-    cache: Path,
-    seconds_left: float | None,
-    interrupt: Interrupt,
-) -> Ended:
+def retrain(bench: Workbench, trial: Trial, folder: Path, *, seconds_left: float | None) -> Ended:
     """Trains a trial's configuration, with its seed, on every row the search had; arguments as for `refit`.
 
     Raises:
         AutosftError: The training met something that the caller can change, or what runs it failed.
     """
-    stop_file = folder.with_name("stop-refit")
-    job_id = submit_training(
-        plan,
-        replace(trial, fold=None),
-        runner,
-        folder=folder,
-        cache=cache,
-        seconds=seconds_left,
-        stop_file=stop_file,
-        kill_after_seconds=None if seconds_left is None else seconds_left + _OVERRUN_SECONDS,
-    )
-    ended = runner.outcome(job_id, interrupt=interrupt, stop_file=stop_file)
-    if isinstance(ended.value, AutosftError):
-        raise ended.value
-    return ended
+    kill_after = None if seconds_left is None else seconds_left + _OVERRUN_SECONDS
+    return bench.train(replace(trial, fold=None), folder, seconds=seconds_left, kill_after_seconds=kill_after)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autosft.budget import format_seconds
+from autosft.counting import counted
 from autosft.errors import RunFolderError, explain
 from autosft.planning.plan import Plan
 from autosft.predictor import Predictor
@@ -235,10 +236,10 @@ def _tried(trials: Sequence[Trial]) -> str:
     searched = [trial for trial in trials if trial.stage == "search"]
     num_configs = len({trial.identity for trial in searched})
     if num_configs < len(searched):
-        parts.insert(0, f"of {num_configs} configurations")
+        parts.insert(0, f"of {counted(num_configs, 'configuration')}")
     if len(searched) < len(trials):
         parts.insert(1, f"{len(trials) - len(searched)} in the finals")
-    return f"{len(trials)} trial{'s' if len(trials) != 1 else ''} ({', '.join(parts)})"
+    return f"{counted(len(trials), 'trial')} ({', '.join(parts)})"
 
 
 def _rung_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
 from autosft.planning.settle import closing_seconds
-from autosft.proof import Proof, prove
+from autosft.proof import Candidate, Proof, prove
 from autosft.refit import Refit, reason_against, refit
 from autosft.result import Result
 from autosft.run_folder import RunFolder
@@ -28,6 +28,7 @@ from autosft.search.policies import policy_for
 from autosft.search.prospects import goes_on_from
 from autosft.search.search import Search
 from autosft.search.trial import Trial, TrialLog
+from autosft.search.workbench import Workbench
 from autosft.soup import soup
 from autosft.task import Task
 from autosft.tasks import kind as task_kind
@@ -175,16 +176,8 @@ class Sitting:
     def _refit(self, winner: Trial, closing: float) -> Refit:
         """Trains the winner on all rows, unless something speaks against it, and again where there is time."""
         once = self._refit_once(winner, closing)
-        found = soup(
-            self.plan,
-            winner,
-            once,
-            self.runner,
-            folder=self.run.path / "trials" / "refit" / "again",
-            cache=cache_folder(),
-            seconds_left=self._left(closing),
-            interrupt=self.interrupt,
-        )
+        again = self.run.path / "trials" / "refit" / "again"
+        found = soup(self._bench, winner, once, again, seconds_left=self._left(closing))
         self.listener.note(found.reason)
         return found
 
@@ -194,28 +187,12 @@ class Sitting:
         if against is not None:
             return Refit(None, against)
         self.listener.phase("refit")
-        return refit(
-            self.plan,
-            winner,
-            self.runner,
-            folder=self.run.path / "trials" / "refit",
-            cache=cache_folder(),
-            seconds_left=left,
-            interrupt=self.interrupt,
-        )
+        return refit(self._bench, winner, self.run.path / "trials" / "refit", seconds_left=left)
 
     def _calibrate(self, winner: Trial, outputs: pa.Array | None, models: Sequence[Path]) -> Calibration:
         """Fits the temperature of the winner's probabilities, and says so where there was anything to fit."""
-        found = calibrate(
-            self.plan,
-            winner,
-            self.runner,
-            outputs=outputs,
-            models=models,
-            folder=self.run.path / "trials" / "calibrated",
-            seconds_left=self.clock.left,
-            interrupt=self.interrupt,
-        )
+        folder = self.run.path / "trials" / "calibrated"
+        found = calibrate(self._bench, winner, folder, outputs=outputs, models=models, seconds_left=self.clock.left)
         if found.num_rows:
             self.listener.note(found.reason)
         return found
@@ -231,29 +208,28 @@ class Sitting:
     ) -> Proof:
         """Scores the winner and the best default on rows that decided nothing."""
         self.listener.phase("prove")
-        folders = {
-            (first.number, trial.fold or 0): search.scratch(trial)
-            for first in (winner, default)
-            for trial in (first, *repeats(first, search.trials, seed=self.plan.seed))
-        }
+
+        def candidate(first: Trial) -> Candidate:
+            trials = (first, *repeats(first, search.trials, seed=self.plan.seed))
+            return Candidate(first, tasks[first.number], {trial.fold or 0: search.scratch(trial) for trial in trials})
+
         return prove(
-            self.plan,
-            winner,
-            default,
-            self.runner,
-            tasks=tasks,
+            self._bench,
+            candidate(winner),
+            candidate(default),
+            self.run.path / "trials" / "folds",
             shipped_model=model,
-            trial_folders=folders,
-            folder=self.run.path / "trials" / "folds",
-            cache=cache_folder(),
             temperature=calibration.temperature,
             seconds_left=self.clock.left,
-            interrupt=self.interrupt,
         )
 
     def _left(self, closing: float) -> float | None:
         """Returns the seconds that are left beside what is kept for the end."""
         return None if self.clock.left is None else self.clock.left - closing
+
+    @cached_property
+    def _bench(self) -> Workbench:
+        return Workbench(self.plan, self.runner, cache_folder(), self.interrupt)
 
     @cached_property
     def _validation(self) -> Rows:

@@ -9,20 +9,15 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autosft.data.data import Rows
-from autosft.errors import AutosftError
-from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
 from autosft.refit import Refit, retrain
 from autosft.search.trial import Trial
+from autosft.search.workbench import Workbench
 from autosft.trainers import trainer_class
-
-if TYPE_CHECKING:
-    from autosft.search.runner import Runner
 
 #: Trainings in a soup, the first one included; the third adds less than the second.
 MOST_TRAININGS = 3
@@ -42,17 +37,7 @@ def can_be_averaged(plan: Plan, trial: Trial) -> bool:
     return trainer_class(plan.arm(trial.arm).trainer).starts_from(trial.config) == "probe"
 
 
-def soup(
-    plan: Plan,
-    winner: Trial,
-    first: Refit,
-    runner: Runner,
-    *,
-    folder: Path,
-    cache: Path,
-    seconds_left: float | None,
-    interrupt: Interrupt,
-) -> Refit:
+def soup(bench: Workbench, winner: Trial, first: Refit, folder: Path, *, seconds_left: float | None) -> Refit:
     """Returns the refit, or the mean of it and of others like it where there was time for them.
 
     Args:
@@ -60,58 +45,41 @@ def soup(
         first: What came of that.
         folder: Where further trainings and their mean are put.
         seconds_left: What they may take; where a run has no limit of time, it trains no more than it was asked to.
-        interrupt: Whether the user asks for an early end.
 
     Raises:
         AutosftError: A training met something that the caller can change, or what runs it failed.
     """
-    if first.model is None or seconds_left is None or not can_be_averaged(plan, winner):
+    if first.model is None or seconds_left is None or not can_be_averaged(bench.plan, winner):
         return first
-    ends, models = time.monotonic() + seconds_left, [first.model]
+    ends, models, interrupt = time.monotonic() + seconds_left, [first.model], bench.interrupt
     while len(models) < MOST_TRAININGS and not interrupt.requested:
         left = ends - time.monotonic()
         if left < _TIMES * first.seconds + _SECONDS:
             break
         another = replace(winner, seed=winner.seed + _SEED_STEP * len(models))
         place = folder / str(len(models))
-        ended = retrain(
-            plan, another, runner, folder=place, cache=cache, seconds_left=left - _SECONDS, interrupt=interrupt
-        )
-        if ended.fate != "complete":
+        if retrain(bench, another, place, seconds_left=left - _SECONDS).fate != "complete":
             break
         models.append(place / "model")
     if len(models) == 1 or interrupt.requested:
         return first
-    return _averaged(plan, winner, first, models, runner, folder=folder / "mean", seconds_left=ends - time.monotonic())
+    return _averaged(bench, winner, first, models, folder / "mean", seconds_left=ends - time.monotonic())
 
 
 def _averaged(
-    plan: Plan,
-    winner: Trial,
-    first: Refit,
-    models: list[Path],
-    runner: Runner,
-    *,
-    folder: Path,
-    seconds_left: float,
+    bench: Workbench, winner: Trial, first: Refit, models: list[Path], folder: Path, *, seconds_left: float
 ) -> Refit:
+    plan = bench.plan
     rows = plan.data.training(None)[0]
     some = np.random.default_rng(plan.seed).permutation(len(rows))[:_NUM_ROWS]
     trainer = plan.arm(winner.arm).trainer
-    job_id = runner.submit(
-        "autosft.search.work:average",
-        {
-            "task": plan.task,
-            "models": {str(at): (trainer, str(model)) for at, model in enumerate(models)},
-            "rows": Rows(rows.path, np.sort(some)),
-            "scratch": folder,
-        },
-        **plan.resources.per_job,
-        kill_after_seconds=max(_SECONDS, seconds_left),
-    )
-    ended = runner.outcome(job_id)
-    if isinstance(ended.value, AutosftError):
-        raise ended.value
+    arguments = {
+        "task": plan.task,
+        "models": {str(at): (trainer, str(model)) for at, model in enumerate(models)},
+        "rows": Rows(rows.path, np.sort(some)),
+        "scratch": folder,
+    }
+    ended = bench.run("autosft.search.work:average", arguments, kill_after_seconds=max(_SECONDS, seconds_left))
     if ended.fate != "complete" or ended.value is None:
         return first
     reason = f"{first.reason}, as the average of {len(models)} trainings that differ by their seed"

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "autosft"
 
 # By the name below `autosft`: a module may import from its own layer and from those below it.
 LAYERS = {
-    "errors": 0,
+    "errors": 0, "counting": 0,
     "arrays": 1, "task": 1, "data": 1, "base_models": 1, "model_folder": 1, "model_hub": 1, "accounting": 1, "disk": 1,
     "interrupt": 1, "plugins": 1, "cache": 1, "made_models": 1, "class_names": 1,
     "tasks": 2, "inputs": 2, "trainers": 2, "augment": 2,

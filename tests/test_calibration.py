@@ -21,6 +21,7 @@ from autosft.planning.plan import Plan
 from autosft.search.job import Ended
 from autosft.search.trial import Trial
 from autosft.search.work import scale, train
+from autosft.search.workbench import Workbench
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.testing.tiny_kinds import question
 from autosft.tracking.base import Tracker
@@ -215,14 +216,10 @@ class Answering:
         self.answer = answer
         self.jobs: list[dict[str, Any]] = []
 
-    def submit(self, function: str, arguments: Mapping[str, Any], **job: Any) -> str:
+    def run(self, function: str, arguments: Mapping[str, Any], **job: Any) -> Ended:
         assert function == "autosft.search.work:scale"
         self.jobs.append(job)
-        self.ended = self.answer(arguments)
-        return ""
-
-    def outcome(self, job_id: str, **waited: Any) -> Ended:
-        return self.ended
+        return self.answer(arguments)
 
 
 @pytest.fixture(scope="module")
@@ -247,9 +244,8 @@ def calibrated(
     interrupt.requested = interrupted
     winner = Trial(0, arm.name, arm.default, 1.0, 0, 0, True, "complete", 0.9)
     options: dict[str, Any] = {"models": [folder / "refit", folder / "own"], "seconds_left": None, **changed}
-    return calibrate(
-        plan, winner, runner, outputs=outputs(plan), folder=folder / "calibrated", interrupt=interrupt, **options
-    )
+    bench = Workbench(plan, runner, folder / "cache", interrupt)
+    return calibrate(bench, winner, folder / "calibrated", outputs=outputs(plan), **options)
 
 
 def test_what_was_found_is_told(plan: Plan, tmp_path: Path) -> None:

@@ -35,11 +35,8 @@ class Theirs(FrozenHead):
 class Here:
     """Does a job at once, in this process."""
 
-    def submit(self, function: str, arguments: Mapping[str, Any], **room: Any) -> Any:
-        return getattr(work, function.partition(":")[2])(lambda *found: None, **arguments)
-
-    def outcome(self, value: Any) -> Ended:
-        return Ended("job", "complete", value)
+    def run(self, function: str, arguments: Mapping[str, Any], **room: Any) -> Ended:
+        return Ended("job", "complete", getattr(work, function.partition(":")[2])(lambda *found: None, **arguments))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from autosft.refit import Refit, refit
 from autosft.search import job, work
 from autosft.search.job import Ended, Job, execute
 from autosft.search.trial import Trial
+from autosft.search.workbench import Workbench
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.testing.tiny_images import write_tiny_images
 from autosft.testing.tiny_models import write_tiny_decoder
@@ -38,12 +39,8 @@ class Answering:
     def __init__(self, answer: Callable[[Mapping[str, Any]], Ended]) -> None:
         self.answer = answer
 
-    def submit(self, function: str, arguments: Mapping[str, Any], **job: Any) -> str:
-        self.ended = self.answer(arguments)
-        return ""
-
-    def outcome(self, job_id: str, **waited: Any) -> Ended:
-        return self.ended
+    def run(self, function: str, arguments: Mapping[str, Any], **job: Any) -> Ended:
+        return self.answer(arguments)
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +111,8 @@ def refitted(plan: Plan, folder: Path, answer: Callable[[Mapping[str, Any]], End
     arm = plan.arms[0]
     winner = Trial(0, arm.name, arm.default, 1.0, 0, 0, True, "complete", 0.9)
     runner: Any = Answering(answer)
-    options = {"folder": folder / "refit", "cache": folder / "cache", "seconds_left": None, "interrupt": Interrupt()}
-    return refit(plan, winner, runner, **options)
+    bench = Workbench(plan, runner, folder / "cache", Interrupt())
+    return refit(bench, winner, folder / "refit", seconds_left=None)
 
 
 def test_a_refit_that_does_not_read_back_alike_is_not_shipped(

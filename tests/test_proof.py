@@ -20,10 +20,11 @@ from autosft.arrays import from_matrix, save_array
 from autosft.errors import SearchFailed
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
-from autosft.proof import Proof, prove
+from autosft.proof import Candidate, Proof, prove
 from autosft.search.job import Ended
 from autosft.search.runner import Runner
 from autosft.search.trial import OUTPUTS_FILE, Trial
+from autosft.search.workbench import Workbench
 from autosft.task import Metric, Task
 from autosft.tasks import kind as task_kind
 from autosft.testing.tiny_data import LABELS, tiny_texts
@@ -78,27 +79,19 @@ class FakeRunner:
     def __init__(self, plan: Plan, *, fate: str = "complete", share: float = 1.0, at: Callable[[], None] | None = None):
         self.plan, self.fate, self.share, self.at = plan, fate, share, at
         self.jobs: list[dict[str, Any]] = []
-        self.waited: list[dict[str, Any]] = []
 
-    def submit(self, function: str, arguments: dict[str, Any], **job: Any) -> str:
-        self.jobs.append({"function": function, **arguments, **job})
-        return str(len(self.jobs))
-
-    def result(self, job_id: str, **waited: Any) -> Ended:
-        self.waited.append(waited)
-        asked = self.jobs[-1]
+    def run(self, function: str, arguments: dict[str, Any], **job: Any) -> Ended:
+        asked = {"function": function, **arguments, **job}
+        self.jobs.append(asked)
         if self.at is not None:
             self.at()
         if asked["function"].endswith("predict"):
             seen = len(asked["rows"])
-            return Ended(job_id, "complete", (np.arange(seen), {name: guess(seen) for name in asked["models"]}))
+            return Ended("", "complete", (np.arange(seen), {name: guess(seen) for name in asked["models"]}))
         if self.fate == "complete":
             asked["scratch"].mkdir(parents=True, exist_ok=True)
             save_array(guess(len(self.plan.data.training(asked["fold"])[1] or ())), asked["scratch"] / OUTPUTS_FILE)
-        return Ended(job_id, self.fate, {"fidelity": self.share * asked["fidelity"]}, "it did not end")
-
-    def run(self, function: str, arguments: dict[str, Any], **job: Any) -> Ended:
-        return self.result(self.submit(function, arguments, **job))
+        return Ended("", self.fate, {"fidelity": self.share * asked["fidelity"]}, "it did not end")
 
 
 def guess(num_rows: int, *, moved: int = 0) -> pa.Array:
@@ -128,12 +121,10 @@ def proven(
         place.mkdir(parents=True)
         save_array(guess(len(validation), moved=number), place / OUTPUTS_FILE)
     before(folders[0] / OUTPUTS_FILE)
-    return prove(
-        plan, trials[1], trials[0], runner, tasks={0: plan.task, 1: plan.task},
-        shipped_model=folder / "refit" / "model", folder=folder / "folds",
-        trial_folders={(number, 0): place for number, place in folders.items()},
-        cache=folder / "cache", seconds_left=seconds_left, interrupt=interrupt or Interrupt(),
-    )  # fmt: skip
+    bench = Workbench(plan, runner, folder / "cache", interrupt or Interrupt())
+    default, winner = (Candidate(trial, plan.task, {0: folders[trial.number]}) for trial in trials)
+    refitted = folder / "refit" / "model"
+    return prove(bench, winner, default, folder / "folds", shipped_model=refitted, seconds_left=seconds_left)
 
 
 def test_folds_share_the_time_that_they_may_take_by_what_their_trials_took(plan: Plan, tmp_path: Path) -> None:
@@ -148,9 +139,8 @@ def test_folds_share_the_time_that_they_may_take_by_what_their_trials_took(plan:
     allowed = 0.15 * 60 * 2
     assert limits[0] == pytest.approx(0.8 * allowed / others, rel=0.1)
     assert limits[-1] > limits[0], "what others leave is used"
-    for job, waited in zip(runner.jobs, runner.waited, strict=True):
-        assert waited == {"interrupt": interrupt, "stop_file": job["stop_file"]}
-        assert job["limits"].stop_file == job["stop_file"]
+    for job in runner.jobs:
+        assert job["interrupt"] is interrupt and job["limits"].stop_file == job["stop_file"]
         assert job["limits"].time_limit_seconds < job["kill_after_seconds"] <= allowed + 6
         assert job["scratch"] not in job["stop_file"].parents, "a training empties its folder"
         assert job["limits"].micro_batch_size == 4, "as many rows as fitted when the arm was timed"
@@ -167,7 +157,7 @@ def test_folds_are_left_out_where_the_intervals_need_what_is_left(
     assert quick.jobs and not slow.jobs
 
 
-@pytest.mark.parametrize("how", [{"fate": "failed"}, {"share": 0.5}])
+@pytest.mark.parametrize("how", [{"fate": "failed"}, {"fate": "fatal"}, {"share": 0.5}])
 def test_where_a_fold_is_not_whole_in_time_the_one_of_the_search_stands(
     plan: Plan, tmp_path: Path, how: dict[str, Any]
 ) -> None:
@@ -180,15 +170,15 @@ def test_where_a_fold_is_not_whole_in_time_the_one_of_the_search_stands(
 @pytest.mark.parametrize("lost", ["no file", "half a file", "other rows"])
 def test_a_fold_that_left_no_outputs_is_not_counted(plan: Plan, tmp_path: Path, lost: str) -> None:
     runner = FakeRunner(plan)
-    ended = runner.result
+    run = runner.run
 
-    def lose(job_id: str, **waited: Any) -> Ended:
-        outcome, path = ended(job_id, **waited), runner.jobs[-1]["scratch"] / OUTPUTS_FILE
+    def lose(*asked: Any, **job: Any) -> Ended:
+        ended, path = run(*asked, **job), runner.jobs[-1]["scratch"] / OUTPUTS_FILE
         if len(runner.jobs) == 2:
             spoil(path, lost)
-        return outcome
+        return ended
 
-    runner.result = lose  # type: ignore[method-assign]
+    runner.run = lose  # type: ignore[method-assign]
     found = proven(plan, runner, tmp_path, seconds_left=None)
     assert len(runner.jobs) == 2, "the other folds are of no use then"
     assert 0 < found.shipped.num_rows < NUM_ROWS
@@ -231,13 +221,13 @@ def test_a_slow_metric_takes_its_time_from_the_pass(
 class RightOnSome(FakeRunner):
     """The winner is right about all rows, the default about none of the first sixth of them."""
 
-    def result(self, job_id: str, **waited: Any) -> Ended:
-        asked = self.jobs[-1]
+    def run(self, function: str, arguments: dict[str, Any], **job: Any) -> Ended:
+        asked = arguments
         targets = asked["rows"].targets().to_numpy(zero_copy_only=False).astype(int)
         wrong = np.arange(len(targets)) < len(targets) // 6
         answers = {name: (targets + (wrong & (name == "default"))) % len(LABELS) for name in asked["models"]}
         found = {name: from_matrix(np.eye(len(LABELS), dtype=np.float32)[at]) for name, at in answers.items()}
-        return Ended(job_id, "complete", (np.arange(len(targets)), found))
+        return Ended("", "complete", (np.arange(len(targets)), found))
 
 
 @pytest.mark.parametrize(("group", "is_proven"), [(None, True), ("sender", False)])

@@ -17,10 +17,11 @@ from autosft.arrays import from_matrix, save_array, to_matrix
 from autosft.calibration import tempered
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
-from autosft.proof import Proof, prove
+from autosft.proof import Candidate, Proof, prove
 from autosft.refit import distrust
 from autosft.search.job import Ended
 from autosft.search.trial import OUTPUTS_FILE, Trial
+from autosft.search.workbench import Workbench
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
 
@@ -112,11 +113,11 @@ def proven(plan: Plan, folder: Path, *, refitted: pa.Array, won: pa.Array, tempe
         labels = moved(np.array(validation.targets()), 0.1)
         save_array(sure(labels, 0.9), place / OUTPUTS_FILE)
     runner: Any = Predicting(shipped=refitted, winner=won, default=won)
+    bench = Workbench(plan, runner, folder / "cache", Interrupt())
+    default, candidate = (Candidate(trial, plan.task, {0: folders[trial.number]}) for trial in trials)
     return prove(
-        plan, winner, trials[0], runner, tasks=dict.fromkeys(folders, plan.task),
-        shipped_model=folder / "refit" / "model", folder=folder / "folds",
-        trial_folders={(number, 0): place for number, place in folders.items()},
-        cache=folder / "cache", temperature=temperature, seconds_left=None, interrupt=Interrupt(),
+        bench, candidate, default, folder / "folds",
+        shipped_model=folder / "refit" / "model", temperature=temperature, seconds_left=None,
     )  # fmt: skip
 
 

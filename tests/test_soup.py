@@ -22,6 +22,7 @@ from autosft.search import job
 from autosft.search.job import Ended, Job, execute
 from autosft.search.trial import Trial
 from autosft.search.work import average
+from autosft.search.workbench import Workbench
 from autosft.soup import soup
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
@@ -37,17 +38,14 @@ class Here:
         self.jobs: list[tuple[str, Mapping[str, Any], dict[str, Any]]] = []
         self._spoil = spoil
 
-    def submit(self, function: str, arguments: Mapping[str, Any], **others: Any) -> str:
+    def run(self, function: str, arguments: Mapping[str, Any], **others: Any) -> Ended:
         self.jobs.append((function.rpartition(":")[2], arguments, others))
         spoilt = self._spoil(self.jobs[-1][0], len(self.jobs))
         sent: list[Any] = [spoilt]
         if spoilt is None:
             execute(Job("job", function, arguments), sent.append)
-        self.ended = sent[-1]
-        return ""
-
-    def outcome(self, job_id: str, **waited: Any) -> Ended:
-        return self.ended
+        ended: Ended = sent[-1]
+        return ended
 
     @property
     def done(self) -> list[str]:
@@ -72,11 +70,20 @@ def trial(plan: Plan, **changed: Any) -> Trial:
     return Trial(0, arm.name, {**arm.default, **CHANGED, **changed}, 1.0, 0, 7, True, "complete", 0.9)
 
 
-def cooked(plan: Plan, folder: Path, winner: Trial, runner: Here, **changed: Any) -> tuple[Refit, Refit]:
+def cooked(
+    plan: Plan,
+    folder: Path,
+    winner: Trial,
+    runner: Here,
+    *,
+    seconds_left: float | None = 1000.0,
+    interrupt: Interrupt | None = None,
+) -> tuple[Refit, Refit]:
     given: Any = runner
-    common: dict[str, Any] = {"cache": folder / "cache", "seconds_left": 1000.0, "interrupt": Interrupt()}
-    first = refit(plan, winner, given, folder=folder / "refit", **common)
-    return first, soup(plan, winner, first, given, folder=folder / "refit" / "again", **{**common, **changed})
+    bench = Workbench(plan, given, folder / "cache", Interrupt())
+    first = refit(bench, winner, folder / "refit", seconds_left=1000.0)
+    bench = replace(bench, interrupt=interrupt or bench.interrupt)
+    return first, soup(bench, winner, first, folder / "refit" / "again", seconds_left=seconds_left)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -130,18 +137,18 @@ def test_time_decides_how_many_there_are(plan: Plan, tmp_path: Path, monkeypatch
     taken = replace(Refit(tmp_path / "refit" / "model", "retrained"), seconds=100.0)
     limits: list[float] = []
 
-    def retrain(*given: Any, folder: Path, seconds_left: float, **others: Any) -> Ended:
+    def retrain(*given: Any, seconds_left: float) -> Ended:
         clock[0] += 100.0
         limits.append(seconds_left)
         return Ended("", "complete", {"reload_difference": 0.0})
 
     monkeypatch.setattr(soups, "retrain", retrain)
     runner: Any = Here(lambda function, number: Ended("", "complete", 1e-7))
-    common: dict[str, Any] = {"folder": tmp_path / "again", "cache": tmp_path, "interrupt": Interrupt()}
-    found = soup(plan, trial(plan), taken, runner, seconds_left=210.0, **common)
+    bench = Workbench(plan, runner, tmp_path, Interrupt())
+    found = soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=210.0)
     assert found.num_trainings == 2 and limits == [204.0]
     clock[0] = 0.0
-    assert soup(plan, trial(plan), taken, runner, seconds_left=130.0, **common) is taken
+    assert soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=130.0) is taken
 
 
 def test_a_training_that_fails_leaves_the_mean_of_the_others(plan: Plan, tmp_path: Path) -> None:

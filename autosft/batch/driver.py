@@ -21,6 +21,7 @@ from autosft.batch.processes import Host, Offer, Process
 from autosft.batch.room import Room
 from autosft.batch.wants import begun, candidates, missing_seconds, wanted_seconds
 from autosft.budget import Budget, format_seconds
+from autosft.counting import counted
 from autosft.interrupt import Interrupt
 from autosft.search.slots import SLOTS_FILE
 
@@ -220,7 +221,7 @@ class Driver:
         if scale < 1:
             asked = format_seconds(sum(wish.seconds or 0.0 for wish in wishes))
             left = format_seconds(max(0.0, self.left or 0.0))
-            asking = "1 job asks" if len(wishes) == 1 else f"{len(wishes)} jobs ask"
+            asking = f"{counted(len(wishes), 'job')} {'asks' if len(wishes) == 1 else 'ask'}"
             self._view.note(
                 f"{asking} for {asked} in all, {abreast} at a time, and {left} are left: "
                 f"each gets about {scale:.0%} of its budget"

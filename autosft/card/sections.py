@@ -19,6 +19,7 @@ from autosft.card.loading import Loading, loading, own_example
 from autosft.card.markdown import code, escaped, line, table
 from autosft.card.metadata import is_on_hub, licence_of, metadata
 from autosft.class_names import told_names, told_settings
+from autosft.counting import counted
 from autosft.data.texts import shortened
 from autosft.intervals import Interval
 from autosft.planning.plan import Arm, Plan
@@ -197,7 +198,7 @@ def _procedure(shipped: Shipped) -> list[str]:
     start = f"weights under the licence {licence}" if licence else "weights whose licence is not known here"
     start = start if arm.base_model.pretrained else "a network without pretrained weights"
     searched = (
-        f"{_counted(len(fates), 'trial')} of {_counted(len(plan.arms), 'pair')} of trainer and base model "
+        f"{counted(len(fates), 'trial')} of {counted(len(plan.arms), 'pair')} of trainer and base model "
         f"({fates.count('stopped')} stopped early, {fates.count('failed')} failed), by {plan.sampler} and "
         f"{plan.scheduler} with seed {plan.seed}, in {format_seconds(shipped.wall_seconds)}"
     )
@@ -287,10 +288,6 @@ def _interval(interval: Interval) -> str:
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
 def _fenced(example: str) -> list[str]:

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from autosft.counting import counted
+
 _FIELDS = frozenset({"input", "output"})
 
 
@@ -30,7 +32,9 @@ def taken_apart(table: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
     made = table.drop_columns([name]).take(pa.array(rows))
     for field in fields:
         made = made.append_column(field, pc.struct_field(taken, field))
-    return made, (f"Column '{name}' lists several examples a row: each is a row of its own ({made.num_rows:,} rows).",)
+    return made, (
+        f"Column '{name}' lists several examples a row: each is a row of its own ({counted(made.num_rows, 'row')}).",
+    )
 
 
 def _lists_instances(column_type: pa.DataType) -> bool:

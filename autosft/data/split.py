@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from autosft.data.checks.subject import plural
+from autosft.counting import counted
 from autosft.data.folds import connected, stratified
 from autosft.data.source import Source
 from autosft.data.texts import as_text, codes, shortened
@@ -113,7 +113,7 @@ def split(kind: TaskKind, task: Task, source: Source, *, seed: int) -> Split:
 
     proof = np.zeros(len(train), dtype=bool)
     if "test" in source.splits:
-        reasons.append(f"The given test set ({plural(source.splits['test'].num_rows, 'row')}) is kept for the end.")
+        reasons.append(f"The given test set ({counted(source.splits['test'].num_rows, 'row')}) is kept for the end.")
     else:
         free = _not_in_validation(task, source, units, reasons)
         proof[free] = _proof(labels[free], units[free], None if times is None else times[free], rng, reasons)
@@ -211,7 +211,7 @@ def _proof(
     num_rows = len(labels)
     if num_rows < MIN_ROWS_FOR_PROOF:
         reasons.append(
-            f"No proof rows are set aside from {plural(num_rows, 'row')} (from {MIN_ROWS_FOR_PROOF:,} on they are): "
+            f"No proof rows are set aside from {counted(num_rows, 'row')} (from {MIN_ROWS_FOR_PROOF:,} on they are): "
             "training needs them more, so the final score is one that was selected on."
         )
         return np.zeros(num_rows, dtype=bool)
@@ -226,7 +226,7 @@ def _proof(
     proof &= ~_holding_whole_class(labels, units, proof)
     num_proof = int(proof.sum())
     are = "is" if num_proof == 1 else "are"
-    reasons.append(f"{plural(num_proof, 'row')} {are} set aside as proof, which the search never sees.")
+    reasons.append(f"{counted(num_proof, 'row')} {are} set aside as proof, which the search never sees.")
     return proof
 
 
@@ -240,7 +240,7 @@ def _not_in_validation(task: Task, source: Source, units: Numbers, reasons: list
     if tied.any():
         one = int(tied.sum()) == 1
         why = f"{'its value' if one else 'their values'} of '{task.group_column}' {'is' if one else 'are'} also"
-        only = f"{plural(int(tied.sum()), 'row')} only {'trains' if one else 'train'}"
+        only = f"{counted(int(tied.sum()), 'row')} only {'trains' if one else 'train'}"
         reasons.append(f"{only}: {why} in the given validation set.")
     return np.flatnonzero(~tied)
 
@@ -318,8 +318,8 @@ def _require_validation(folds: Numbers) -> None:
         return
     raise DataError(
         explain(
-            wrong=f"of {plural(len(folds), 'row')} none can be set aside for validation: every class has a single row, "
-            "or all its rows share one text or group",
+            wrong=f"of {counted(len(folds), 'row')} none can be set aside for validation: every class has a single "
+            "row, or all its rows share one text or group",
             expected="at least two independent rows of some class",
             fix="add rows, name another group= column, or pass validation rows of your own",
         )
@@ -328,7 +328,7 @@ def _require_validation(folds: Numbers) -> None:
 
 def _with_given_validation(source: Source, rows: Numbers, reasons: list[str]) -> Part:
     train, validation = source.train, source.splits["validation"]
-    reasons.append(f"The given validation set ({plural(validation.num_rows, 'row')}) is kept.")
+    reasons.append(f"The given validation set ({counted(validation.num_rows, 'row')}) is kept.")
     table = pa.concat_tables([train.take(pa.array(rows)), validation.select(train.column_names)])
     positions = np.concatenate([source.places("train")[rows], source.places("validation")])
     folds = np.repeat(np.array([-1, 0], np.int8), [len(rows), validation.num_rows])

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autosft.budget import Budget, format_seconds
-from autosft.planning.plan import Arm, counted
+from autosft.counting import counted
+from autosft.planning.plan import Arm
 from autosft.search.race import ETA, RUNGS, Lane
 from autosft.tasks.base import SCARCE_ROWS_PER_CLASS
 from autosft.trainers import trainer_class

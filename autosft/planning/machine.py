@@ -9,8 +9,9 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from autosft.counting import counted
 from autosft.errors import PlanError, explain
-from autosft.planning.plan import Resources, counted
+from autosft.planning.plan import Resources
 from autosft.search.settings import Machine
 
 #: A trial gets all cores up to this: training speeds up 1.84 times from one thread to two (MiniLM), less beyond four.

@@ -13,6 +13,7 @@ from typing import Any
 
 from autosft.base_models import BaseModel
 from autosft.budget import Budget, format_seconds
+from autosft.counting import counted
 from autosft.data.data import Data
 from autosft.data.finding import Finding, Severity
 from autosft.disk import writing
@@ -122,7 +123,7 @@ class Resources:
     follows_nodes: bool = False
 
     @property
-    def per_job(self) -> dict[str, float]:
+    def per_job(self) -> dict[str, Any]:
         """What a job takes of a machine, as fields of `Job`."""
         return {"cpus": float(self.cpus_per_trial), "gpus": self.gpus_per_trial}
 
@@ -327,11 +328,6 @@ def _lines(plan: Plan) -> list[str]:
     if task.runner_up:
         lines.append(f"Or else   {task.runner_up}")
     return lines
-
-
-def counted(number: float, noun: str) -> str:
-    """Returns "1 GPU", "0.5 GPUs"."""
-    return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
 def _took(seconds: float) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from autosft.budget import Clock
 from autosft.cache import cache_folder
-from autosft.errors import AutosftError, SearchFailed, TrialFailed, explain
+from autosft.errors import SearchFailed, TrialFailed, explain
 from autosft.planning.plan import Arm, Resources
 from autosft.prepare import Prepared
 from autosft.trainers.base import Cost, Limits
@@ -64,15 +64,12 @@ def _measured(arm: Arm, prepared: Prepared, runner: Runner, resources: Resources
     kill_after = None if left is None or clock.limit_seconds is None else left + _SHARE * clock.limit_seconds
     for _ in range(2):
         began = clock.spent
-        job_id = runner.submit(
+        ended = runner.run(
             "autosft.search.work:measure", arguments, **resources.per_job, kill_after_seconds=kill_after
-        )
-        ended = runner.outcome(job_id)
+        ).or_raise()
         # What killed a worker once, from outside, need not do so again; without its cost an arm would be left out.
         if not ended.worker_died:
             break
-    if isinstance(ended.value, AutosftError):
-        raise ended.value
     if ended.fate == "failed" and kill_after is not None and clock.spent - began >= kill_after:
         return arm
     if ended.fate != "complete":

@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autosft.arrays import to_numbers
+from autosft.counting import counted
 from autosft.intervals import STANDARD_ERRORS, Interval, standard_error_of_mean
 from autosft.proof import Evidence
 from autosft.report.blocks import Block, Column, Figure, Said, Section, Table
-from autosft.report.cells import counted, number, shown
+from autosft.report.cells import number, shown
 from autosft.report.figures import HEAT, axis, distinct, legend_below, numbers, plain
 from autosft.task import Output
 from autosft.tasks import kind as task_kind

@@ -89,11 +89,6 @@ def shown(value: object, *, limit: int = MOST_LETTERS) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-def counted(count: int, noun: str) -> str:
-    """Returns "1 row", "2 rows"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _is_finite(value: Any) -> bool:
     return value is not None and math.isfinite(value)
 

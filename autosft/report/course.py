@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from autosft.counting import counted
 from autosft.report.blocks import Block, Listing, Said, Section
-from autosft.report.cells import counted
 from autosft.report.ended import Ended
 from autosft.report.importance import importance
 from autosft.report.lengths import lengths

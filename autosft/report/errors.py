@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from autosft.arrays import to_matrix, to_numbers
+from autosft.counting import counted
 from autosft.planning.plan import Plan
 from autosft.proof import Evidence
 from autosft.report.blocks import Block, Column, Listing, Said, Section, Table
-from autosft.report.cells import counted
 from autosft.report.rows import has_images, picked, row_texts, thumbnails
 from autosft.task import Output
 from autosft.tasks import kind as task_kind

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from autosft.counting import counted
 from autosft.report.blocks import Column, Said, Section, Table
-from autosft.report.cells import counted, setting, shown
+from autosft.report.cells import setting, shown
 from autosft.report.ended import Ended
 from autosft.search.choice import in_order
 from autosft.search.trial import Trial

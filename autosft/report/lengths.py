@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autosft.counting import counted
 from autosft.report.blocks import Block, Column, Figure, Listing, Said, Table
-from autosft.report.cells import counted
 from autosft.report.ended import Ended
 from autosft.report.figures import MARKERS, SERIES, axis, hover, legend_below, numbers
 from autosft.report.leaderboard import changed_settings

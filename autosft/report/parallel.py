@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autosft.counting import counted
 from autosft.planning.plan import Arm
 from autosft.report.blocks import Block, Column, Figure, Table
-from autosft.report.cells import counted, setting, shown
+from autosft.report.cells import setting, shown
 from autosft.report.ended import Ended
 from autosft.report.figures import RANKS, hover
 from autosft.search.choice import in_order

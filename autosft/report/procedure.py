@@ -7,9 +7,10 @@ import shlex
 
 from autosft.budget import format_seconds
 from autosft.class_names import told_names, told_settings
+from autosft.counting import counted
 from autosft.data.finding import Severity
 from autosft.report.blocks import Block, Code, Column, Facts, Figure, Folded, Listing, Said, Section, Table
-from autosft.report.cells import counted, setting, shown
+from autosft.report.cells import setting, shown
 from autosft.report.ended import Ended
 from autosft.report.figures import SERIES, axis, legend_below, numbers
 from autosft.tasks import kind as task_kind

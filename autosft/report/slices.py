@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from autosft.counting import counted
 from autosft.data.data import Data
 from autosft.intervals import bootstrap, undefined_where_it_raises
 from autosft.proof import Evidence
 from autosft.report.blocks import Block, Column, Figure, Said, Section, Table
-from autosft.report.cells import counted, number, shown
+from autosft.report.cells import number, shown
 from autosft.report.ended import Ended
 from autosft.report.figures import axis, distinct, numbers
 from autosft.report.rows import has_images, lengths

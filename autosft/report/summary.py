@@ -6,10 +6,11 @@ import math
 from pathlib import Path
 
 from autosft.budget import format_seconds
+from autosft.counting import counted
 from autosft.data.finding import Severity
 from autosft.intervals import Interval
 from autosft.report.blocks import Tile
-from autosft.report.cells import counted, number
+from autosft.report.cells import number
 from autosft.report.ended import Ended
 from autosft.search.choice import were_tuned
 from autosft.search.finals import SAME_LENGTH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autosft.counting import counted
 from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
 from autosft.reviewing.importance import FEWEST_TRIALS
@@ -24,14 +25,14 @@ def compared(sweep: Sweep, arm: str) -> str:
     number = sweep.importances[arm][0].num_trials
     raced = len({row.length for row in sweep.standings(arm)}) > 1
     ranked = ", ranked by the longest length each reached and its score there" if raced else ""
-    return f"{words.count(number, 'configuration')}{ranked}"
+    return f"{counted(number, 'configuration')}{ranked}"
 
 
 def why_unknown(sweep: Sweep, arm: str, where: str = "") -> str:
     """Returns why an arm has no importances."""
     number = len(sweep.standings(arm))
     if number < FEWEST_TRIALS:
-        return f"{words.count(number, 'configuration')}{where} with a score; {FEWEST_TRIALS} are needed"
+        return f"{counted(number, 'configuration')}{where} with a score; {FEWEST_TRIALS} are needed"
     return f"among {number} configurations{where} nothing varied that can be told apart, or all scored the same"
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autosft.counting import counted
 from autosft.errors import RunFolderError, explain
 from autosft.intervals import Interval
 from autosft.planning.plan import Plan
 from autosft.result import default_won
-from autosft.reviewing import words
 from autosft.reviewing.sweep import ArmSpace, Bounds, Outcome, Sweep, SweepTrial
 from autosft.run_folder import RunFolder
 from autosft.search.rung_ranks import rung_ranks
@@ -28,7 +28,7 @@ def from_run(folder: str | Path) -> Sweep:
     path = Path(folder)
     runs = [] if (path / "plan.json").exists() else sorted(place.parent for place in path.glob("*/plan.json"))
     if runs:
-        wrong = f"{path} holds {words.count(len(runs), 'run')} and is none itself"
+        wrong = f"{path} holds {counted(len(runs), 'run')} and is none itself"
         named = ", ".join(str(run) for run in runs[:5]) + (" ..." if len(runs) > 5 else "")
         raise RunFolderError(
             explain(
@@ -43,7 +43,7 @@ def from_run(folder: str | Path) -> Sweep:
     sweep = from_memory(plan, trials, summary, name=str(folder))
     if summary is None:
         begun = {trial.number for trial in log.begun()} - {trial.number for trial in trials}
-        unended = f", and {words.count(len(begun), 'trial')} began that did not end" if begun else ""
+        unended = f", and {counted(len(begun), 'trial')} began that did not end" if begun else ""
         sweep = replace(sweep, notes=(*sweep.notes, f"The run is not finished: it has no result.json{unended}."))
     began, ended = _times(log)
     timed = tuple(

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from autosft.counting import counted
 from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
 from autosft.reviewing.columns import number as as_number
@@ -65,7 +66,7 @@ def _more_search(sweep: Sweep) -> Claim:
     seconds = _search_seconds(sweep)
     if len(compared) < _FEWEST or seconds is None:
         why = (
-            f"only {words.count(len(compared), 'configuration')} {'was' if len(compared) == 1 else 'were'} trained at "
+            f"only {counted(len(compared), 'configuration')} {'was' if len(compared) == 1 else 'were'} trained at "
             f"{sweep.length_of(compared)}"
             if len(compared) < _FEWEST
             else "how long the search took is not known"
@@ -92,7 +93,7 @@ def _more_search(sweep: Sweep) -> Claim:
         "configurations": configs, "seconds": seconds, "in_an_hour": more, "looked_at": looked, "chance": chance,
         "gain": gain, "low": low, "high": high, "standard_error": found.error if found else None,
     }  # fmt: skip
-    what = f"{configs} configurations took {words.seconds(seconds)}"
+    what = f"{counted(configs, 'configuration')} took {words.seconds(seconds)}"
     if any(trial.began is None for trial in sweep.searched) and not sweep.phases:
         what += " one after another"
     who = "They" if looked == more else f"The first {looked:,.0f} of them"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from autosft.counting import counted
 from autosft.intervals import Interval, expected_best
 from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
@@ -42,7 +43,7 @@ def _best_of_many(sweep: Sweep, found: Noise | None) -> Claim:
     within = sum(abs((trial.score or 0.0) - best) <= found.error for trial in peers) - 1
     optimism = expected_best(number) * found.error
     numbers |= {"standard_error": found.error, "optimism_at_most": optimism, "within_one_error": within}
-    rows = f" on {words.count(sweep.num_rows, 'validation row')}" if sweep.num_rows else ""
+    rows = f" on {counted(sweep.num_rows, 'validation row')}" if sweep.num_rows else ""
     sentence = f"A score is good to ±{words.score(found.error)} (one standard error{rows}; from {found.source})."
     if number > 1:
         length = sweep.length_of(peers)
@@ -70,7 +71,7 @@ def _gap(sweep: Sweep, outcome: Outcome) -> Claim:
     errors = [standard_error(interval) for interval in (outcome.validation_interval, outcome.test_interval)]
     sentence = (
         f"The winner is at {words.score(outcome.validation)} on validation and the shipped model at "
-        f"{words.score(outcome.test)} on {words.count(outcome.num_test_rows, 'test row')}"
+        f"{words.score(outcome.test)} on {counted(outcome.num_test_rows, 'test row')}"
     )
     numbers: dict[str, object] = {"validation": outcome.validation, "test": outcome.test, "gap": gap}
     direction = f"{words.score(abs(gap))} {'worse' if gap >= 0 else 'better'} there"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from autosft.reviewing import words
+from autosft.counting import counted
 from autosft.reviewing.claim import Claim
 from autosft.reviewing.columns import number
 from autosft.reviewing.from_run import unit_of
@@ -35,8 +35,7 @@ def next_claim(sweep: Sweep, spaces: Mapping[str, str]) -> list[Claim]:
     if not spaces:
         most = max(len(sweep.standings(arm)) for arm in sweep.arms)
         told = (
-            f"No next space: the largest arm has {words.count(most, 'configuration')} with a score, {FEWEST} are "
-            "needed."
+            f"No next space: the largest arm has {counted(most, 'configuration')} with a score, {FEWEST} are needed."
             if most < FEWEST
             else "No next space: nothing varied that can be narrowed."
         )
@@ -180,7 +179,7 @@ def _wandb_row(sweep: Sweep, row: NextRange) -> dict[str, Any]:
 def _origin(sweep: Sweep, arm: str) -> str:
     number = len(sweep.standings(arm if arm else sweep.arms[0]))
     what = f" of {_comment(arm)}," if arm else ""
-    return f"# The next space, from {number} configurations{what} of {_comment(sweep.name)}."
+    return f"# The next space, from {counted(number, 'configuration')}{what} of {_comment(sweep.name)}."
 
 
 def _short(value: float) -> float:

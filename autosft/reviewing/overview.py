@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autosft.counting import counted
 from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
 from autosft.reviewing.sweep import Sweep
@@ -17,8 +18,8 @@ def overview(sweep: Sweep) -> list[Claim]:
     finals = len(sweep.trials) - len(sweep.searched)
     unscored = sum(trial.fate == "complete" and not trial.is_scored for trial in sweep.trials)
     sentence = (
-        f"{words.count(len(sweep.trials), 'trial')} ({', '.join(fates) or 'none'}) of "
-        f"{words.count(configs, 'configuration')}"
+        f"{counted(len(sweep.trials), 'trial')} ({', '.join(fates) or 'none'}) of "
+        f"{counted(configs, 'configuration')}"
         + (
             f", {finals} of them {'a repetition' if finals == 1 else 'repetitions'} for the final choice"
             if finals

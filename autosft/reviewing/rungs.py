@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from autosft.counting import counted
 from autosft.intervals import STANDARD_ERRORS, Interval
 from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
@@ -42,7 +43,7 @@ def correlation_interval(correlation: float, number: int) -> Interval:
 def _claim(what: str, number: int, correlation: float | None) -> Claim:
     numbers = {"num_configs": number, "rank_correlation": correlation}
     if correlation is None:
-        told = f"Between {what}: {words.count(number, 'configuration')} ran both, too few or too alike to rank."
+        told = f"Between {what}: {counted(number, 'configuration')} ran both, too few or too alike to rank."
         return Claim("rungs", told, numbers, "unknown")
     interval = correlation_interval(correlation, number)
     numbers |= {"low": interval.low, "high": interval.high}

@@ -7,6 +7,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from autosft.counting import counted
 from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
 from autosft.reviewing.columns import columns
@@ -62,7 +63,7 @@ def _failed(sweep: Sweep, total: float) -> Claim | None:
     told = words.listed([f"{reason} ({number})" for reason, number in reasons.most_common()], most=3)
     share = len(failed) / len(sweep.trials)
     sentence = (
-        f"{len(failed)} of {words.count(len(sweep.trials), 'trial')} failed ({words.share(share)}"
+        f"{len(failed)} of {counted(len(sweep.trials), 'trial')} failed ({words.share(share)}"
         f"{_cost(seconds, total)}): {told}."
     )
     return Claim("waste", sentence, _numbers(len(failed), seconds, total) | {"reasons": dict(reasons)}, "bad")
@@ -117,7 +118,7 @@ def _repeated(sweep: Sweep, total: float) -> Claim | None:
         return None
     seconds = sum(trial.seconds or 0.0 for trial in again)
     sentence = (
-        f"{words.count(len(again), 'trial')} repeated a configuration with the same seed{_cost(seconds, total)}: "
+        f"{counted(len(again), 'trial')} repeated a configuration with the same seed{_cost(seconds, total)}: "
         f"{words.listed([trial.name for trial in again])}."
     )
     return Claim("waste", sentence, _numbers(len(again), seconds, total), "bad")
@@ -154,7 +155,7 @@ def _needless_promotions(sweep: Sweep, total: float) -> Claim | None:
     seconds = sum(trial.seconds or 0.0 for trial in needless)
     numbers = _numbers(len(needless), seconds, total) | {"promotions": promoted}
     sentence = (
-        f"{len(needless)} of {words.count(promoted, 'promotion')} to a longer training went to configurations that "
+        f"{len(needless)} of {counted(promoted, 'promotion')} to a longer training went to configurations that "
         f"another one beat beyond the noise before it and after it{_cost(seconds, total) if needless else ''}."
     )
     return Claim("waste", sentence, numbers, "bad" if total and seconds / total > 0.1 else "fact")
@@ -189,7 +190,7 @@ def _over_long(sweep: Sweep, total: float) -> Claim | None:
         return None
     middle = sorted(at for _, at in late)[len(late) // 2]
     sentence = (
-        f"{words.count(len(late), 'trial')} had their best score before {_LATE:.0%} of their length (half of them by "
+        f"{counted(len(late), 'trial')} had their best score before {_LATE:.0%} of their length (half of them by "
         f"{middle:.0%}) and gained nothing after it{_cost(seconds, total)}. Where a schedule anneals to the end, only "
         "a shorter training tells whether less is enough."
     )
@@ -214,7 +215,7 @@ def _waiting(sweep: Sweep) -> list[Claim]:
     if idle < _WORTH_SAYING:
         return []
     sentence = (
-        f"At most {words.count(workers, 'trial')} ran at once over {words.seconds(span)}; had that many workers been "
+        f"At most {counted(workers, 'trial')} ran at once over {words.seconds(span)}; had that many workers been "
         f"there throughout, they were idle {words.share(idle)} of the time (from when trials began and ended)."
     )
     return [

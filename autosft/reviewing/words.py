@@ -34,11 +34,6 @@ def value(found: object) -> str:
     return f"{found:.3g}" if isinstance(found, float) else str(found)
 
 
-def count(number: int, noun: str) -> str:
-    """Returns a number of things."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def listed(items: Sequence[str], most: int = 5) -> str:
     """Returns the first items in a row, and how many more there are."""
     rest = f" and {len(items) - most} more" if len(items) > most else ""

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from autosft.counting import counted
 from autosft.data.data import Rows
 from autosft.intervals import SECONDS, paired_gain
 from autosft.planning.plan import Plan
@@ -125,7 +126,7 @@ class Finals:
         winner = self.verdict()
         if winner is None:
             return "no time for finals: the search's own validation rows decide"
-        rounds = f"{self.num_rounds} round{'s' if self.num_rounds != 1 else ''}"
+        rounds = counted(self.num_rounds, "round")
         who = "the untuned default" if winner.is_default else f"trial {winner.number}"
         return f"{who} won the finals, over {rounds} on other rows or with other seeds"
 

@@ -120,6 +120,17 @@ class Ended:
     seconds: Mapping[str, float] = field(default_factory=dict)
     worker_died: bool = False
 
+    @property
+    def reason(self) -> str:
+        """The message's first line: below an unexpected error's own words stands its place."""
+        return self.message.partition("\n")[0]
+
+    def or_raise(self) -> Ended:
+        """Returns itself, unless the job met something that the caller can change, which it raises."""
+        if isinstance(self.value, AutosftError):
+            raise self.value
+        return self
+
 
 def execute(
     job: Job,

@@ -30,6 +30,7 @@ from autosft.cluster.depot import open_depot
 from autosft.cluster.membership import Membership
 from autosft.cluster.nodes import answers, look_around, own_id, vital_places
 from autosft.cluster.visit import execute_anywhere
+from autosft.counting import counted
 from autosft.disk import disk_error, is_disk_error
 from autosft.errors import AutosftError, RunnerLost, SearchFailed, explain
 from autosft.interrupt import Interrupt
@@ -232,27 +233,16 @@ class Runner:
         if self._home is not None and self._depot is None and self._nodes is not None and len(self._nodes) > 1:
             self._depot = open_depot(self._home.depot, self._home.node_id)
 
-    def run(self, function: str, arguments: Mapping[str, Any], **job: Any) -> Ended:
-        """Runs one job to its end, see `submit` and `result`."""
-        return self.result(self.submit(function, arguments, **job))
-
-    def result(self, job_id: str, *, interrupt: Interrupt | None = None, stop_file: Path | None = None) -> Ended:
-        """Waits for one job to end as `outcome` does, and raises what it raised.
-
-        Raises:
-            AutosftError: The job raised one.
-            SearchFailed: The job failed otherwise.
-        """
-        ended = self.outcome(job_id, interrupt=interrupt, stop_file=stop_file)
-        raise_if_fatal(ended)
-        return ended
-
-    def outcome(self, job_id: str, *, interrupt: Interrupt | None = None, stop_file: Path | None = None) -> Ended:
-        """Waits for one job to end, whatever its fate; what it and others report on the way is dropped.
+    def run(
+        self, function: str, arguments: Mapping[str, Any], *, interrupt: Interrupt | None = None, **job: Any
+    ) -> Ended:
+        """Runs one job to its end, whatever its fate; what it and others report on the way is dropped.
 
         Args:
-            interrupt: When the user asks for an early end, `stop_file` is made for the job to see.
+            interrupt: When the user asks for an early end, the job's `stop_file` is made for it to see.
+            job: See `submit`.
         """
+        job_id, stop_file = self.submit(function, arguments, **job), job.get("stop_file")
         while True:
             # In slices, so that a signal's handler gets its turn.
             event = self.wait(1.0)
@@ -336,18 +326,14 @@ def _raise_without_room(job: Job) -> None:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in job.avoided]
     if any(node.get("CPU", 0) >= job.cpus and node.get("GPU", 0) >= job.gpus for node in nodes):
         return
-    there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes) or "no node"
-    wrong = f"a job takes {job.cpus:g} CPUs and {job.gpus:g} GPUs, and no node of Ray has as many ({there})"
+    there = "; ".join(_size(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes) or "no node"
+    wrong = f"a job takes {_size(job.cpus, job.gpus)}, and no node of Ray has as many ({there})"
     fix = "pass a larger max_concurrent or smaller gpus_per_trial, or add nodes to the cluster"
     raise SearchFailed(explain(wrong=wrong, expected="a node that can hold it", fix=fix))
 
 
-def raise_if_fatal(ended: Ended) -> None:
-    """Raises what a job raised, unless it failed by itself alone."""
-    if ended.fate == "fatal":
-        if isinstance(ended.value, BaseException):
-            raise ended.value
-        raise SearchFailed(f"A worker failed: {ended.message}")
+def _size(cpus: float, gpus: float) -> str:
+    return f"{counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}"
 
 
 def _trainable(config: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from autosft.arrays import load_array
 from autosft.budget import Clock
+from autosft.counting import counted
 from autosft.errors import AutosftError, MetricError, SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Arm, Plan
@@ -216,10 +217,9 @@ class Search:
         }
 
     def _job(self, trial: Trial, start: Start) -> dict[str, Any]:
-        resources, arm = self._plan.resources, self._plan.arm(trial.arm)
+        arm = self._plan.arm(trial.arm)
         return {
-            "cpus": float(resources.cpus_per_trial),
-            "gpus": resources.gpus_per_trial,
+            **self._plan.resources.per_job,
             "may_be_stopped": start.may_be_stopped,
             "stop_file": self._stop_file(trial),
             "memory_bytes": trainer_class(arm.trainer).least_memory_bytes(arm.base_model, trial.config),
@@ -262,7 +262,7 @@ class Search:
                 if isinstance(event.value, BaseException):
                     raise event.value
                 self._defects[trial.arm] = event.message
-            event = replace(event, fate="failed", message=event.message.partition("\n")[0])
+            event = replace(event, fate="failed", message=event.reason)
         elif event.fate == "failed" and was_told and trial.number not in self._overran:
             self._cut_off(trial, event, policy)
             return
@@ -332,11 +332,11 @@ def training_arguments(plan: Plan, trial: Trial) -> dict[str, Any]:
 def _nothing_complete(trials: Sequence[Trial], metric: Metric) -> AutosftError:
     unscored = sum(trial.fate == "complete" for trial in trials)
     if unscored and metric.function is not None:
-        wrong = f"the metric {metric.name} gave no finite number for any of {unscored} complete trials"
+        wrong = f"the metric {metric.name} gave no finite number for any of {counted(unscored, 'complete trial')}"
         fix = "correct the function, then `autosft resume` with more budget, or start again"
         return MetricError(explain(wrong=wrong, expected="a number that two models can be compared by", fix=fix))
     reasons = {trial.message for trial in trials if trial.message}
-    wrong = f"none of {len(trials)} trials produced a model" + (
+    wrong = f"none of {counted(len(trials), 'trial')} produced a model" + (
         f" ({'; '.join(sorted(reasons)[:3])})" if reasons else ""
     )
     return SearchFailed(

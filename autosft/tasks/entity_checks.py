@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, left_out, plural
+from autosft.counting import counted
+from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, left_out
 from autosft.data.finding import Severity
 from autosft.data.texts import shortened
 from autosft.tasks.columns import user_column
@@ -58,7 +59,7 @@ def unseen_entity_types(subject: Subject) -> Outcome | None:
     return Outcome(
         Severity.WARNING,
         f"Entity types in validation or test that training lacks: {', '.join(map(shortened, unseen[:10]))} "
-        f"(in {plural(count, 'row')}).",
+        f"(in {counted(count, 'row')}).",
         count,
         examples=_examples(subject, remarks),
         fix="these rows are scored, and such entities count as missed",
@@ -82,7 +83,7 @@ def tag_scheme(subject: Subject) -> Outcome | None:
     rows = list(dict.fromkeys(found.rows.tolist()))
     return Outcome(
         Severity.WARNING,
-        f"Entities that open with I- or E- where others open with B-: {count:,} (in {plural(len(rows), 'row')}).",
+        f"Entities that open with I- or E- where others open with B-: {count:,} (in {counted(len(rows), 'row')}).",
         count,
         examples=_examples(subject, {"train": [(row, "an entity opens with I-") for row in rows]}),
         advice="each is read as the beginning of an entity; check that no B- tag got lost",

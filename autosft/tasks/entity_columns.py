@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autosft.arrays import one_array
-from autosft.data.checks.subject import plural
+from autosft.counting import counted
 from autosft.data.texts import codes
 from autosft.errors import DataError, explain
 from autosft.task import Task
@@ -296,7 +296,7 @@ def _read_tags(task: Task, column: pa.ChunkedArray, words: Words, types: Sequenc
     row = np.repeat(np.arange(len(lengths)), lengths)
     readable = there & (lengths == wanted)
     remarks = [
-        Remark(int(at), Trouble.LENGTH, f"{plural(wanted[at], 'word')}, {plural(lengths[at], 'tag')}")
+        Remark(int(at), Trouble.LENGTH, f"{counted(wanted[at], 'word')}, {counted(lengths[at], 'tag')}")
         for at in np.flatnonzero(there & ~readable)
     ]
     for trouble, code in ((Trouble.UNREADABLE, _UNREADABLE), (Trouble.UNSEEN, _UNSEEN)):

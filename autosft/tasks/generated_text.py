@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from autosft.arrays import one_array, to_numbers
-from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, plural
+from autosft.counting import counted
+from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject
 from autosft.data.finding import Severity
 from autosft.data.texts import codes, shortened
 from autosft.errors import DataError, TaskError, explain
@@ -43,7 +44,7 @@ def several_answers(subject: Subject) -> Outcome | None:
     _, first = np.unique(prompts[rows], return_index=True)
     return Outcome(
         Severity.INFO,
-        f"Prompts with several different answers: {num_prompts:,} (in {plural(int(several.sum()), 'row')}).",
+        f"Prompts with several different answers: {num_prompts:,} (in {counted(int(several.sum()), 'row')}).",
         num_prompts,
         examples=tuple(
             _with_its_rows(subject, rows[prompts[rows] == prompts[row]]) for row in rows[np.sort(first)[:NUM_EXAMPLES]]

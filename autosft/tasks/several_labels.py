@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from autosft.arrays import from_matrix, one_array, to_matrix
 from autosft.class_names import class_names
-from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, left_out, plural
+from autosft.counting import counted
+from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, left_out
 from autosft.data.finding import Severity
 from autosft.data.texts import shortened
 from autosft.errors import DataError
@@ -66,7 +67,7 @@ def unseen_labels(subject: Subject) -> Outcome | None:
     added = [label for label in sorted(unseen) if label not in task.labels]
     return Outcome(
         Severity.WARNING,
-        f"Labels in validation or test that training lacks: {len(unseen):,} (in {plural(len(remarks), 'row')}).",
+        f"Labels in validation or test that training lacks: {len(unseen):,} (in {counted(len(remarks), 'row')}).",
         len(remarks),
         examples=tuple(
             shortened(f"{subject.place(name, row)}: {label}") for name, row, label in remarks[:NUM_EXAMPLES]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from autosft.errors import DataError, SearchFailed, TrialFailed
+from autosft.errors import DataError, TrialFailed
 from autosft.interrupt import Interrupt
 from autosft.search.job import Ended
 from autosft.search.runner import Runner
@@ -83,13 +83,14 @@ def test_what_fails_alone_fails_alone_and_keeps_the_worker(runner: Runner) -> No
 
 def test_an_error_of_our_own_arrives_as_it_was_raised(runner: Runner) -> None:
     with pytest.raises(DataError, match="column 'label' is missing"):
-        runner.run(here(fail_all), {"kind": "ours"})
+        runner.run(here(fail_all), {"kind": "ours"}).or_raise()
 
 
 def test_any_other_error_is_fatal_and_shows_its_place(runner: Runner) -> None:
-    with pytest.raises(SearchFailed, match="in the depths of a library") as raised:
-        runner.run(here(fail_all), {"kind": "any"})
-    assert "fail_all" in str(raised.value)
+    ended = runner.run(here(fail_all), {"kind": "any"}).or_raise()
+    assert ended.fate == "fatal"
+    assert "in the depths of a library" in ended.reason and "fail_all" not in ended.reason
+    assert "fail_all" in ended.message
 
 
 def test_a_worker_that_dies_fails_its_job_and_the_next_one_gets_another(runner: Runner) -> None:
@@ -144,5 +145,6 @@ def test_on_one_machine_nothing_is_moved_or_asked_for(runner: Runner, tmp_path: 
 def test_ctrl_c_reaches_a_job_whose_folder_is_not_there_yet(runner: Runner, tmp_path: Path) -> None:
     stop_file, interrupt = tmp_path / "again" / "stop", Interrupt()
     interrupt.requested = True
-    job = runner.submit(here(until_told), {"stop_file": stop_file}, kill_after_seconds=60)
-    assert runner.outcome(job, interrupt=interrupt, stop_file=stop_file).value == "ended early"
+    job = {"stop_file": stop_file, "kill_after_seconds": 60}
+    ended = runner.run(here(until_told), {"stop_file": stop_file}, interrupt=interrupt, **job)
+    assert ended.value == "ended early"

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from autosft.counting import counted
 from autosft.data.checks.similarity import similar_pairs
-from autosft.data.checks.subject import NUM_EXAMPLES, Outcome, Subject, plural
+from autosft.data.checks.subject import NUM_EXAMPLES, Outcome, Subject
 from autosft.data.finding import Severity
 from autosft.data.texts import codes, shortened
 
@@ -42,10 +43,10 @@ def conflicting_labels(subject: Subject) -> Outcome | None:
     num_texts = int((labels_per_text > 1).sum())
     return Outcome(
         Severity.WARNING,
-        f"Training texts with more than one label: {num_texts:,} (in {plural(int(conflicting.sum()), 'row')}).",
+        f"Training texts with more than one label: {num_texts:,} (in {counted(int(conflicting.sum()), 'row')}).",
         num_texts,
         examples=_conflict_examples(subject, texts, np.flatnonzero(conflicting)),
-        fix=f"kept the label of the majority where more than half agree, dropped {plural(int((~keep).sum()), 'row')}",
+        fix=f"kept the label of the majority where more than half agree, dropped {counted(int((~keep).sum()), 'row')}",
         advice="decide on one label for each of these texts",
         keep={"train": keep},
     )
@@ -68,7 +69,7 @@ def exact_duplicates(subject: Subject) -> Outcome | None:
         examples=_repeats(
             subject, "train", np.flatnonzero(~keep), lambda row: subject.place("train", first[same[row]])
         ),
-        fix=f"dropped {plural(count, 'row')}, keeping the first of each",
+        fix=f"dropped {counted(count, 'row')}, keeping the first of each",
         advice="repeated rows weigh more in training; the split keeps them on one side",
         keep={"train": keep},
     )
@@ -99,7 +100,7 @@ def duplicates_across_splits(subject: Subject) -> Outcome | None:
         f"Rows whose text also stands among the rows that judge the model: {where}.",
         count,
         examples=_repeats(subject, first, np.flatnonzero(~keep[first]), twin),
-        fix=f"dropped {plural(count, 'row')}, none of them from test",
+        fix=f"dropped {counted(count, 'row')}, none of them from test",
         advice="scores on these rows measure memory, not skill",
         keep=keep,
     )
@@ -127,7 +128,7 @@ def near_duplicates_across_splits(subject: Subject) -> Outcome | None:
         f"similarity of {DROPPED_SIMILARITY} or more.",
         len(rows),
         examples=_pair_examples(subject, ("train", *judges), pairs, similarity),
-        fix=f"dropped the closest {plural(dropped, 'row')} from training",
+        fix=f"dropped the closest {counted(dropped, 'row')} from training",
         advice="look at the examples: scores may be a little too good",
     )
     return replace(outcome, keep={"train": keep}) if dropped else outcome

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from autosft.data.checks.subject import NUM_EXAMPLES, Outcome, Subject, plural
+from autosft.counting import counted
+from autosft.data.checks.subject import NUM_EXAMPLES, Outcome, Subject
 from autosft.data.finding import Severity
 from autosft.data.texts import as_text, label_texts, shortened
 from autosft.task import Task
@@ -51,7 +52,7 @@ def label_spelling(subject: Subject) -> Outcome | None:
         shown.append(f"{_first_place(subject, raw, odd)}: {' / '.join(repr(one) for one in sorted(spellings))}")
     return Outcome(
         Severity.WARNING,
-        f"Labels that differ only by case or white space: {len(variants):,} (in {plural(num_rows, 'row')}).",
+        f"Labels that differ only by case or white space: {len(variants):,} (in {counted(num_rows, 'row')}).",
         num_rows,
         examples=tuple(map(shortened, shown)),
         fix="merged into the most frequent spelling, in every split",
@@ -66,13 +67,13 @@ def rare_classes(subject: Subject) -> Outcome | None:
     if not subject.one_label or not rare:
         return None
     single = sum(count == 1 for count in rare.values())
-    note = f"; {plural(single, 'class')} with a single row can only be trained on" if single else ""
+    note = f"; {counted(single, 'class')} with a single row can only be trained on" if single else ""
     return Outcome(
         Severity.WARNING,
         f"Classes with fewer than {RARE_ROWS} training rows: {len(rare):,}{note}.",
         len(rare),
         examples=tuple(
-            shortened(f"{label}: {plural(count, 'row')} ({_first_place(subject, subject.labels, label)})")
+            shortened(f"{label}: {counted(count, 'row')} ({_first_place(subject, subject.labels, label)})")
             for label, count in list(rare.items())[-NUM_EXAMPLES:]
         ),
         advice="collect more rows of these classes, or merge them into others",
@@ -88,20 +89,20 @@ def unseen_test_labels(subject: Subject) -> Outcome | None:
     judges = {name: labels for name, labels in subject.labels.items() if name != "train"}
     if not subject.one_label or not judges:
         return None
-    counted = pc.value_counts(pa.concat_arrays(list(judges.values())).drop_null())
-    unseen = {row["values"]: row["counts"] for row in counted.to_pylist() if row["values"] not in subject.label_counts}
+    found = pc.value_counts(pa.concat_arrays(list(judges.values())).drop_null())
+    unseen = {row["values"]: row["counts"] for row in found.to_pylist() if row["values"] not in subject.label_counts}
     if not unseen:
         return None
-    num_rows, num_judging = sum(unseen.values()), sum(row["counts"] for row in counted.to_pylist())
+    num_rows, num_judging = sum(unseen.values()), sum(row["counts"] for row in found.to_pylist())
     known = tuple(label for label in subject.task.labels if label in subject.label_counts)
     task = subject.task.with_labels((*known, *sorted(unseen)), subject.task.label_type)
     return Outcome(
         Severity.ERROR if num_rows == num_judging else Severity.WARNING,
-        f"Labels in validation or test that training lacks: {len(unseen):,} (in {plural(num_rows, 'row')})"
+        f"Labels in validation or test that training lacks: {len(unseen):,} (in {counted(num_rows, 'row')})"
         + ("; no label is shared with training." if num_rows == num_judging else "."),
         num_rows,
         examples=tuple(
-            shortened(f"{label}: {plural(count, 'row')} ({_first_place(subject, judges, label)})")
+            shortened(f"{label}: {counted(count, 'row')} ({_first_place(subject, judges, label)})")
             for label, count in sorted(unseen.items())[:NUM_EXAMPLES]
         ),
         fix="these rows are scored, and count as errors",
@@ -125,7 +126,7 @@ def imbalance(subject: Subject) -> Outcome | None:
         f"The largest class has {most / fewest:.0f} times the rows of the smallest; always answering "
         f"'{shortened(largest, limit=40)}' is right on {share:.0%} of the rows.",
         len(counts),
-        examples=(shortened(f"{largest}: {plural(most, 'row')}"), shortened(f"{smallest}: {plural(fewest, 'row')}")),
+        examples=(shortened(f"{largest}: {counted(most, 'row')}"), shortened(f"{smallest}: {counted(fewest, 'row')}")),
         advice="metric='macro_f1' counts every class alike" if hides else "class weights are worth a try",
     )
 

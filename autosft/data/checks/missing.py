@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from autosft.data.checks.subject import Outcome, Subject, plural
+from autosft.counting import counted
+from autosft.data.checks.subject import Outcome, Subject
 from autosft.data.finding import Severity
 
 
@@ -47,7 +48,7 @@ def _missing(subject: Subject, *, what: str, missing: dict[str, NDArray[np.bool_
         + (" No test row can be scored." if no_score else ""),
         sum(counts.values()),
         examples=subject.examples(first, np.flatnonzero(missing[first]), shown),
-        fix="; ".join(part for part in (f"dropped {plural(dropped, 'row')}" if dropped else "", test) if part),
+        fix="; ".join(part for part in (f"dropped {counted(dropped, 'row')}" if dropped else "", test) if part),
         advice=test if not dropped else f"fill in the missing {what}s or leave those rows out",
         keep=keep,
     )

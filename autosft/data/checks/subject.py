@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from autosft.counting import counted
 from autosft.data.finding import Severity
 from autosft.data.source import Source
 from autosft.data.texts import shortened
@@ -172,7 +173,7 @@ def left_out(
     for name, mask in keep.items():
         mask[rows[name]] = False
     dropped = sum(len(rows[name]) for name in keep)
-    told = [f"dropped {plural(dropped, 'row')}"] if dropped else []
+    told = [f"dropped {counted(dropped, 'row')}"] if dropped else []
     told += [test] if "test" in rows else []
     shown = (f"{subject.place(name, row)}: {remarks[name][row]}" for name in rows for row in rows[name])
     where = ", ".join(f"{len(found):,} in {name}" for name, found in rows.items())
@@ -185,9 +186,3 @@ def left_out(
         advice=advice if dropped else f"{test}; {advice}",
         keep=keep,
     )
-
-
-def plural(count: int, noun: str) -> str:
-    """Returns "1 row", "2 rows", "2 classes"."""
-    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
-    return f"{count:,} {noun}{ending}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from autosft.data.checks.subject import plural
+from autosft.counting import counted
 from autosft.data.data import Data
 from autosft.data.finding import Finding, Severity
 from autosft.data.split import ASSUMED_ACCURACY, LARGEST_GOOD_ERROR, standard_error
@@ -31,7 +31,7 @@ def check_split(kind: TaskKind, task: Task, data: Data) -> tuple[Finding, ...]:
         Finding(
             "small-validation",
             Severity.WARNING,
-            f"The validation set has {plural(num_rows, 'row')}: an accuracy of {ASSUMED_ACCURACY:.0%} on it has a "
+            f"The validation set has {counted(num_rows, 'row')}: an accuracy of {ASSUMED_ACCURACY:.0%} on it has a "
             f"standard error of {least}{100 * error:.1f} points, so close candidates for '{task.target_column}' cannot "
             "be told apart.",
             num_rows,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from autosft.counting import counted
 from autosft.tracking.wandb_mirror.runs import COMPARED, WON, TrackedRun, TrackedSearch, digest
 
 _NUM_SHOWN = 10
@@ -114,7 +115,7 @@ def _verdict(search: TrackedSearch, result: Mapping[str, Any]) -> list[str]:
         [
             ("Winner", f"trial {best['trial']}, {winner.config['arm'] if winner else best['trainer']}"),
             ("Changed from its untuned default", changed),
-            (f"{search.metric} of the shipped model", f"{_measured(test)} ({test['rows']} rows)"),
+            (f"{search.metric} of the shipped model", f"{_measured(test)} ({counted(test['rows'], 'row')})"),
             ("Best untuned default", compared),
             ("Gain from tuning", f"{_measured(gain, sign='+')}: {proven}"),
         ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autosft.counting import counted
 from autosft.errors import RunFolderError, TrackerError, explain
 from autosft.run_folder import RunFolder
 from autosft.tracking.wandb_mirror.ledger import Ledger
@@ -47,5 +48,5 @@ def sync(folder: str | Path, to: str | None = None) -> str:
         wrong = f"{server()} did not take everything ({error})"
         raise TrackerError(explain(wrong=wrong, expected="a W&B server that answers", fix=fix))
     unfinished = "" if search.result is not None else "; the report follows once the run is finished"
-    trials = f"{len(search.runs)} trial{'s' if len(search.runs) != 1 else ''}"
+    trials = counted(len(search.runs), "trial")
     return f"{trials} of {run.path} {'are' if len(search.runs) != 1 else 'is'} on W&B: {mirror.url()}{unfinished}"

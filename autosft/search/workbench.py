@@ -1,0 +1,85 @@
+"""The workbench: what refit, calibration and proof train and predict with, beside the search. No Ray here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autosft.interrupt import Interrupt
+from autosft.planning.plan import Plan
+from autosft.search.search import training_arguments
+from autosft.search.trial import Trial
+from autosft.trainers.base import Limits
+
+if TYPE_CHECKING:
+    from autosft.search.job import Ended
+    from autosft.search.runner import Runner
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Runs one job after another, each with what a trial gets of the machine.
+
+    Attributes:
+        plan: What the run does.
+        runner: What jobs run on.
+        cache: Folder of what jobs share.
+        interrupt: Whether the user asks for an early end.
+    """
+
+    plan: Plan
+    runner: Runner
+    cache: Path
+    interrupt: Interrupt
+
+    def train(
+        self,
+        trial: Trial,
+        folder: Path,
+        *,
+        seconds: float | None,
+        kill_after_seconds: float | None,
+        leaves: tuple[str, ...] | None = None,
+    ) -> Ended:
+        """Trains a trial's configuration, with its length, fold and seed.
+
+        Args:
+            folder: The training's own, which it empties.
+            seconds: It anneals to its end within so many; None for as long as it takes.
+            kill_after_seconds: See `Job`. leaves: Likewise.
+
+        Raises:
+            AutosftError: It met something that the caller can change.
+        """
+        arm, stop_file = self.plan.arm(trial.arm), folder.with_name(f"stop-{folder.name}")
+        stop_file.unlink(missing_ok=True)
+        limits = Limits(
+            num_threads=self.plan.resources.cpus_per_trial,
+            cache=self.cache,
+            max_length=arm.max_length,
+            time_limit_seconds=seconds,
+            micro_batch_size=arm.cost.micro_batch_size if arm.cost else None,
+            stop_file=stop_file,
+        )
+        arguments = {
+            **training_arguments(self.plan, trial),
+            "data": self.plan.data.for_search(),
+            "scratch": folder,
+            "rungs": (1.0,),
+            "limits": limits,
+        }
+        job = {"stop_file": stop_file, "kill_after_seconds": kill_after_seconds, "leaves": leaves}
+        return self._run("autosft.search.work:train", arguments, interrupt=self.interrupt, **job)
+
+    def run(self, function: str, arguments: Mapping[str, Any], *, kill_after_seconds: float | None) -> Ended:
+        """Runs another job, which Ctrl-C does not end; see `Job`.
+
+        Raises:
+            AutosftError: It met something that the caller can change.
+        """
+        return self._run(function, arguments, kill_after_seconds=kill_after_seconds)
+
+    def _run(self, function: str, arguments: Mapping[str, Any], **job: Any) -> Ended:
+        return self.runner.run(function, arguments, **self.plan.resources.per_job, **job).or_raise()
