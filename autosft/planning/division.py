@@ -98,131 +98,163 @@ def lane_of(arm: Arm) -> Lane:
     )
 
 
-def fit_lengths(
-    arms: Sequence[Arm],
-    *,
-    budget: Budget,
-    seconds_left: float | None,
-    closing_seconds: float,
-    refit_factor: float,
-    rows_per_class: float,
-    num_rows: int,
-    max_concurrent: int,
-    scheduler: str,
-) -> Lengths:
-    """Decides what races, how long a trial is otherwise, and whether there is time for a refit.
+@dataclass(frozen=True)
+class Means:
+    """What there is to divide among arms, and what decides how.
 
-    Args:
-        arms: With their cost, measured or estimated.
-        seconds_left: Time left of the budget, or None.
+    Attributes:
+        budget: What may be spent.
+        seconds_left: Time left of the budget, or None where it has no limit of time.
         closing_seconds: What scoring and writing the result will take.
         refit_factor: Rows of the refit over rows of a trial.
         rows_per_class: Training rows per class, the median.
         num_rows: Training rows.
+        max_concurrent: Trials that run at once.
         scheduler: "race", or another name where trials are whole.
     """
-    wanted = budget.refit is not False
-    if seconds_left is None:
-        races = scheduler == "race" and (budget.num_trials or math.inf) >= _FEWEST_RACING_TRIALS
-        chosen = [replace(arm, rungs=_rungs(arm, num_rows, math.inf)) for arm in arms] if races else arms
-        return _without_limit(chosen, budget, wanted, closing_seconds, refit_factor, max_concurrent)
-    fidelity = 1.0
-    available = max(0.0, seconds_left - closing_seconds)
-    kept, reasons = [], []
-    cheap = [arm for arm in arms if not trainer_class(arm.trainer).reports_rungs]
-    costly = [arm for arm in arms if arm not in cheap]
-    floor = sum(arm.trial_seconds for arm in cheap)
-    refit = wanted
-    one_each = _wall_seconds([arm.trial_seconds for arm in costly], max_concurrent)
-    if scheduler == "race" and costly and (budget.num_trials or math.inf) >= _FEWEST_RACING_TRIALS:
-        racing = [replace(arm, rungs=_rungs(arm, num_rows, _LARGEST_HEAT * (available - floor))) for arm in costly]
-        racing = [arm for arm in racing if arm.rungs]
-        whole = [arm.trial_seconds for arm in racing if arm.rungs[-1] == RUNGS[-1]]
-        typical = float(np.median(whole)) if whole else math.inf
-        if available - floor >= _SMALL_PLAN_RUNS * typical and any(len(arm.rungs) > 1 for arm in racing):
-            return _race(
-                cheap, racing, costly, wanted, available, floor, typical, closing_seconds, budget, max_concurrent
-            )
-    if costly and available - floor < _SMALL_PLAN_RUNS * one_each:
-        usable = max(0.0, _FILL * (available - floor))
-        longest = max(arm.trial_seconds for arm in costly)
-        with_refit = usable / (one_each + refit_factor * longest)
-        without = usable / one_each
-        refit = wanted and (with_refit >= 1 or rows_per_class < SCARCE_ROWS_PER_CLASS or budget.refit is True)
-        fidelity = min(1.0, with_refit if refit else without)
-        if _MIN_FIDELITY <= fidelity < 1:
-            reasons.append(
-                f"the time left holds {(available - floor) / one_each:.1f} full runs, so fine-tuning is shortened to "
-                f"what fits, about {fidelity:.0%} of the full length, and annealed to its end"
-            )
-        if wanted and not refit:
-            reasons.append("no time is kept for a refit: a longer run gains more than the validation rows would add")
-        for arm in arms:
-            if arm in cheap:
-                kept.append(arm)
-            elif fidelity >= _MIN_FIDELITY:
-                kept.append(replace(arm, fidelity=fidelity))
-        if not kept:
-            # Nothing fits: the cheapest run, cut to what there is, is better than no model at all.
-            cheapest = min(arms, key=lambda arm: arm.trial_seconds)
-            kept = [replace(cheapest, fidelity=max(fidelity, _SHORTEST_RUN))]
-        names = [arm.name for arm in kept]
-        reasons += [
-            f"{arm.name} is left out: a full run takes {format_seconds(arm.trial_seconds)}"
-            for arm in arms
-            if arm.name not in names
-        ]
-    else:
-        kept = list(arms)
-    mean = float(np.mean([arm.trial_seconds for arm in kept])) or 1.0
-    num_trials = min(max(len(kept), int(available * max_concurrent / mean)), MAX_TRIALS_PER_ARM * len(kept))
-    if budget.num_trials is not None:
-        num_trials = min(num_trials, budget.num_trials)
-    wall = min(seconds_left, closing_seconds + num_trials * mean / max_concurrent + refit_factor * mean * refit)
-    return Lengths(tuple(kept), refit, tuple(reasons), num_trials, wall)
+
+    budget: Budget
+    seconds_left: float | None
+    closing_seconds: float
+    refit_factor: float
+    rows_per_class: float
+    num_rows: int
+    max_concurrent: int
+    scheduler: str
+
+    @property
+    def wants_refit(self) -> bool:
+        """Whether the winner may be retrained on all rows."""
+        return self.budget.refit is not False
+
+    @property
+    def may_race(self) -> bool:
+        """Whether there may be trials enough for some to be promoted."""
+        return self.scheduler == "race" and (self.budget.num_trials or sys.maxsize) >= _FEWEST_RACING_TRIALS
+
+    @property
+    def available(self) -> float:
+        """Seconds for trials and refit."""
+        return math.inf if self.seconds_left is None else max(0.0, self.seconds_left - self.closing_seconds)
 
 
-def _race(
-    cheap: Sequence[Arm],
-    racing: Sequence[Arm],
-    costly: Sequence[Arm],
-    refit: bool,
-    available: float,
-    floor: float,
-    typical: float,
-    closing_seconds: float,
-    budget: Budget,
-    max_concurrent: int,
-) -> Lengths:
-    """Divides time that holds a race.
+def fit_lengths(arms: Sequence[Arm], means: Means) -> Lengths:
+    """Decides what races, how long a trial is otherwise, and whether there is time for a refit.
 
     Args:
-        typical: Seconds of the median arm's full run.
+        arms: With their cost, measured or estimated.
     """
-    runs = max_concurrent * (available - floor) / typical
+    if means.seconds_left is None:
+        return _without_limit(arms, means)
+    return _race(arms, means) or _one_run_each(arms, means) or _many_runs(arms, means, refit=means.wants_refit)
+
+
+def _without_limit(arms: Sequence[Arm], means: Means) -> Lengths:
+    """Lets everything run as long as it takes."""
+    budget = means.budget
+    if means.may_race:
+        arms = [replace(arm, rungs=_rungs(arm, means.num_rows, math.inf)) for arm in arms]
+    whole = float(np.mean([arm.trial_seconds for arm in arms]))
+    mean = float(np.mean([arm.trial_seconds * _mean_length(arm.rungs) for arm in arms]))
+    num_trials = budget.num_trials if budget.num_trials is not None else MAX_TRIALS_PER_ARM * len(arms)
+    # However short most of a race's trainings are, the best one and its default are whole.
+    num_whole = min(2, num_trials)
+    trainings = num_whole * whole + (num_trials - num_whole) * mean
+    wall = means.closing_seconds + trainings / means.max_concurrent + means.refit_factor * whole * means.wants_refit
+    return Lengths(tuple(arms), means.wants_refit, (), num_trials, wall)
+
+
+def _race(arms: Sequence[Arm], means: Means) -> Lengths | None:
+    """Lets configurations race, where time and trials are enough for it."""
+    cheap, costly = _by_cost(arms)
+    left = means.available - sum(arm.trial_seconds for arm in cheap)
+    rungs = [_rungs(arm, means.num_rows, _LARGEST_HEAT * left) for arm in costly]
+    racing = [replace(arm, rungs=lengths) for arm, lengths in zip(costly, rungs, strict=True) if lengths]
+    whole = [arm.trial_seconds for arm in racing if arm.rungs[-1] == RUNGS[-1]]
+    if not means.may_race or not whole or all(len(arm.rungs) == 1 for arm in racing):
+        return None
+    typical = float(np.median(whole))
+    if left < _SMALL_PLAN_RUNS * typical:
+        return None
+    runs = means.max_concurrent * left / typical
+    num_trials = means.budget.num_trials
     # Where trials are counted the race uses all of them.
-    finals_share = FINALS_SHARE if runs >= _FINALS_RUNS and budget.num_trials is None else 0.0
+    finals_share = FINALS_SHARE if runs >= _FINALS_RUNS and num_trials is None else 0.0
     num_configs = _num_configs(racing, runs)
-    kept = [*cheap, *racing]
-    names = [arm.name for arm in kept]
-    lengths = ", ".join(f"{rung:.0%}" for rung in max((arm.rungs for arm in racing), key=len))
+    shown = ", ".join(f"{rung:.0%}" for rung in max((arm.rungs for arm in racing), key=len))
     reasons = [
-        f"the time left holds {runs:.1f} full runs: configurations race at {lengths} of the full length, and of each "
-        f"length one in {ETA} goes on" + (f", about {num_configs} in all" if budget.num_trials is None else ""),
+        f"the time left holds {runs:.1f} full runs: configurations race at {shown} of the full length, and of each "
+        f"length one in {ETA} goes on" + (f", about {num_configs} in all" if num_trials is None else ""),
     ]
     if finals_share:
         reasons.append(
             f"{finals_share:.0%} of it is kept to train the best again, on other rows or with other seeds, before one "
             "is chosen"
         )
-    reasons += [
+    kept = (*cheap, *racing)
+    return Lengths(
+        kept,
+        means.wants_refit,
+        (*reasons, *_left_out(costly, kept)),
+        min(round(1.5 * num_configs) + len(cheap), num_trials or sys.maxsize),
+        means.closing_seconds + means.available,
+        finals_share,
+        num_configs,
+    )
+
+
+def _one_run_each(arms: Sequence[Arm], means: Means) -> Lengths | None:
+    """Fits one run of each arm to the time there is, where that holds few full ones."""
+    cheap, costly = _by_cost(arms)
+    left = means.available - sum(arm.trial_seconds for arm in cheap)
+    one_each = _wall_seconds([arm.trial_seconds for arm in costly], means.max_concurrent)
+    if not costly or left >= _SMALL_PLAN_RUNS * one_each:
+        return None
+    usable = max(0.0, _FILL * left)
+    with_refit = usable / (one_each + means.refit_factor * max(arm.trial_seconds for arm in costly))
+    is_scarce = means.rows_per_class < SCARCE_ROWS_PER_CLASS
+    refit = means.wants_refit and (with_refit >= 1 or is_scarce or means.budget.refit is True)
+    fidelity = min(1.0, with_refit if refit else usable / one_each)
+    reasons = []
+    if _MIN_FIDELITY <= fidelity < 1:
+        reasons.append(
+            f"the time left holds {left / one_each:.1f} full runs, so fine-tuning is shortened to what fits, about "
+            f"{fidelity:.0%} of the full length, and annealed to its end"
+        )
+    if means.wants_refit and not refit:
+        reasons.append("no time is kept for a refit: a longer run gains more than the validation rows would add")
+    shortened = [arm if arm in cheap else replace(arm, fidelity=fidelity) for arm in arms]
+    kept = shortened if fidelity >= _MIN_FIDELITY else cheap
+    if not kept:
+        # Nothing fits: the cheapest run, cut to what there is, is better than no model at all.
+        cheapest = min(arms, key=lambda arm: arm.trial_seconds)
+        kept = [replace(cheapest, fidelity=max(fidelity, _SHORTEST_RUN))]
+    return _many_runs(kept, means, refit=refit, reasons=(*reasons, *_left_out(arms, kept)))
+
+
+def _many_runs(arms: Sequence[Arm], means: Means, *, refit: bool, reasons: Sequence[str] = ()) -> Lengths:
+    """Counts the runs that the time holds."""
+    mean = float(np.mean([arm.trial_seconds for arm in arms])) or 1.0
+    num_trials = max(len(arms), int(means.available * means.max_concurrent / mean))
+    num_trials = min(num_trials, MAX_TRIALS_PER_ARM * len(arms), means.budget.num_trials or sys.maxsize)
+    wall = means.closing_seconds + num_trials * mean / means.max_concurrent + means.refit_factor * mean * refit
+    wall = wall if means.seconds_left is None else min(means.seconds_left, wall)
+    return Lengths(tuple(arms), refit, tuple(reasons), num_trials, wall)
+
+
+def _by_cost(arms: Sequence[Arm]) -> tuple[list[Arm], list[Arm]]:
+    """Divides arms: those of a moment, and those that are worth shortening."""
+    costly = [arm for arm in arms if trainer_class(arm.trainer).reports_rungs]
+    return [arm for arm in arms if arm not in costly], costly
+
+
+def _left_out(arms: Sequence[Arm], kept: Sequence[Arm]) -> list[str]:
+    names = {arm.name for arm in kept}
+    return [
         f"{arm.name} is left out: a full run takes {format_seconds(arm.trial_seconds)}"
-        for arm in costly
+        for arm in arms
         if arm.name not in names
     ]
-    num_trials = min(round(1.5 * num_configs) + len(cheap), budget.num_trials or sys.maxsize)
-    wall_seconds = closing_seconds + available
-    return Lengths(tuple(kept), refit, tuple(reasons), num_trials, wall_seconds, finals_share, num_configs)
 
 
 def _wall_seconds(trainings: Sequence[float], max_concurrent: int) -> float:
@@ -249,19 +281,6 @@ def _rungs(arm: Arm, num_rows: int, longest_seconds: float) -> tuple[float, ...]
     updates = num_rows * arm.default.get("num_train_epochs", 1) / arm.default.get("batch_size", 1)
     enough = [rung for rung in RUNGS if rung * updates >= _FEWEST_UPDATES or rung == RUNGS[-1]]
     return tuple(rung for rung in enough if rung * arm.trial_seconds <= longest_seconds)
-
-
-def _without_limit(
-    arms: Sequence[Arm], budget: Budget, wanted: bool, closing: float, refit_factor: float, max_concurrent: int
-) -> Lengths:
-    whole = float(np.mean([arm.trial_seconds for arm in arms]))
-    mean = float(np.mean([arm.trial_seconds * _mean_length(arm.rungs) for arm in arms]))
-    num_trials = budget.num_trials if budget.num_trials is not None else MAX_TRIALS_PER_ARM * len(arms)
-    # However short most of a race's trainings are, the best one and its default are whole.
-    num_whole = min(2, num_trials)
-    trainings = num_whole * whole + (num_trials - num_whole) * mean
-    wall = closing + trainings / max_concurrent + refit_factor * whole * wanted
-    return Lengths(tuple(arms), wanted, (), num_trials, wall)
 
 
 def _mean_length(rungs: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ from autosft.budget import Budget
 from autosft.data.data import Data, Rows
 from autosft.data.finding import Finding, Severity
 from autosft.inputs.text import MAX_TOKENS
-from autosft.planning.division import Lengths, fit_lengths
+from autosft.planning.division import Lengths, Means, fit_lengths
 from autosft.planning.machine import MAX_THREADS
 from autosft.planning.plan import Arm, DataOrigin, Plan, Quote, Resources, refit_factor
 from autosft.prepare import Prepared
@@ -155,10 +155,9 @@ def _lengths(
     train, kind = data.training(0)[0], task_kind(task.kind)
     held_out = data.held_out()
     rates = [arm.cost.predict_rows_per_second for arm in arms if arm.cost]
-    return fit_lengths(
-        arms,
-        budget=budget,
-        seconds_left=seconds_left,
+    means = Means(
+        budget,
+        seconds_left,
         closing_seconds=closing_seconds(len(held_out[1]) if held_out else 0, rates, seconds_left),
         refit_factor=refit_factor(data),
         rows_per_class=kind.rows_per_class(task, train.targets()),
@@ -166,6 +165,7 @@ def _lengths(
         max_concurrent=resources.max_concurrent,
         scheduler=scheduler,
     )
+    return fit_lengths(arms, means)
 
 
 def closing_seconds(

@@ -8,7 +8,7 @@ import pytest
 
 from autosft.base_models import BASE_MODELS
 from autosft.budget import Budget
-from autosft.planning.division import MAX_TRIALS_PER_ARM, Lengths, fit_lengths
+from autosft.planning.division import MAX_TRIALS_PER_ARM, Lengths, Means, fit_lengths
 from autosft.planning.plan import Arm
 from autosft.search.space_file import load_space
 from autosft.task import Input, Output
@@ -27,7 +27,7 @@ def divide(*arms: Arm, seconds: float | None, budget: Budget | None = None, **ch
         "closing_seconds": 10.0, "refit_factor": 1.25, "rows_per_class": 200.0, "max_concurrent": 1,
         "num_rows": 1000, "scheduler": "race", **changed,
     }  # fmt: skip
-    return fit_lengths(arms, budget=budget or Budget(seconds=seconds or 60), seconds_left=seconds, **options)
+    return fit_lengths(arms, Means(budget or Budget(seconds=seconds or 60), seconds, **options))
 
 
 HEAD, TUNING = arm("frozen_head", 10), arm("transformers", 100)
