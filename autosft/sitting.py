@@ -91,13 +91,14 @@ class Sitting:
         trials = search.trials
         default = best_default(trials, plan.task.metric.greater_is_better) or winner
         tasks = {trial.number: self._tuned(search.outputs(trial)) for trial in (winner, default)}
-        refitted = self._refit(winner, closing)
+        bench = Workbench(plan, self.runner, cache_folder(), self.interrupt, search.micro_batch_sizes)
+        refitted = self._refit(bench, winner, closing)
         searched = search.scratch(winner) / "model"
         model = refitted.model or searched
         # Where rows are held out they may speak against the refit.
         models = (model, searched) if refitted.model and plan.data.held_out() else (model,)
-        calibration = self._calibrate(winner, search.outputs(winner), models)
-        proof = self._prove(search, winner, default, tasks, model, calibration)
+        calibration = self._calibrate(bench, winner, search.outputs(winner), models)
+        proof = self._prove(bench, search, winner, default, tasks, model, calibration)
         if proof.against_refit is not None:
             refitted, model = Refit(None, proof.against_refit), searched
             self.listener.note(refitted.reason)
@@ -173,32 +174,35 @@ class Sitting:
             winner = finals.verdict() or winner
         return search, winner
 
-    def _refit(self, winner: Trial, closing: float) -> Refit:
+    def _refit(self, bench: Workbench, winner: Trial, closing: float) -> Refit:
         """Trains the winner on all rows, unless something speaks against it, and again where there is time."""
-        once = self._refit_once(winner, closing)
+        once = self._refit_once(bench, winner, closing)
         again = self.run.path / "trials" / "refit" / "again"
-        found = soup(self._bench, winner, once, again, seconds_left=self._left(closing))
+        found = soup(bench, winner, once, again, seconds_left=self._left(closing))
         self.listener.note(found.reason)
         return found
 
-    def _refit_once(self, winner: Trial, closing: float) -> Refit:
+    def _refit_once(self, bench: Workbench, winner: Trial, closing: float) -> Refit:
         left = self._left(closing)
         against = reason_against(self.plan, winner, seconds_left=left, interrupt=self.interrupt)
         if against is not None:
             return Refit(None, against)
         self.listener.phase("refit")
-        return refit(self._bench, winner, self.run.path / "trials" / "refit", seconds_left=left)
+        return refit(bench, winner, self.run.path / "trials" / "refit", seconds_left=left)
 
-    def _calibrate(self, winner: Trial, outputs: pa.Array | None, models: Sequence[Path]) -> Calibration:
+    def _calibrate(
+        self, bench: Workbench, winner: Trial, outputs: pa.Array | None, models: Sequence[Path]
+    ) -> Calibration:
         """Fits the temperature of the winner's probabilities, and says so where there was anything to fit."""
         folder = self.run.path / "trials" / "calibrated"
-        found = calibrate(self._bench, winner, folder, outputs=outputs, models=models, seconds_left=self.clock.left)
+        found = calibrate(bench, winner, folder, outputs=outputs, models=models, seconds_left=self.clock.left)
         if found.num_rows:
             self.listener.note(found.reason)
         return found
 
     def _prove(
         self,
+        bench: Workbench,
         search: Search,
         winner: Trial,
         default: Trial,
@@ -214,7 +218,7 @@ class Sitting:
             return Candidate(first, tasks[first.number], {trial.fold or 0: search.scratch(trial) for trial in trials})
 
         return prove(
-            self._bench,
+            bench,
             candidate(winner),
             candidate(default),
             self.run.path / "trials" / "folds",
@@ -226,10 +230,6 @@ class Sitting:
     def _left(self, closing: float) -> float | None:
         """Returns the seconds that are left beside what is kept for the end."""
         return None if self.clock.left is None else self.clock.left - closing
-
-    @cached_property
-    def _bench(self) -> Workbench:
-        return Workbench(self.plan, self.runner, cache_folder(), self.interrupt)
 
     @cached_property
     def _validation(self) -> Rows:

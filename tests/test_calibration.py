@@ -244,7 +244,7 @@ def calibrated(
     interrupt.requested = interrupted
     winner = Trial(0, arm.name, arm.default, 1.0, 0, 0, True, "complete", 0.9)
     options: dict[str, Any] = {"models": [folder / "refit", folder / "own"], "seconds_left": None, **changed}
-    bench = Workbench(plan, runner, folder / "cache", interrupt)
+    bench = Workbench(plan, runner, folder / "cache", interrupt, {})
     return calibrate(bench, winner, folder / "calibrated", outputs=outputs(plan), **options)
 
 

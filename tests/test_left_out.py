@@ -111,7 +111,7 @@ def refitted(plan: Plan, folder: Path, answer: Callable[[Mapping[str, Any]], End
     arm = plan.arms[0]
     winner = Trial(0, arm.name, arm.default, 1.0, 0, 0, True, "complete", 0.9)
     runner: Any = Answering(answer)
-    bench = Workbench(plan, runner, folder / "cache", Interrupt())
+    bench = Workbench(plan, runner, folder / "cache", Interrupt(), {})
     return refit(bench, winner, folder / "refit", seconds_left=None)
 
 

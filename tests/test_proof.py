@@ -29,7 +29,6 @@ from autosft.task import Metric, Task
 from autosft.tasks import kind as task_kind
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
-from autosft.trainers.base import Cost
 
 NUM_ROWS, NUM_TEST_ROWS = 150, 60
 
@@ -121,15 +120,13 @@ def proven(
         place.mkdir(parents=True)
         save_array(guess(len(validation), moved=number), place / OUTPUTS_FILE)
     before(folders[0] / OUTPUTS_FILE)
-    bench = Workbench(plan, runner, folder / "cache", interrupt or Interrupt())
+    bench = Workbench(plan, runner, folder / "cache", interrupt or Interrupt(), {plan.arms[0].name: 4})
     default, winner = (Candidate(trial, plan.task, {0: folders[trial.number]}) for trial in trials)
     refitted = folder / "refit" / "model"
     return prove(bench, winner, default, folder / "folds", shipped_model=refitted, seconds_left=seconds_left)
 
 
 def test_folds_share_the_time_that_they_may_take_by_what_their_trials_took(plan: Plan, tmp_path: Path) -> None:
-    [arm] = plan.arms
-    plan = replace(plan, arms=(replace(arm, cost=Cost(1.0, 1.0, 100.0, 4, 32, 0.0)),))
     runner, interrupt = FakeRunner(plan), Interrupt()
     found = proven(plan, runner, tmp_path, seconds_left=None, interrupt=interrupt)
     assert found.shipped.num_rows == NUM_ROWS
@@ -143,7 +140,7 @@ def test_folds_share_the_time_that_they_may_take_by_what_their_trials_took(plan:
         assert job["interrupt"] is interrupt and job["limits"].stop_file == job["stop_file"]
         assert job["limits"].time_limit_seconds < job["kill_after_seconds"] <= allowed + 6
         assert job["scratch"] not in job["stop_file"].parents, "a training empties its folder"
-        assert job["limits"].micro_batch_size == 4, "as many rows as fitted when the arm was timed"
+        assert job["limits"].micro_batch_size == 4, "as many rows as fitted before"
         assert (job["cpus"], job["gpus"]) == (plan.resources.cpus_per_trial, plan.resources.gpus_per_trial)
 
 

@@ -113,7 +113,7 @@ def proven(plan: Plan, folder: Path, *, refitted: pa.Array, won: pa.Array, tempe
         labels = moved(np.array(validation.targets()), 0.1)
         save_array(sure(labels, 0.9), place / OUTPUTS_FILE)
     runner: Any = Predicting(shipped=refitted, winner=won, default=won)
-    bench = Workbench(plan, runner, folder / "cache", Interrupt())
+    bench = Workbench(plan, runner, folder / "cache", Interrupt(), {})
     default, candidate = (Candidate(trial, plan.task, {0: folders[trial.number]}) for trial in trials)
     return prove(
         bench, candidate, default, folder / "folds",

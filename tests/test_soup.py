@@ -80,7 +80,7 @@ def cooked(
     interrupt: Interrupt | None = None,
 ) -> tuple[Refit, Refit]:
     given: Any = runner
-    bench = Workbench(plan, given, folder / "cache", Interrupt())
+    bench = Workbench(plan, given, folder / "cache", Interrupt(), {})
     first = refit(bench, winner, folder / "refit", seconds_left=1000.0)
     bench = replace(bench, interrupt=interrupt or bench.interrupt)
     return first, soup(bench, winner, first, folder / "refit" / "again", seconds_left=seconds_left)
@@ -144,7 +144,7 @@ def test_time_decides_how_many_there_are(plan: Plan, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(soups, "retrain", retrain)
     runner: Any = Here(lambda function, number: Ended("", "complete", 1e-7))
-    bench = Workbench(plan, runner, tmp_path, Interrupt())
+    bench = Workbench(plan, runner, tmp_path, Interrupt(), {})
     found = soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=210.0)
     assert found.num_trainings == 2 and limits == [204.0]
     clock[0] = 0.0

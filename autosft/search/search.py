@@ -79,7 +79,7 @@ class Search:
         self.trials: list[Trial] = list(earlier)
         self._next_number = 1 + max((trial.number for trial in self._log.begun()), default=-1)
         self._running: dict[str, Trial] = {}
-        self._micro_batch = {arm.name: arm.cost.micro_batch_size for arm in plan.arms if arm.cost}
+        self.micro_batch_sizes = {arm.name: arm.cost.micro_batch_size for arm in plan.arms if arm.cost}
         self._until: dict[str, float] = {}
         self._overran: set[int] = set()
         self._defects: dict[str, str] = {}
@@ -211,7 +211,7 @@ class Search:
                 cache=self._cache,
                 max_length=arm.max_length,
                 time_limit_seconds=None if limit is None else max(limit, _SHORTEST_SECONDS),
-                micro_batch_size=self._micro_batch.get(arm.name),
+                micro_batch_size=self.micro_batch_sizes.get(arm.name),
                 stop_file=self._stop_file(trial),
             ),
         }
@@ -282,7 +282,7 @@ class Search:
         if event.fate == "complete":
             trial = replace(trial, **{key: outcome[key] for key in ("score", "loss", "interval", "fidelity")})
             if outcome["micro_batch_size"] is not None:
-                self._micro_batch[trial.arm] = outcome["micro_batch_size"]
+                self.micro_batch_sizes[trial.arm] = outcome["micro_batch_size"]
         self.trials.append(trial)
         self._unsure.append(trial)
         # What a defect ended waits for a first model: without any, the run stops, and `resume` runs it again.

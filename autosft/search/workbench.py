@@ -27,12 +27,14 @@ class Workbench:
         runner: What jobs run on.
         cache: Folder of what jobs share.
         interrupt: Whether the user asks for an early end.
+        micro_batch_sizes: Rows that were found to fit into memory at once, by arm; None where all did.
     """
 
     plan: Plan
     runner: Runner
     cache: Path
     interrupt: Interrupt
+    micro_batch_sizes: Mapping[str, int | None]
 
     def train(
         self,
@@ -60,7 +62,7 @@ class Workbench:
             cache=self.cache,
             max_length=arm.max_length,
             time_limit_seconds=seconds,
-            micro_batch_size=arm.cost.micro_batch_size if arm.cost else None,
+            micro_batch_size=self.micro_batch_sizes.get(arm.name),
             stop_file=stop_file,
         )
         arguments = {
