@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from autosft.counting import counted
+from autosft.result import default_won
 from autosft.tracking.wandb_mirror.runs import COMPARED, WON, TrackedRun, TrackedSearch, digest
 
 _NUM_SHOWN = 10
@@ -109,15 +109,16 @@ def _verdict(search: TrackedSearch, result: Mapping[str, Any]) -> list[str]:
     compared = "no untuned default was trained to its end"
     if default["trial"] is not None:
         compared = f"trial {default['trial']}, {search.metric} {_measured(default)}"
-    proven = "proven better than the default" if gain["proven"] else "not better than the default beyond the noise"
+    verdict = "proven better than the default" if gain["proven"] else "not better than the default beyond the noise"
+    gained = "none: it is the untuned default" if default_won(result) else f"{_measured(gain, sign='+')}: {verdict}"
     return _table(
         ("", ""),
         [
             ("Winner", f"trial {best['trial']}, {winner.config['arm'] if winner else best['trainer']}"),
             ("Changed from its untuned default", changed),
-            (f"{search.metric} of the shipped model", f"{_measured(test)} ({counted(test['rows'], 'row')})"),
+            (f"{search.metric} of the shipped model", f"{_measured(test)} ({test['rows']} rows)"),
             ("Best untuned default", compared),
-            ("Gain from tuning", f"{_measured(gain, sign='+')}: {proven}"),
+            ("Gain from tuning", gained),
         ],
     )
 
