@@ -14,8 +14,10 @@ from autosft.arrays import to_matrix
 from autosft.counting import counted
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
+from autosft.search.finals import SAME_LENGTH
 from autosft.search.trial import Trial
 from autosft.search.workbench import Workbench
+from autosft.trainers import trainer_class
 
 if TYPE_CHECKING:
     from autosft.search.job import Ended
@@ -118,7 +120,17 @@ def refit(bench: Workbench, winner: Trial, folder: Path, *, seconds_left: float 
         return Refit(None, "the refit was interrupted; the model of the search is shipped")
     if ended.fate != "complete":
         return Refit(None, f"the refit failed ({ended.reason}); the model of the search is shipped")
-    reason = f"retrained on all {bench.plan.data.parts['search']:,} training and validation rows"
+    reached = ended.value["fidelity"]
+    if reached < _ENOUGH * winner.fidelity:
+        short = f"the refit came to {reached:.0%} of a full run, and the winner's training to {winner.fidelity:.0%}"
+        return Refit(None, f"{short}; the model of the search is shipped")
+    num_rows = bench.plan.data.parts["search"]
+    reason = f"retrained on all {num_rows:,} training and validation rows"
+    if reached < 1 and _is_of_rows(bench.plan, winner):
+        reason = f"retrained on {round(reached * num_rows):,} of {num_rows:,} training and validation rows, for which "
+        reason += "there was time"
+    elif reached < SAME_LENGTH * winner.fidelity:
+        reason += f", for {reached:.0%} of a full run where the winner's training had {winner.fidelity:.0%}"
     return Refit(folder / "model", reason, ended.value["reload_difference"], time.monotonic() - started)
 
 
@@ -129,4 +141,12 @@ def retrain(bench: Workbench, trial: Trial, folder: Path, *, seconds_left: float
         AutosftError: The training met something that the caller can change, or what runs it failed.
     """
     kill_after = None if seconds_left is None else seconds_left + _OVERRUN_SECONDS
-    return bench.train(replace(trial, fold=None), folder, seconds=seconds_left, kill_after_seconds=kill_after)
+    # Only a lack of time made such a trial leave rows out, and there may be more of it now.
+    fidelity = 1.0 if _is_of_rows(bench.plan, trial) else trial.fidelity
+    whole = replace(trial, fold=None, fidelity=fidelity)
+    return bench.train(whole, folder, seconds=seconds_left, kill_after_seconds=kill_after)
+
+
+def _is_of_rows(plan: Plan, trial: Trial) -> bool:
+    """Whether a shorter training of this kind is one on fewer rows, and not one of fewer steps."""
+    return not trainer_class(plan.arm(trial.arm).trainer).reports_rungs

@@ -107,9 +107,9 @@ def test_what_the_caller_must_change_stops_the_timing(plan: Plan) -> None:
         timed(plan, lambda arguments: Ended("", "fatal", BaseModelError("the weights are damaged")))
 
 
-def refitted(plan: Plan, folder: Path, answer: Callable[[Mapping[str, Any]], Ended]) -> Refit:
+def refitted(plan: Plan, folder: Path, answer: Callable[[Mapping[str, Any]], Ended], *, reached: float = 1.0) -> Refit:
     arm = plan.arms[0]
-    winner = Trial(0, arm.name, arm.default, 1.0, 0, 0, True, "complete", 0.9)
+    winner = Trial(0, arm.name, arm.default, reached, 0, 0, True, "complete", 0.9)
     runner: Any = Answering(answer)
     bench = Workbench(plan, runner, folder / "cache", Interrupt(), {})
     return refit(bench, winner, folder / "refit", seconds_left=None)
@@ -134,6 +134,36 @@ def test_a_refit_that_does_not_read_back_alike_is_not_shipped(
 def test_a_refit_that_breaks_leaves_the_model_of_the_search(plan: Plan, tmp_path: Path) -> None:
     done = refitted(plan, tmp_path, lambda arguments: Ended("", "fatal", message="KeyError('head')\n  its place"))
     assert done == Refit(None, "the refit failed (KeyError('head')); the model of the search is shipped")
+
+
+@pytest.mark.parametrize(
+    ("reached", "told"),
+    [
+        (1.0, "retrained on all 60 training and validation rows"),
+        (0.7, "retrained on 42 of 60 training and validation rows, for which there was time"),
+        (
+            0.2,
+            "the refit came to 20% of a full run, and the winner's training to 100%; the model of the search is "
+            "shipped",
+        ),
+    ],
+)
+def test_a_refit_says_what_it_was_trained_on(plan: Plan, tmp_path: Path, reached: float, told: str) -> None:
+    value = {"fidelity": reached, "reload_difference": 0.0}
+    done = refitted(plan, tmp_path, lambda arguments: Ended("", "complete", value))
+    assert done.reason == told
+    assert (done.model is None) == (reached < 0.5)
+
+
+def test_a_refit_is_not_as_short_as_time_made_its_trial(plan: Plan, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {}
+
+    def answer(arguments: Mapping[str, Any]) -> Ended:
+        asked.update(arguments)
+        return Ended("", "complete", {"fidelity": 1.0, "reload_difference": 0.0})
+
+    assert "all" in refitted(plan, tmp_path, answer, reached=0.1).reason
+    assert asked["fidelity"] == 1.0 and asked["fold"] is None
 
 
 _BLOCKED = """

@@ -239,7 +239,12 @@ def _many_runs(arms: Sequence[Arm], means: Means, *, refit: bool, reasons: Seque
     num_trials = min(num_trials, MAX_TRIALS_PER_ARM * len(arms), means.budget.num_trials or sys.maxsize)
     wall = means.closing_seconds + num_trials * mean / means.max_concurrent + means.refit_factor * mean * refit
     wall = wall if means.seconds_left is None else min(means.seconds_left, wall)
-    return Lengths(tuple(arms), refit, tuple(reasons), num_trials, wall)
+    sampled = [
+        f"{arm.name} reads what rows there is time for, about {means.available / arm.trial_seconds:.0%} of them"
+        for arm in _by_cost(arms)[0]
+        if arm.trial_seconds > means.available
+    ]
+    return Lengths(tuple(arms), refit, (*reasons, *sampled), num_trials, wall)
 
 
 def _by_cost(arms: Sequence[Arm]) -> tuple[list[Arm], list[Arm]]:

@@ -49,6 +49,12 @@ def test_with_time_configurations_race() -> None:
     assert less.num_trials < lengths.num_trials
 
 
+def test_a_head_whose_rows_take_longer_than_there_is_time_says_so() -> None:
+    [reason] = divide(arm("frozen_head", 200), seconds=60).reasons
+    assert reason == "frozen_head reads what rows there is time for, about 25% of them"
+    assert not divide(HEAD, seconds=60).reasons
+
+
 def test_what_a_budget_buys_is_said_in_words() -> None:
     bought = [divide(HEAD, TUNING, seconds=seconds).buys for seconds in (16, 60, 240, 600, 2000)]
     assert bought[0] == "frozen_head alone"

@@ -7,18 +7,26 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from autosft.arrays import to_matrix
 from autosft.errors import TrialFailed
 from autosft.inputs.base import Examples
-from autosft.trainers.base import Limits
+from autosft.prepare import Question, check, understand
+from autosft.task import Input, Output
+from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.testing.tiny_models import tiny_base_model
+from autosft.trainers.base import Limits, TrainingData
 from autosft.trainers.features import FeatureCache
+from autosft.trainers.frozen_head import FrozenHead
 
 SECONDS_A_ROW = 0.02
 ROWS = np.arange(400)
@@ -68,6 +76,47 @@ def test_a_stop_is_noticed_between_a_few_slow_rows_and_what_there_is_is_kept(tmp
     assert time.monotonic() - started < 2
 
 
+def test_what_was_computed_to_know_the_speed_is_kept(tmp_path: Path) -> None:
+    features, started = cache(tmp_path), time.monotonic()
+    rate = features.measure(ROWS)
+    assert time.monotonic() - started < 4.5, "all of them take eight seconds"
+    assert 0.5 < rate * SECONDS_A_ROW < 1.05
+    kept = cache(tmp_path).compute(ROWS, Limits(1, tmp_path), deadline=time.monotonic())
+    assert len(kept) >= 100, "two seconds of rows, and one block more"
+
+
+@pytest.mark.parametrize(("seconds", "is_short"), [(4.0, True), (60.0, False)])
+def test_there_is_a_head_however_slow_the_validation_rows_are(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, is_short: bool
+) -> None:
+    forward = FeatureCache._forward
+
+    def slow(self: FeatureCache, rows: NDArray[np.int64], batch_size: int) -> NDArray[np.float32]:
+        time.sleep(SECONDS_A_ROW * len(rows))
+        return forward(self, rows, batch_size)
+
+    monkeypatch.setattr(FeatureCache, "_forward", slow)
+    texts, targets = tiny_texts(400)
+    asked = Question(
+        "Route each message", [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
+    )
+    prepared = check(asked, *understand(asked))
+    rows = prepared.data.training(None)[0]
+    train, validation = np.array_split(np.arange(len(rows)), 2)
+    data = TrainingData(Input.TEXT, Output.LABEL, rows, train, validation, "slow")
+    outputs: list[pa.Array] = []
+    trainer = FrozenHead(tiny_base_model(tiny_model), tiny_model)
+    model = trainer.fit(
+        trainer.Config(), prepared.task, data, fidelity=1.0, seed=0, folder=tmp_path,
+        report=lambda fidelity, found: outputs.append(found),
+        limits=Limits(1, tmp_path / "cache", time_limit_seconds=seconds),
+    )  # fmt: skip
+    answers = Counter(map(tuple, to_matrix(outputs[-1]).tolist()))
+    assert len(outputs[-1]) == len(validation)
+    assert (0.1 < model.share_trained < 0.9) == is_short
+    assert (answers.most_common(1)[0][1] > 50) == is_short, "what was not read is answered as the average row"
+
+
 def wide(folder: Path, *, num_rows: int = 4000, size: int = 500) -> FeatureCache:
     examples = Numbers()
     examples.lengths = np.full(num_rows, 4, np.int32)
@@ -97,7 +146,11 @@ import sys
 from pathlib import Path
 import numpy as np
 from test_features import ROWS, cache
-from autosft.trainers.base import Limits
+from autosft.prepare import Question, check, understand
+from autosft.task import Input, Output
+from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.testing.tiny_models import tiny_base_model
+from autosft.trainers.base import Limits, TrainingData
 folder = Path(sys.argv[1])
 print("ready", flush=True)
 cache(folder).compute(ROWS[::-1].copy(), Limits(1, folder))
