@@ -60,6 +60,8 @@ _MEANT: Mapping[str, tuple[str, ...]] = {
 }
 # Metrics about one label of two.
 _ONE_SIDED = frozenset({"f1", "precision", "recall", "average_precision"})
+# What such a metric alone does not see, so that its best model may be of no use.
+_UNSEEN = {"recall": "what is flagged in error", "precision": "what is missed"}
 _POSITIVE_BY_CONVENTION = frozenset({"1", "true", "yes", "y", "positive", "pos"})
 _SKEWED = 0.8
 
@@ -112,6 +114,8 @@ def choose_metric(
         given, why = _positive(labels, sentence, minority=minority)
         if given is not None:
             reasons.append(f"the positive label is '{given}': {why}")
+    if name in _UNSEEN:
+        reasons.append(f"{name} alone does not count {_UNSEEN[name]}; f1 and average_precision weigh both")
     return Metric(name, kind.metrics[name], given), reasons
 
 
