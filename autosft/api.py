@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from autosft.argument_types import PLACE, SENTENCE, arguments_checked
 from autosft.budget import Budget, Clock
+from autosft.data.source import Source
 from autosft.disk import scratch_folder
 from autosft.errors import PlanError, explain
 from autosft.finish import seconds_before
@@ -17,6 +18,7 @@ from autosft.planning.arms import draft_arms
 from autosft.planning.machine import fitted, machine_here, resources_on
 from autosft.planning.options import Options, given_fields, refuse_settled
 from autosft.planning.plan import Plan
+from autosft.planning.reach import FEWEST_ROWS, most_rows
 from autosft.planning.settle import settle, with_more
 from autosft.planning.spaces import GivenSpace, with_space
 from autosft.planning.timing import time_arms
@@ -120,7 +122,7 @@ def fit(
         understood, source = understand(question)
         with scratch_folder() as scratch, _runner(options, understood, scratch) as runner:
             listener.phase("audit")
-            prepared = check(question, understood, source)
+            prepared = check(question, understood, source, most_rows=_most_rows(source, options, runner))
             made = _plan(question, options, prepared, runner, clock, listener)
             run = RunFolder.create(folder)
             with run.locked():
@@ -175,11 +177,11 @@ def plan(
         listener.phase("read")
         understood, source = understand(question)
         if not timing:
-            prepared = check(question, understood, source)
+            prepared = check(question, understood, source, most_rows=_most_rows(source, options, None))
             return _plan(question, options, prepared, None, clock, listener)
         with scratch_folder() as scratch, _runner(options, understood, scratch) as runner:
             listener.phase("audit")
-            prepared = check(question, understood, source)
+            prepared = check(question, understood, source, most_rows=_most_rows(source, options, runner))
             return _plan(question, options, prepared, runner, clock, listener)
     finally:
         listener.closed()
@@ -298,6 +300,13 @@ def _runner(options: Options, task: Task, scratch: Path) -> Runner:
     )
 
 
+def _most_rows(source: Source, options: Options, runner: Runner | None) -> int | None:
+    """Returns how many training rows the budget reaches; where there are few, Ray goes on starting meanwhile."""
+    if source.train.num_rows <= FEWEST_ROWS:
+        return None
+    return most_rows(options.budget, machine_here() if runner is None else runner.machine())
+
+
 def _plan(
     question: Question, options: Options, prepared: Prepared, runner: Runner | None, clock: Clock, listener: Tracker
 ) -> Plan:
@@ -329,7 +338,7 @@ def _plan(
         prepared,
         arms,
         resources,
-        origin=question.origin,
+        origin=replace(question.origin, most_rows=prepared.most_rows),
         budget=options.budget,
         scheduler=options.scheduler,
         sampler=options.sampler,

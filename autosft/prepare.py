@@ -15,6 +15,7 @@ from autosft.data.checks.validation import check_split
 from autosft.data.data import Data, Rows, materialise
 from autosft.data.finding import Finding
 from autosft.data.read import read
+from autosft.data.sample import sampled
 from autosft.data.source import Source
 from autosft.data.texts import as_text
 from autosft.errors import DataError, PlanError, explain
@@ -57,13 +58,19 @@ class Question:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task, and data that fit it. `language` is as `inputs.language` tells it, None where the input is no text."""
+    """A task, and data that fit it.
+
+    Attributes:
+        language: As `inputs.language` tells it, None where the input is no text.
+        most_rows: Training rows that a sample was drawn of; None where all were read.
+    """
 
     task: Task
     data: Data
     findings: tuple[Finding, ...]
     reasons: tuple[str, ...]
     language: str | None = None
+    most_rows: int | None = None
 
 
 def understand(question: Question) -> tuple[Task, Source]:
@@ -91,20 +98,27 @@ def understand(question: Question) -> tuple[Task, Source]:
     return task, source
 
 
-def check(question: Question, task: Task, source: Source) -> Prepared:
+def check(question: Question, task: Task, source: Source, *, most_rows: int | None = None) -> Prepared:
     """Audits the rows, splits them, and writes them where workers map them into memory.
+
+    Args:
+        most_rows: Of more training rows a sample is drawn; None takes all.
 
     Raises:
         DataError: Nothing is left to train on; says what removed it.
         PlanError: A name in `fixes_off` is no check.
     """
     kind = task_kind(task.kind)
+    if most_rows is not None and source.train.num_rows > most_rows:
+        source = sampled(kind, task, source, most_rows=most_rows, seed=question.seed)
+    else:
+        most_rows = None
     clean, task, findings = audit(kind, task, source, off=question.fixes_off, seed=question.seed)
     named = any(finding.check == "class-names" and finding.fixed for finding in findings)
     data, split = materialise(kind, task, clean, folder=cache_folder() / "data", seed=question.seed, named=named)
     reasons = (*source.notes, *split.reasons)
     language = _language(data)
-    return Prepared(task, data, (*findings, *check_split(kind, task, data)), reasons, language)
+    return Prepared(task, data, (*findings, *check_split(kind, task, data)), reasons, language, most_rows)
 
 
 def with_rows(plan: Plan) -> Plan:
@@ -123,13 +137,14 @@ def with_rows(plan: Plan) -> Plan:
     off = "all" if origin.fixes_off == ("all",) else origin.fixes_off
     question = Question(plan.task, origin.data, origin.test, fixes_off=off, seed=plan.seed)
     try:
-        data = check(question, *understand(question)).data
+        data = check(question, *understand(question), most_rows=origin.most_rows).data
     except DataError as error:
         wrong = f"{lost}, and they cannot be read again: {str(error).splitlines()[0]}"
         raise PlanError(explain(wrong=wrong, expected=f"the data at {origin.data}", fix="put them back")) from error
     if plan.data.named is None:
         # A plan from before there were names goes on without.
         data = replace(data, named=None)
+    data = replace(data, most_validation=plan.data.most_validation)
     if _content(data) != _content(plan.data):
         place = origin.test if origin.test and data.fingerprint == plan.data.fingerprint else origin.data
         wrong = f"{lost}, and {place} now holds other rows"

@@ -94,6 +94,7 @@ class Data:
         given: Files of columns that no model reads, by part: a row for each row of the part, to compare scores by.
         named: File of the search part's rows and, after them, the names of its classes, where these are worth training
             on; it is called after its own fingerprint.
+        most_validation: Rows of a fold that validate at most, drawn at random; the others do neither. None for all.
     """
 
     folder: Path
@@ -103,6 +104,7 @@ class Data:
     held_out_folder: Path | None = None
     given: Mapping[str, Path] = field(default_factory=dict)
     named: Path | None = None
+    most_validation: int | None = None
 
     def training(self, fold: int | None) -> tuple[Rows, Rows | None]:
         """Returns rows to train on and rows to validate on.
@@ -119,7 +121,10 @@ class Data:
         if not 0 <= fold < self.num_folds:
             raise ValueError(f"fold {fold} is not one of the {self.num_folds} folds")
         validates = Rows(path).numbers("fold") == fold
-        return Rows(path, np.flatnonzero(~validates)), Rows(path, np.flatnonzero(validates))
+        chosen = np.flatnonzero(validates)
+        if self.most_validation is not None:
+            chosen = np.sort(np.random.default_rng(fold).permutation(chosen)[: self.most_validation])
+        return Rows(path, np.flatnonzero(~validates)), Rows(path, chosen)
 
     def held_out(self) -> tuple[str, Rows] | None:
         """Returns "test" or "proof" with its rows, or None. Rows whose target is null are not scored."""
@@ -159,6 +164,7 @@ class Data:
             "held_out_folder": None if self.held_out_folder is None else str(self.held_out_folder),
             "given": {name: str(path) for name, path in self.given.items()},
             "named": None if self.named is None else str(self.named),
+            "most_validation": self.most_validation,
         }
 
     @staticmethod
@@ -173,6 +179,7 @@ class Data:
             None if held_out is None else Path(held_out),
             {name: Path(path) for name, path in row.get("given", {}).items()},
             None if named is None else Path(named),
+            row.get("most_validation"),
         )
 
 

@@ -135,11 +135,13 @@ class DataOrigin:
     Attributes:
         data: Path or hub id. test: likewise, None without test rows.
         fixes_off: Audit checks that only reported.
+        most_rows: Training rows that a sample was drawn of; None where all were read.
     """
 
     data: str
     test: str | None = None
     fixes_off: tuple[str, ...] = ()
+    most_rows: int | None = None
 
 
 @dataclass(frozen=True)

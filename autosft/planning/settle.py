@@ -16,6 +16,7 @@ from autosft.inputs.text import MAX_TOKENS
 from autosft.planning.division import Lengths, Means, fit_lengths
 from autosft.planning.machine import MAX_THREADS
 from autosft.planning.plan import Arm, DataOrigin, Plan, Quote, Resources, refit_factor
+from autosft.planning.reach import with_quick_validation
 from autosft.prepare import Prepared
 from autosft.search.settings import Machine
 from autosft.task import Task
@@ -53,8 +54,10 @@ def settle(
         arms: Timed where there was time to; the others get a rough cost.
         spent_seconds: What the run has spent so far.
     """
-    data, machine = prepared.data, resources.machine
-    train, validation = data.training(0)
+    machine = resources.machine
+    limit = budget.wall_seconds(machine.gpus)
+    seconds_left = None if limit is None else limit - spent_seconds
+    train, validation = prepared.data.training(0)
     kind, targets = task_kind(prepared.task.kind), train.targets()
     num_validation = len(validation) if validation is not None else 0
     timed = frozenset(arm.name for arm in arms if arm.cost)
@@ -62,14 +65,14 @@ def settle(
         arm if arm.cost else replace(arm, cost=_rough_cost(arm, train, num_validation=num_validation, machine=machine))
         for arm in arms
     ]
+    known = [arm for arm in arms if arm.cost] or costed
+    data, quick = with_quick_validation(prepared.task, prepared.data, known, seconds_left)
 
     def divided(seconds_left: float | None) -> Lengths:
         return _lengths(
             prepared.task, data, costed, resources, budget=budget, scheduler=scheduler, seconds_left=seconds_left
         )
 
-    limit = budget.wall_seconds(machine.gpus)
-    seconds_left = None if limit is None else limit - spent_seconds
     lengths, other_budgets = divided(seconds_left), ""
     if limit is not None and seconds_left is not None:
         less, more = divided(max(1.0, limit / 3 - spent_seconds)).buys, divided(3 * limit - spent_seconds).buys
@@ -90,7 +93,9 @@ def settle(
         resources=resources,
         seed=seed,
         quote=_quote(lengths, resources, spent_seconds=spent_seconds, timed=timed),
-        reasons=tuple(filter(None, (*prepared.reasons, kind.convention, *reasons, *lengths.reasons, other_budgets))),
+        reasons=tuple(
+            filter(None, (*prepared.reasons, *quick, kind.convention, *reasons, *lengths.reasons, other_budgets))
+        ),
     )
 
 
