@@ -15,6 +15,7 @@ from autosft.data.source import Source
 from autosft.errors import TaskError, did_you_mean, explain
 from autosft.inference.answers import choose_answer
 from autosft.inference.columns import given_away, profile
+from autosft.inference.extractive import refuse_extractive
 from autosft.inference.kinds import read_kind
 from autosft.inference.labels import with_labels
 from autosft.inference.metric import Labels, choose_metric
@@ -62,6 +63,7 @@ def infer(
     table, sentence = source.train, Sentence(description)
     columns = _check_names(table, target=target, inputs=inputs, group=group, time=time)
     profiles = profile(table)
+    refuse_extractive(profiles, sentence, target)
     others = frozenset(name for name in (group, time) if name)
     try:
         reading = read_kind(Columns(profiles, table, sentence, target, columns, others, named))

@@ -92,8 +92,8 @@ class Proof:
         gain: Winner over default, both as they were trained, positive when better.
         gain_interval: 95 % interval of the gain from a paired bootstrap.
         scores: Every metric of the shipped model by name.
-        constant: Score of what says the same of every row, by the training targets; None where that makes no sense, or
-            the metric is not defined on it.
+        constant: Score of what says the same of every row, by the training targets, or of guessing (the kind's
+            `knowing_nothing` names it); None where neither makes sense, or the metric is not defined on it.
         num_rows_given: Rows there are; where time allowed fewer, those that were scored are a random sample.
         against_refit: Why the refit is not trusted, so that the shipped model is the winner itself; None where it is.
         evidence: What all of this was computed from.
@@ -390,10 +390,10 @@ def _proof(plan: Plan, rows: str, selected_on: bool, evidence: Evidence, winner:
 
 
 def _constant_score(plan: Plan, kind: TaskKind, targets: pa.Array) -> float | None:
-    """Scores the same answer for every row; a user's metric that raises on that must not cost the result."""
+    """Scores what knows nothing of a row; a user's metric that raises on that must not cost the result."""
     constant = kind.constant(plan.task, plan.data.training(0)[0].targets(), targets)
     if constant is None:
-        return None
+        return kind.guessing(plan.task)
     try:
         score = kind.score(plan.task, targets, constant)
     except MetricError:

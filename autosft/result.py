@@ -172,8 +172,8 @@ def _verdict(result: Result) -> list[str]:
     best_row = summary["best"]
     changed = ", ".join(f"{key}={_short(value)}" for key, value in best_row["changed"].items()) or "its untuned default"
     won = next((trial for trial in result.trials if trial.number == best_row["trial"]), None)
-    if won is not None and won.length:
-        changed += f"; trained for {won.fidelity:.0%} of a full run"
+    if won is not None and won.trained:
+        changed += f"; {won.trained}"
     test_low, test_high = map(_defined, test["interval"])
     lines = [
         f"Tried     {_tried(result.trials)} in {format_seconds(summary['seconds']['wall'])}",
@@ -185,8 +185,9 @@ def _verdict(result: Result) -> list[str]:
     if test.get("constant") is not None:
         bound = test_low if summary["greater_is_better"] else -test_high
         beats = bound > (test["constant"] if summary["greater_is_better"] else -test["constant"])
+        scale = task_kind(result.plan.task.kind).knowing_nothing
         verdict = "" if beats else "; the model is not better than that beyond the noise"
-        lines.append(f"For scale {test['constant']:.4f} comes of the same answer for every row{verdict}")
+        lines.append(f"For scale {test['constant']:.4f} comes of {scale}{verdict}")
     lines.append(f"Gain      {_gained(summary, result.trials)}")
     lines.append(f"Shipped   {result.folder / 'model'}: {summary['refit']['reason']}")
     # Runs of earlier versions have none.

@@ -348,7 +348,7 @@ def test_a_short_training_a_sample_and_a_gain_are_told(plan: Plan, tmp_path: Pat
     found = model_card(replace(given, proof=proof, winner=winner))
     assert "1,500 (of 9,000, drawn at random)" in found
     assert "+0.0500, 95 % interval 0.0100 to 0.0900; proven" in found
-    assert "trained for 25 % of a full run" in found
+    assert "trained for 25% of a full run. There was no time" in found
     assert "| `C` | `0.125` | tuned |" in found
 
 

@@ -24,6 +24,7 @@ from autosft.refit import Refit
 from autosft.run_folder import RunFolder
 from autosft.search.trial import Trial, TrialLog
 from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.testing.tiny_models import write_tiny_decoder
 from autosft.tracking.base import Tracker
 
 
@@ -173,7 +174,28 @@ def test_a_winner_that_was_cut_short_says_so(plan: Plan, tmp_path: Path) -> None
     arm = plan.arms[0]
     short = Trial(0, arm.name, dict(arm.default), 0.07, 0, 0, True, "complete", 0.75, (0.7, 0.8))
     told = str(autosft.Result.load(finished(tmp_path, plan, winner=short).path))
-    assert "[0.7000, 0.8000] at 7%" in told and "trained for 7% of a full run" in told
+    assert "[0.7000, 0.8000] at 7%" in told and "trained for 7% of a full run" in told and "hardly" not in told
+
+
+def test_bits_per_byte_are_held_against_guessing(tmp_path: Path) -> None:
+    rows = [{"prompt": text, "completion": f"about {text}"} for text in tiny_texts(60)[0]]
+    decoder = str(write_tiny_decoder(tmp_path / "decoder"))
+    made = autosft.plan("write", rows, kind="causal-lm", models=decoder, timing=False, tracker=Tracker())
+    run = finished(tmp_path, made, 26.85)
+    assert "For scale 0.5000 comes of guessing every byte; the model is not better" in str(
+        autosft.Result.load(run.path)
+    )
+    assert "Guessing every byte, whatever it reads, scores 0.5000" in card(run)
+    assert "guessing every byte would score 0.5" in run.report.read_text(encoding="utf-8")
+
+
+def test_a_winner_that_was_hardly_trained_says_so_wherever_its_score_stands(plan: Plan, tmp_path: Path) -> None:
+    arm = plan.arms[0]
+    short = Trial(0, arm.name, dict(arm.default), 0.004, 0, 0, True, "complete", 0.75, (0.7, 0.8))
+    run = finished(tmp_path, plan, winner=short)
+    said = "trained for 0.4% of a full run, which is hardly at all"
+    for text in (str(autosft.Result.load(run.path)), card(run), run.report.read_text(encoding="utf-8")):
+        assert said in text
 
 
 @pytest.mark.parametrize("gained", [(-0.0104, -0.04, 0.02), (-0.0304, -0.05, -0.01), (0.0104, -0.02, 0.04)])

@@ -134,6 +134,113 @@ def test_the_sentence_and_the_columns_give_the_task(sentence, columns, target, i
     assert f"'{target}' is the target" in task.reasons[0]
 
 
+WEIGHED = {
+    "recall": [
+        "missing a toxic comment is worse than a false alarm",
+        "a missed toxic comment costs more than a false positive",
+        "Missing one is far more expensive than a false alarm",
+        "a false negative is worse than a false positive",
+        "False negatives matter more to us than false positives",
+        "a miss outweighs many false alarms",
+        "It is worse to miss a toxic comment than to raise a false alarm",
+        "a false alarm is better than a miss",
+        "A false positive is less of a problem than a missed comment",
+        "false alarms are not as bad as misses",
+        "a false alarm isn\u2019t nearly as costly as missing one",
+        "we would rather have false alarms than miss one",
+        "Better a false alarm than a missed comment",
+        "we prefer false positives to false negatives",
+        "overlooking a toxic comment is worse than wrongly flagging one",
+        "False alarms are bad, but missing one is worse",
+        "false alarms are fine",
+        "we don't mind false positives",
+        "find them even at the cost of some false alarms",
+        "false positives do not matter",
+        "recall is more important than precision",
+        "recall, not precision",
+        "recall rather than precision",
+        "precision is less important than recall",
+        "precision does not matter, recall does",
+        "we cannot accept missing any",
+        "high accuracy, and never miss one",
+        "We prefer recall over precision",
+        "a miss costs ten times as much as a false alarm",
+        "letting spam through is worse than blocking a good mail",
+        "false alarms cost us nothing",
+        "I care more about recall than about precision",
+        "maximise recall at the cost of precision",
+        "misses are not acceptable",
+    ],
+    "precision": [
+        "a false alarm is worse than a miss",
+        "false positives cost more than false negatives",
+        "a false alarm is much worse than missing a toxic comment",
+        "False positives hurt us more than missed ones",
+        "it is worse to raise a false alarm than to overlook one",
+        "a miss is better than a false alarm",
+        "missing one is not as bad as a false alarm",
+        "we would rather miss one than raise a false alarm",
+        "better to miss a few than to have false alarms",
+        "wrongly flagging a comment is worse than overlooking one",
+        "missing one is bad, false alarms are worse",
+        "a few misses are fine",
+        "we do not mind missing a few",
+        "we don't care about missing some",
+        "no false alarms, please",
+        "we do not want false positives",
+        "we cannot tolerate false alarms",
+        "false alarms are not acceptable",
+        "precision matters more than recall",
+        "do not look at recall but at precision",
+        "precision instead of recall",
+        "we don't want low precision",
+        "do not sacrifice precision",
+        "a false alarm is twice as bad as a miss",
+        "flagging a harmless comment is worse than missing a toxic one",
+        "I care less about recall than precision",
+    ],
+    "f1": [
+        "a miss is as bad as a false alarm",
+        "false alarms are no worse than misses",
+        "recall and precision both count",
+        "the classes are imbalanced, so accuracy is misleading",
+        "F1, not accuracy",
+        "F1 matters more than accuracy",
+    ],
+    "macro_f1": [
+        "do not optimise for accuracy",
+        "accuracy is not what matters",
+        "we don't care about accuracy",
+        "accuracy isn't everything",
+    ],
+    "accuracy": [
+        "which rank does the review have",
+        "Predict the rank of the author",
+        "is the comment by a high-ranking member?",
+        "the classes are not imbalanced",
+        "do not use F1",
+        "recall is not important",
+        "don't lose accuracy",
+        "is it about Miss Marple",
+        "is a parcel missing",
+        "accuracy of no less than 90%",
+    ],
+    "roc_auc": ["rank the comments", "Please rank them", "comments are ranked by how toxic they are", "a good ranking"],
+}
+
+
+@pytest.mark.parametrize(("metric", "sentence"), [(name, said) for name, group in WEIGHED.items() for said in group])
+def test_what_a_sentence_weighs_or_sets_aside_decides_the_metric(metric, sentence):
+    task = infer(sentence, source(**MANY), target="toxic")
+    assert task.metric.name == metric, task.reasons
+
+
+def test_a_metric_that_is_set_aside_is_not_the_reason():
+    reasons = infer("Is it toxic? Do not optimise for accuracy.", source(**MANY)).reasons
+    assert not any("says 'accuracy'" in reason for reason in reasons)
+    assert any("macro_f1" in reason and "accuracy" in reason and "aside" in reason for reason in reasons)
+
+
 @pytest.mark.parametrize("sentence", ["Classify support tickets", ""])
 def test_close_readings_are_both_told_with_the_argument_that_settles_it(sentence):
     with pytest.raises(TaskError) as error:
@@ -647,6 +754,28 @@ def test_columns_as_users_call_them_give_the_kind(sentence, columns, kind, input
     assert (task.kind, list(task.input_columns), task.target_column) == (kind, inputs, target), task.reasons
 
 
+@pytest.mark.parametrize("named", [{}, {"kind": "causal-lm"}])
+@pytest.mark.parametrize(
+    ("sentence", "first", "second"),
+    [
+        ("Translate {} to {}", "column_1", "column_2"),
+        ("turn {} into {}", "A", "B"),
+        ("Convert '{}' to the column '{}'", "col 1", "col 2"),
+        ("translate {} to {}", "hindi", "english"),
+    ],
+)
+def test_what_is_to_be_turned_into_what_is_told_by_the_names_of_columns(sentence, first, second, named):
+    columns = source(**{"note": texts(20, 2), first: texts(9), second: texts(8, 1)})
+    for one, other in ((first, second), (second, first)):
+        task = infer(sentence.format(one, other), columns, **named)
+        assert (task.kind, task.input_columns, task.target_column) == ("causal-lm", (one,), other)
+
+
+def test_two_texts_that_are_compared_are_not_turned_into_each_other():
+    columns = source(text_a=texts(9), text_b=texts(8, 1), label=cycle("same", "other"))
+    assert infer("Compare text_a to text_b", columns).target_column == "label"
+
+
 def test_texts_that_are_left_out_are_told():
     assert "LONG_ANSWER" in " ".join(infer(YES, source(**PUBMED)).reasons)
     short = {"text": texts(20), "nickname": [f"{v}{n}" for v in VERBS for n in NOUNS][:ROWS] + texts(1)[:32]}
@@ -702,10 +831,38 @@ REFUSED = [
 ]
 
 
+SQUAD = {
+    "id": [f"q{i}" for i in range(ROWS)],
+    "title": cycle("Rome", "Lima", "Oslo"),
+    "context": texts(40),
+    "question": texts(8),
+    "answers": [{"text": ["a"], "answer_start": [i]} for i in range(ROWS)],
+}
+NESTED = {"doc": [{"head": text, "body": text} for text in texts()], "label": cycle("a", "b")}
+
+REFUSED += [
+    ("Answer the question", SQUAD, {}, "(?s)extractive question answering is not trained.*prompts.*'completion'"),
+    ("", {**SQUAD, "answers": list(map(str, SQUAD["answers"]))}, {}, "extractive question answering is not trained"),
+    ("", SQUAD, {"target": "answers", "kind": "causal-lm"}, "extractive question answering is not trained"),
+    ("", NESTED, {}, "(?s)no column is left to read.*flatten it first.*{head: string, body: string} in 'doc'"),
+    (
+        "",
+        {"text": texts(), "label": [{"name": name} for name in cycle("a", "b")]},
+        {"target": "label"},
+        "(?s)holds nested values.*flatten it first: give each field that you need of {name: string} in 'label'",
+    ),
+]
+
+
 @pytest.mark.parametrize(("sentence", "columns", "named", "message"), REFUSED)
 def test_what_columns_cannot_tell_is_asked_and_never_guessed(sentence, columns, named, message):
     with pytest.raises(TaskError, match=message):
         infer(sentence, source(**columns), **named)
+
+
+@pytest.mark.parametrize(("sentence", "named"), [("", {"target": "title"}), ("Predict the title", {})])
+def test_beside_places_of_answers_another_column_may_be_predicted(sentence, named):
+    assert infer(sentence, source(**SQUAD), **named).target_column == "title"
 
 
 def test_labels_of_parts_and_labels_of_one_row_each_may_be_named():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import autosft
-from autosft.data.finding import Finding
+from autosft.data.finding import Finding, Severity
 from autosft.label_errors import find_label_errors
 from autosft.planning.plan import Arm
 from autosft.prepare import Prepared, Question, check, understand
@@ -41,9 +42,14 @@ class Here:
 
 @pytest.fixture
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Prepared, autosft.Plan]:
+    return plan_of([at + (at < NUM_WRONG) for at in range(240)], tmp_path, monkeypatch)
+
+
+def plan_of(numbers: Sequence[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Prepared, autosft.Plan]:
+    """Returns what is planned for rows of which each is about its own number, modulo 3, and labelled with these."""
     monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path / "cache"))
-    texts = [f"{' '.join([LABELS[at % 3]] * 6)} {at * 7919 + 100_003}" for at in range(240)]
-    labels = [LABELS[(at + (at < NUM_WRONG)) % 3] for at in range(240)]
+    texts = [f"{' '.join([LABELS[at % 3]] * 6)} {at * 7919 + 100_003}" for at in range(len(numbers))]
+    labels = [LABELS[number % 3] for number in numbers]
     rows = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
     model = write_tiny_encoder(tmp_path / "tiny", words=WORDS)
     made = autosft.plan(
@@ -76,3 +82,25 @@ def test_a_trainer_that_changes_the_base_model_does_not(
     monkeypatch.setitem(TRAINERS, "theirs", f"{__name__}:Theirs")
     monkeypatch.setattr(Theirs, "is_probe", False)
     assert suspected(planned, "theirs") == suspected(planned, "transformers") == ()
+
+
+def test_where_many_labels_are_denied_it_is_said_with_both_reasons_and_the_surest_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = np.random.default_rng(0).random(240) < 0.3
+    [finding] = suspected(plan_of((np.arange(240) + wrong).tolist(), tmp_path, monkeypatch), "frozen_head")
+    assert finding.severity == Severity.WARNING
+    assert f"disagrees with {finding.count / 240:.0%} of the labels" in finding.message
+    assert "either many labels are wrong, or this base model cannot tell these classes apart" in finding.message
+    assert 0.2 < finding.count / 240 < 0.4
+    assert {int(example.partition(":")[0].removeprefix("row ")) for example in finding.examples} <= {
+        *np.flatnonzero(wrong).tolist()
+    }
+    assert "models=" in finding.action
+
+
+def test_where_the_labels_say_nothing_no_row_is_accused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.random.default_rng(0).integers(3, size=240).tolist()
+    [finding] = suspected(plan_of(numbers, tmp_path, monkeypatch), "frozen_head")
+    assert finding.severity == Severity.WARNING and finding.count > 0.4 * 240
+    assert finding.examples == () and "examples" not in finding.action

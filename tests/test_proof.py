@@ -42,10 +42,11 @@ def slowly(targets: list[str], predictions: list[str]) -> float:
     return float(np.mean([target == found for target, found in zip(targets, predictions, strict=True)]))
 
 
-def precision(targets: list[str], predictions: list[str]) -> float:
-    """A user's metric that is not defined where nothing is predicted to be "b"."""
-    found = [target == "b" for target, one in zip(targets, predictions, strict=True) if one == "b"]
-    return sum(found) / len(found)
+def least_precision(targets: list[str], predictions: list[str]) -> float:
+    """A user's metric that is not defined where a label is never predicted."""
+    pairs = list(zip(targets, predictions, strict=True))
+    found = {label: [target == label for target, one in pairs if one == label] for label in ("a", "b")}
+    return min(sum(right) / len(right) for right in found.values())
 
 
 def hang(report: Callable[..., None], **arguments: Any) -> None:
@@ -307,7 +308,9 @@ def test_a_pass_that_hangs_is_ended_and_resume_makes_it_again(
 
 
 def test_a_metric_that_raises_on_the_same_answer_for_every_row_costs_no_result() -> None:
-    task = Task("text-classification", "", ("text",), "label", Metric("own", function=precision), labels=("a", "b"))
+    task = Task(
+        "text-classification", "", ("text",), "label", Metric("own", function=least_precision), labels=("a", "b")
+    )
     rows = SimpleNamespace(targets=lambda: pa.array([0, 0, 1]))
     plan: Any = SimpleNamespace(task=task, data=SimpleNamespace(training=lambda fold: (rows, None)))
     assert proof._constant_score(plan, task_kind(task.kind), pa.array([0, 1])) is None

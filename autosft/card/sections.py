@@ -128,7 +128,8 @@ def _scores(shipped: Shipped) -> list[str]:
         f"metric decided between the models; {_better(metric.greater_is_better)} is better."
     ]
     if proof.constant is not None:
-        lines += ["", f"The same answer for every row, whatever it reads, scores {proof.constant:.4f} there."]
+        scale = task_kind(shipped.task.kind).knowing_nothing
+        lines += ["", f"{scale[0].upper()}{scale[1:]}, whatever it reads, scores {proof.constant:.4f} there."]
     others = {name: value for name, value in proof.scores.items() if name != metric.name}
     if others:
         rows = ([escaped(name), f"{value:.4f}", _better(directions.get(name))] for name, value in others.items())
@@ -230,9 +231,8 @@ def _limits(shipped: Shipped) -> list[str]:
     ]
     if shipped.proof.selected_on:
         lines.append("There were too few rows to set some aside. On new rows expect less than the score above.")
-    if shipped.winner.fidelity < 1:
-        share = f"{100 * shipped.winner.fidelity:.3g} %"
-        lines.append(f"It was trained for {share} of a full run: there was no time for more, which may have helped.")
+    if shipped.winner.trained:
+        lines.append(f"It was {shipped.winner.trained}. There was no time for more, which may have helped.")
     lines += _cut(shipped.arm, kind.input)
     lines += _CAUTIONS.get(kind.output, ())
     return [f"* {text}" for text in lines]

@@ -6,23 +6,31 @@ What lives here: matching by name and by type. Rows are never changed or dropped
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from autosft.data.column_types import is_number, is_text
-from autosft.errors import DataError, did_you_mean, explain
+from autosft.errors import DataError, explain, nearest
 
 #: Up to here a double holds every whole number.
 _LARGEST_EXACT = 2.0**53
 
 
-def align_splits(splits: Mapping[str, pa.Table], *, place: str) -> tuple[dict[str, pa.Table], tuple[str, ...]]:
+def align_splits(
+    splits: Mapping[str, pa.Table], *, place: str, places: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, pa.Table], tuple[str, ...]]:
     """Gives all splits the columns of "train", in its order and with common types.
 
     Names match exactly, or else by letters alone (case and outer spaces aside). Where one split has integers and
     another fractions, both become double; floats that are whole numbers, as integers with missing values are often
     read, become integers. Numbers and text become text.
+
+    Args:
+        splits: Tables by split name, "train" among them.
+        place: Where they came from, for messages.
+        places: Where splits came from that were given apart.
 
     Returns:
         The splits, and notes on columns dropped, renamed or converted.
@@ -34,7 +42,7 @@ def align_splits(splits: Mapping[str, pa.Table], *, place: str) -> tuple[dict[st
     notes: list[str] = []
     for split, table in splits.items():
         if split != "train":
-            table, more = _match_names(table, splits["train"].column_names, split=split, place=place)
+            table, more = _match_names(table, splits["train"].column_names, split=split, place=places.get(split, place))
             aligned[split] = table
             notes += more
     for name in splits["train"].column_names:
@@ -57,7 +65,7 @@ def _match_names(table: pa.Table, wanted: list[str], *, split: str, place: str) 
                 explain(
                     wrong=f"{place}: the {split} data has no column '{name}' (it has: {', '.join(table.column_names)})",
                     expected=f"the columns of the training data: {', '.join(wanted)}",
-                    fix=did_you_mean(name, table.column_names) + f"; rename it to '{name}'",
+                    fix=_missing_column_fix(name, [one for one in table.column_names if one not in wanted], split),
                 )
             )
         taken[name] = found
@@ -66,6 +74,16 @@ def _match_names(table: pa.Table, wanted: list[str], *, split: str, place: str) 
     notes = [f"{split}: columns dropped that train does not have: {', '.join(extra)}."] if extra else []
     notes += [f"{split}: columns read under train's names: {', '.join(renamed)}."] if renamed else []
     return table.select(list(taken.values())).rename_columns(list(taken)), notes
+
+
+def _missing_column_fix(name: str, others: list[str], split: str) -> str:
+    match = nearest(name, others)
+    if match is not None:
+        return f"did you mean '{match}'? Then rename it to '{name}'"
+    return (
+        f"add it, or drop it from the training data; if '{name}' is what to predict, {split} rows need answers, "
+        "and rows without are for `autosft predict`"
+    )
 
 
 def _common_type(name: str, columns: Mapping[str, pa.ChunkedArray], *, place: str) -> pa.DataType:

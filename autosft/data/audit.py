@@ -6,12 +6,14 @@ The checks live in `autosft.data.checks`; whether the validation set is large en
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from autosft.data.checks import columns, duplicates, labels, leaks, missing, names
 from autosft.data.checks.subject import Check, Outcome, Subject
 from autosft.data.finding import Finding
 from autosft.data.source import Source
+from autosft.data.texts import shortened
 from autosft.errors import DataError, PlanError, did_you_mean, explain
 from autosft.task import Task
 
@@ -20,9 +22,12 @@ if TYPE_CHECKING:
 
 #: Checks for every kind, in the order in which they run: each one sees the data as the fixes before it left it.
 CHECKS: dict[str, Check] = {
+    # Before any row is dropped for saying the same as another one.
+    "codes-as-text": columns.codes_as_text,
     "missing-labels": missing.missing_labels,
     "missing-inputs": missing.missing_inputs,
     "label-spelling": labels.label_spelling,
+    "labels-like-missing": labels.labels_like_missing,
     "conflicting-labels": duplicates.conflicting_labels,
     "exact-duplicates": duplicates.exact_duplicates,
     "duplicates-across-splits": duplicates.duplicates_across_splits,
@@ -39,6 +44,8 @@ CHECKS: dict[str, Check] = {
 }
 #: Switches every fix off.
 ALL = "all"
+
+_NUM_NAMED = 5
 
 
 def audit(
@@ -61,7 +68,8 @@ def audit(
 
     Raises:
         PlanError: `off` names an unknown check.
-        DataError: No training rows, or only one class, are left; the message says which check removed what.
+        DataError: No training rows, or only one class, are left; the message says which check removed what. Or test or
+            validation rows share no label with them.
     """
     # A kind's own first: what they find would be taken for a missing label or input.
     checks = {**kind.checks, **CHECKS}
@@ -78,6 +86,7 @@ def audit(
         findings.append(_finding(name, outcome, fixed=fixed))
         _require_rows(subject, source, findings)
     _require_classes(subject, source, findings)
+    _require_shared_labels(subject)
     unseen_are_scored = not {"unseen-test-labels", ALL} & switched_off
     return subject.source, _settled(subject, unseen_are_scored=unseen_are_scored), tuple(findings)
 
@@ -138,14 +147,39 @@ def _require_classes(subject: Subject, source: Source, findings: list[Finding]) 
     if not subject.one_label or len(subject.label_counts) > 1:
         return
     left = ", ".join(f"'{label}'" for label in subject.label_counts) or "none"
+    read = ", ".join(f"'{name}'" for name in subject.task.input_columns)
+    table = next((finding for finding in findings if finding.check == "codes-as-text"), None)
+    fix = "check that this is the right column (target=), or add rows of another class"
     raise DataError(
         explain(
             wrong=f"one class at most is left to learn in column '{subject.task.target_column}' of {source.origin}: "
-            f"{left} ({_story(findings)})",
+            f"{left} (rows are told apart by {read} alone; {_story(findings)})",
             expected="training rows of at least two classes",
-            fix="check that this is the right column (target=), or add rows of another class",
+            fix=fix if table is None else f"{table.action}. {table.message}",
         )
     )
+
+
+def _require_shared_labels(subject: Subject) -> None:
+    if not subject.one_label:
+        return
+    for split, texts in subject.labels.items():
+        there = dict.fromkeys(texts.drop_null().to_pylist())
+        if there and not subject.label_counts.keys() & there.keys():
+            raise DataError(
+                explain(
+                    wrong=f"no label in column '{subject.task.target_column}' of the {split} rows is one of training: "
+                    f"the {split} rows have {_some(there)}, the training rows have {_some(subject.label_counts)}",
+                    expected=f"{split} rows with the labels that are trained on",
+                    fix="map the labels of one to those of the other; where they only stand for answers that are not "
+                    "known, leave those cells empty",
+                )
+            )
+
+
+def _some(labels: Collection[str]) -> str:
+    few = ", ".join(f"'{shortened(label, limit=40)}'" for label in islice(labels, _NUM_NAMED))
+    return few + (f" and {len(labels) - _NUM_NAMED:,} more" if len(labels) > _NUM_NAMED else "")
 
 
 def _story(findings: list[Finding]) -> str:

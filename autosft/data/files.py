@@ -17,6 +17,7 @@ from autosft.data.conll import looks_like_conll, read_conll
 from autosft.data.delimited import read_delimited
 from autosft.data.encoding import to_utf8
 from autosft.data.json_files import read_json
+from autosft.data.untrained import refuse_media
 from autosft.errors import DataError, explain, nearest
 
 _DELIMITED = frozenset({".csv", ".tsv", ".txt"})
@@ -51,6 +52,7 @@ def read_file(
         DataError: It does not exist, cannot be opened, is damaged, or has another format.
     """
     place = path.name
+    refuse_media(path)
     raw = _load(path)
     suffix = data_suffix(path) or _suffix_by_content(raw)
     if suffix in _PARQUET:

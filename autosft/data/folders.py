@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autosft.data.files import SUFFIXES, data_suffix
 from autosft.data.split_names import canonical_split, split_in_name
+from autosft.data.untrained import refuse_media
 from autosft.errors import DataError, explain
 
 _SHARD = re.compile(r"(.+?)-\d{2,}-of-\d{2,}")
@@ -41,6 +42,8 @@ def files_by_split(folder: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]
         if chosen:
             splits[split] = chosen
     if "train" not in splits:
+        if not found:
+            refuse_media(folder)
         raise _no_training_file(folder, found)
     for split, chosen in splits.items():
         if len(chosen) > 1 and not all(_SHARD.fullmatch(_bare(path)) for path in chosen):

@@ -1,4 +1,4 @@
-"""Rows that hold several examples in a list, taken apart: instructions with their instances of input and output."""
+"""Values with fields of their own: examples listed in a row are taken apart, of others it is said how to do it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from autosft.counting import counted
+from autosft.data.texts import shortened
 
 _FIELDS = frozenset({"input", "output"})
 
@@ -42,3 +43,14 @@ def _lists_instances(column_type: pa.DataType) -> bool:
         return False
     inner = column_type.value_type
     return pa.types.is_struct(inner) and {field.name for field in inner} >= _FIELDS
+
+
+def how_to_flatten(name: str, column_type: pa.DataType) -> str:
+    """Says what to do with a column whose values have fields, and which these are; "" where they have none."""
+    listed = pa.types.is_list(column_type) or pa.types.is_large_list(column_type)
+    inner = column_type.value_type if listed else column_type
+    if not pa.types.is_struct(inner):
+        return ""
+    fields = shortened(", ".join(f"{field.name}: {field.type}" for field in inner), limit=200)
+    rows = "make a row of each of its entries and " if listed else ""
+    return f"flatten it first: {rows}give each field that you need of {{{fields}}} in '{name}' a column of its own"

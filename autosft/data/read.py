@@ -28,6 +28,7 @@ from autosft.data.nested import taken_apart
 from autosft.data.objects import is_pandas, table_from_columns, table_from_pandas, table_from_rows
 from autosft.data.source import Source
 from autosft.data.split_names import canonical_split, name_splits, splits_in_column
+from autosft.data.untrained import refuse_boxes
 from autosft.errors import DataError, explain
 
 
@@ -60,6 +61,8 @@ def read(data: object, *, test: object | None = None, validation: object | None 
         DataError: The data cannot be read, or its splits do not fit together.
     """
     found = _find(data)
+    if isinstance(data, str | Path) and Path(data).expanduser().is_dir():
+        refuse_boxes(Path(data).expanduser(), found.splits)
     tables, notes = found.splits, found.notes
     if len(tables) == 1 and (told := splits_in_column(next(iter(tables.values())))) is not None:
         column, tables = told
@@ -70,17 +73,19 @@ def read(data: object, *, test: object | None = None, validation: object | None 
     for split, table in splits.items():
         splits[split], more = taken_apart(table)
         notes = (*notes, *more)
-    train = plain_types(splits["train"], place=found.origin)
+    train, places = plain_types(splits["train"], place=found.origin), {}
     for split, given in (("validation", validation), ("test", test)):
         if given is None:
             continue
         if split in splits:
             notes = (*notes, f"The {split} split of {found.origin} is not used: {split}= was given.")
-        splits[split], more = _read_split(given, split, train.schema)
+        splits[split], places[split], more = _read_split(given, split, train.schema)
         notes = (*notes, *more)
-    plain = {name: plain_types(table, place=f"{found.origin} ({name})") for name, table in splits.items()}
+    plain = {
+        name: plain_types(table, place=f"{places.get(name, found.origin)} ({name})") for name, table in splits.items()
+    }
     plain["train"] = train
-    aligned, more = align_splits(plain, place=found.origin)
+    aligned, more = align_splits(plain, place=found.origin, places=places)
     return Source(aligned, found.origin, (*notes, *more))
 
 
@@ -112,8 +117,8 @@ def read_table(data: object, *, columns: Sequence[str] = ()) -> pa.Table:
     return plain_types(next(iter(found.splits.values())), place=found.origin)
 
 
-def _read_split(given: object, split: str, train: pa.Schema) -> tuple[pa.Table, tuple[str, ...]]:
-    """Reads what was given as one split; of several splits in it, the one of that name."""
+def _read_split(given: object, split: str, train: pa.Schema) -> tuple[pa.Table, str, tuple[str, ...]]:
+    """Reads what was given as one split; of several splits in it, the one of that name. Says where it came from too."""
     keep_text = [field.name for field in train if is_text(field.type)]
     found = _find(given, expected=train.names, keep_text=keep_text)
     tables = {canonical_split(name) or name: table for name, table in found.splits.items()}
@@ -126,7 +131,7 @@ def _read_split(given: object, split: str, train: pa.Schema) -> tuple[pa.Table, 
             )
         )
     table, more = taken_apart(tables[split] if split in tables else next(iter(tables.values())))
-    return plain_types(table, place=f"{found.origin} ({split})"), (*found.notes, *more)
+    return plain_types(table, place=f"{found.origin} ({split})"), found.origin, (*found.notes, *more)
 
 
 def _find(data: object, *, expected: Sequence[str] = (), keep_text: Sequence[str] = ()) -> _Found:

@@ -9,6 +9,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from itertools import combinations
 
+from autosft.data.nested import how_to_flatten
 from autosft.errors import TaskError, explain
 from autosft.inference.columns import TEXT_NAMES, TEXT_ROLES, ColumnProfile, Role, is_string, name_words, word_set
 from autosft.inference.pairs import (
@@ -82,7 +83,8 @@ def _how_to_read(profiles: list[ColumnProfile]) -> str:
     if lists:
         named = " and ".join(map(repr, lists[:2]))
         return f"{named}: these lists are written as text, so write them as lists, in jsonl or parquet"
-    return "name the columns to read with inputs=['...']"
+    nested = (how_to_flatten(column.name, column.type) for column in profiles if column.role is Role.OTHER)
+    return next(filter(None, nested), "name the columns to read with inputs=['...']")
 
 
 def choose_two(profiles: list[ColumnProfile], sentence: Sentence, *, excluded: Container[str]) -> InputsReading:

@@ -10,6 +10,7 @@ from autosft.inference.inputs import InputsReading, choose_inputs, choose_two
 from autosft.inference.pairs import are_side_by_side
 from autosft.inference.prompts import parts_of_prompt
 from autosft.inference.reading import Columns
+from autosft.inference.writing import turned_into
 from autosft.task import Input, Output
 
 
@@ -28,6 +29,10 @@ def inputs_for(
     if wanted is Input.IMAGE or (wanted is None and images and not _text_is_named(columns, excluded)):
         return _image_input(images)
     if output is Output.TEXT and target is not None:
+        texts = [column for column in columns.free(*TEXT_ROLES) if column.name not in excluded]
+        if (turned := turned_into(target, texts, columns.sentence)) is not None:
+            why = f"the sentence asks to turn it into '{target.name}'"
+            return InputsReading((turned.name,), f"'{turned.name}' is the input: {why}")
         parts = parts_of_prompt(target, columns.profiles, excluded)
         offered = [part for part in parts if columns.sentence.mention(part.name).as_input]
         if parts:

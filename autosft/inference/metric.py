@@ -150,7 +150,7 @@ def _from_function(function: Callable[..., float], positive: str | None) -> tupl
 
 def _from_sentence(kind: TaskKind, labels: Labels, sentence: Sentence) -> tuple[str, str, bool]:
     """Returns the metric's name, the reason, and whether the rare label is what it is about."""
-    asked = sentence.metrics()
+    asked, aside = sentence.metrics()
     imbalanced = asked.pop("imbalanced", None)
     f1 = _named(kind, "f1")
     if {"recall", "precision"} <= asked.keys() and f1:
@@ -160,7 +160,11 @@ def _from_sentence(kind: TaskKind, labels: Labels, sentence: Sentence) -> tuple[
             return name, f"the sentence says '{words}': the metric is {name}", imbalanced is not None
     if imbalanced and (name := _named(kind, "f1" if labels.binary else "macro_f1")):
         return name, f"the sentence says '{imbalanced}': the metric is {name}", True
+    unwanted = {name: words for word, words in aside.items() if (name := _named(kind, word))}
     default = next(iter(kind.metrics))
+    if default in unwanted:
+        chosen = next((name for name in kind.metrics if name not in unwanted), default)
+        return chosen, f"the sentence sets '{unwanted[default]}' aside: the metric is {chosen}", False
     reason = f"the metric is {default}, the default"
     if labels.top_share > _SKEWED:
         reason += f"; {labels.top_share:.0%} of the rows have one label, so consider metric='macro_f1'"

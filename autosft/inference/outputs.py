@@ -8,6 +8,7 @@ from typing import Never
 
 import pyarrow as pa
 
+from autosft.data.nested import how_to_flatten
 from autosft.data.texts import label_texts, shortened
 from autosft.errors import TaskError, explain
 from autosft.inference.columns import ColumnProfile, Role, name_words, word_set
@@ -129,7 +130,9 @@ def check_labels(column: ColumnProfile) -> None:
     if role is Role.EMPTY:
         _refuse(f"every label in column '{name}' is missing", "choose another column with target=")
     if role in (Role.OTHER, Role.WORDS, Role.SPANS, Role.MESSAGES, Role.IMAGE) or is_list(column.type):
-        _refuse(f"column '{name}' of type {column.type} holds {role}", "keep one label per row in a column of its own")
+        fix = how_to_flatten(name, column.type) if role is Role.OTHER else ""
+        fix = fix or "keep one label per row in a column of its own"
+        _refuse(f"column '{name}' of type {column.type} holds {role}", fix)
     if role is Role.CONSTANT:
         _refuse(f"column '{name}' has only one class, '{column.values[0]}'", "add rows of a second class")
     if column.num_distinct > MAX_CLASSES or column.num_distinct > column.num_values / 2:
@@ -163,6 +166,8 @@ def check_numbers(column: ColumnProfile, table: pa.Table) -> None:
         few = [f"row {row}: {shortened(text, limit=40)!r}" for row, text in islice(odd.items(), _NUM_NAMED)]
         wrong += f", and {len(odd):,} of {column.num_values:,} values are no numbers ({', '.join(few)})"
     fix = "choose another column with target=, or another kind with kind="
+    if column.role is Role.OTHER and (flat := how_to_flatten(column.name, column.type)):
+        fix = f"{flat}; or choose another column with target="
     raise TaskError(explain(wrong=wrong, expected="a number per row, of which some differ", fix=fix))
 
 

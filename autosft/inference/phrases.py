@@ -1,40 +1,11 @@
-"""Phrases by which a sentence asks for something: a metric, a number, a text, several labels, marks or a chat.
+"""Phrases by which a sentence asks for something: a number, a text, several labels, marks or a chat.
 
-What is made of them is decided by who asks `autosft.inference.sentence`.
+Those that ask for a metric live in `metric_words`. What is made of them is decided by who asks `sentence`.
 """
 
 from __future__ import annotations
 
 import re
-
-_NEVER_MISS = (
-    r"\b(?:not|\w*n['\u2019]t|dont|never|cannot|without|avoid)\s+(?:\w+\s+){0,2}?miss(?:es|ed|ing)?\b"
-    r"|\bcatch(?:ing)? (?:all|every|as many)|\bfalse negatives?\b|\bsensitivity\b|\brecall\b"
-    r"|\bmiss (?:none|nothing|no)\b"
-)
-METRIC_WORDS: tuple[tuple[str, str], ...] = (
-    (r"\bhamming\b", "hamming_loss"),
-    (r"\bspearman\w*|\brank correlation|\bcorrelat\w+", "spearman"),
-    (r"\bpearson\w*", "pearson"),
-    (r"\br2\b|\br[ -]?squared|\bvariance explained|\bexplained variance", "r2"),
-    (r"\brmse\b|\broot mean squared?\b|\bsquared error\b", "rmse"),
-    (r"\bmae\b|\babsolute error\b", "mae"),
-    (r"\bbits per byte\b|\bperplexity\b", "bits_per_byte"),
-    (r"\bexact(?:ly)?[ -]match\w*", "exact_match"),
-    (r"average[ -]precision|pr[ -]?auc|auprc|precision[ -]recall (?:curve|auc)", "average_precision"),
-    (r"macro[ -_]?(?:averaged )?f[ -_]?(?:1|score|measure)|f1[ -_]macro", "macro_f1"),
-    (r"weighted[ -_]?(?:averaged )?f[ -_]?(?:1|score|measure)|f1[ -_]weighted", "weighted_f1"),
-    (r"\bf[ -]?1\b|\bf[ -](?:score|measure)\b", "f1"),
-    (r"balanced[ -_]accuracy", "balanced_accuracy"),
-    (r"\bau[ -]?roc\b|\bauc\b|\broc\b|\brank(?:ed|ing|s)?\b", "roc_auc"),
-    (r"\bmcc\b|\bmatthews", "mcc"),
-    (r"log[ -]?loss|cross[ -]entropy|calibrat", "log_loss"),
-    (_NEVER_MISS, "recall"),
-    (r"\bprecision\b|\bfalse (?:positives?|alarms?)\b", "precision"),
-    (r"\b(?:im|un)balanced?\b|\bskewed\b|\brare (?:class|label|categor)|\bminority\b", "imbalanced"),
-    (r"\baccura(?:cy|te|tely)\b", "accuracy"),
-    (r"\berrors?\b", "rmse"),
-)
 
 # Words that ask for a measure, and verbs that ask for a text where they open the sentence or follow "to".
 NUMBER = re.compile(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from autosft.inference import phrases
 from autosft.inference.columns import name_words, word_set
+from autosft.inference.metric_words import metrics_in, without_metrics
 
 # Verbs and nouns that every such sentence has; a column of that name is not meant by them.
 _GENERIC = word_set(
@@ -125,7 +126,7 @@ class Sentence:
 
     def content_words(self) -> list[str]:
         """Returns the words that are not of every such sentence, nor part of a metric's name."""
-        rest = self._without_metrics().replace("_", " ")
+        rest = without_metrics(self.text).replace("_", " ")
         return [word for word in re.findall(r"[^\W_]+", rest) if word not in _GENERIC]
 
     def lists_labels(self, values: Sequence[str]) -> bool:
@@ -153,26 +154,13 @@ class Sentence:
             return False
         return max(map(len, names)) >= 3 and all(self._places(name) for name in names)
 
-    def metrics(self) -> dict[str, str]:
-        """Returns the metrics that the sentence asks for, each with the words that do; "imbalanced" is one of them."""
-        found: dict[str, str] = {}
-        rest = self.text.casefold()
-        for pattern, name in phrases.METRIC_WORDS:
-            match = re.search(pattern, rest)
-            if match:
-                found[name] = match.group().strip()
-                rest = re.sub(pattern, " ", rest)
-        return found
+    def metrics(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Returns the metrics that the sentence asks for and those that it sets aside, as `metrics_in` does."""
+        return metrics_in(self.text)
 
     def wants_number(self) -> str | None:
         """Returns the words that ask for a number, None where none do; "F1 score" does not."""
-        return _first(phrases.NUMBER, self._without_metrics())
-
-    def _without_metrics(self) -> str:
-        rest = self.text.casefold()
-        for pattern, _ in phrases.METRIC_WORDS:
-            rest = re.sub(rf"(?:{pattern})(?: scores?)?", " ", rest)
-        return rest
+        return _first(phrases.NUMBER, without_metrics(self.text))
 
     def wants_text(self) -> str | None:
         """Returns the verb that asks for a text to be written, None where none does."""
@@ -185,7 +173,7 @@ class Sentence:
 
     def compares(self) -> str | None:
         """Returns the words that are said of two texts, None where none are; "exact match" is a metric."""
-        return _first(phrases.COMPARE, self._without_metrics())
+        return _first(phrases.COMPARE, without_metrics(self.text))
 
     def wants_classes(self) -> bool:
         """Tells whether it asks in so many words to classify."""

@@ -9,6 +9,7 @@ from collections.abc import Container
 
 import pyarrow as pa
 
+from autosft.data.nested import how_to_flatten
 from autosft.data.texts import label_texts, shortened
 from autosft.errors import TaskError, explain
 from autosft.inference.columns import TEXT_ROLES, ColumnProfile, Role, name_words
@@ -129,7 +130,8 @@ def _why_not(column: ColumnProfile) -> tuple[str, str] | None:
     if column.role is Role.PARTS:
         return f"column '{column.name}' has {column.role}, and none for the row", "make a row of each text"
     if column.role is Role.OTHER:
-        return f"column '{column.name}' holds {column.role}", "give what is to be predicted a column of its own"
+        fix = how_to_flatten(column.name, column.type) or "give what is to be predicted a column of its own"
+        return f"column '{column.name}' holds {column.role}", fix
     if column.role is Role.TEXTS:
         return f"column '{column.name}' holds {column.role}", "join each list to one text"
     if column.num_distinct == column.num_values > 0:

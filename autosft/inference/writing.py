@@ -25,6 +25,7 @@ _REACH = 4
 # What an answer is found in is not the answer.
 _CONTEXTS = word_set("context contexts passage passages paragraph evidence")
 
+_TURNS_INTO = r"\b(?:translat|turn|convert|rewrit|transform|chang)(?:e|es|ing|s)?\b"
 _INTO = re.compile(r"\b(?:in)?to ([a-z]+)")
 #: How columns of a language are called, by its English name.
 _LANGUAGES = {
@@ -50,6 +51,10 @@ def as_written(column: ColumnProfile, profiles: list[ColumnProfile], sentence: S
     if prompt is not None:
         points = _ANSWERS_A_PROMPT if certain else _MAY_ANSWER
         found.append((points, f"by its name it is written in answer to '{prompt.name}'"))
+    if (source := turned_into(column, texts, sentence)) is not None:
+        return [*found, (_ANSWERS_A_PROMPT, f"the sentence asks to turn '{source.name}' into it")]
+    if any(turned_into(other, texts, sentence) is column for other in texts):
+        return []
     wanted = sentence.wants_text()
     if wanted is None:
         return found
@@ -64,6 +69,19 @@ def as_written(column: ColumnProfile, profiles: list[ColumnProfile], sentence: S
     elif len(texts) == 2 and len(read) == 1 and column not in read and not _CONTEXTS & set(name_words(column.name)):
         found.append((_MAY_ANSWER, f"the sentence says '{wanted}' of '{read[0].name}'"))
     return found
+
+
+def turned_into(column: ColumnProfile, texts: list[ColumnProfile], sentence: Sentence) -> ColumnProfile | None:
+    """Returns the text that the sentence asks to turn into this one, both by their names as they are: "A into B"."""
+    for other in texts:
+        pair = rf"['\"`]?{_exactly(other)}['\"`]? (?:in)?to (?:the )?(?:column )?['\"`]?{_exactly(column)}"
+        if other is not column and re.search(rf"{_TURNS_INTO}[^.]*(?<!\w){pair}(?!\w)", sentence.text.casefold()):
+            return other
+    return None
+
+
+def _exactly(column: ColumnProfile) -> str:
+    return re.escape(column.name.casefold())
 
 
 def _is_object(column: ColumnProfile, sentence: Sentence, verbs: frozenset[str]) -> bool:

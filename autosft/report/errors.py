@@ -106,7 +106,7 @@ def suspected_label_errors(plan: Plan, evidence: Evidence | None) -> Section | N
     for finding in plan.findings:
         if finding.check == _SUSPECTS_CHECK:
             blocks.append(Said(f"Before the search, among the training rows: {finding.message}; {finding.action}."))
-            blocks.append(Listing(finding.examples))
+            blocks += [Listing(finding.examples)] if finding.examples else []
     if not blocks:
         return None
     return Section("suspects", "Labels that may be wrong", tuple(blocks))

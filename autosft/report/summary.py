@@ -14,6 +14,7 @@ from autosft.report.cells import number
 from autosft.report.ended import Ended
 from autosft.search.choice import were_tuned
 from autosft.search.finals import SAME_LENGTH
+from autosft.tasks import kind as task_kind
 
 
 def sentences(ended: Ended) -> tuple[str, ...]:
@@ -89,12 +90,13 @@ def _worth(ended: Ended) -> str:
         f"The shipped model is {arm.trainer} on {base}: {metric.name} {number(score.score)} "
         f"({interval(score.interval)}) on {_rows(ended)}"
     )
+    text += f"; it was {ended.winner.trained}" if ended.winner.trained else ""
     if proof.constant is None:
         return f"{text}."
     sign = 1 if metric.greater_is_better else -1
     bound = score.interval.low if sign > 0 else score.interval.high
     beats = sign * bound > sign * proof.constant
-    scale = f"the same answer for every row would score {number(proof.constant)}"
+    scale = f"{task_kind(ended.plan.task.kind).knowing_nothing} would score {number(proof.constant)}"
     return f"{text}; {scale}." if beats else f"{text}; {scale}, which it does not beat beyond the noise."
 
 

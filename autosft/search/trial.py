@@ -21,6 +21,8 @@ OUTPUTS_FILE = "outputs.arrow"
 
 #: From here on a run is called a full one: time ends trainings a step or two early.
 _FULL = 0.995
+#: Share of a full run below which a model is called hardly trained at all.
+_HARDLY = 0.05
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,15 @@ class Trial:
     @property
     def length(self) -> str:
         """Words the share of a full run that it was trained for, empty for a full one."""
-        return f" at {self.fidelity:.0%}" if self.fidelity < _FULL else ""
+        return f" at {_percent(self.fidelity)}" if self.fidelity < _FULL else ""
+
+    @property
+    def trained(self) -> str:
+        """Says how long it was trained, empty for a full run."""
+        if not self.length:
+            return ""
+        hardly = ", which is hardly at all" if self.fidelity < _HARDLY else ""
+        return f"trained for {_percent(self.fidelity)} of a full run{hardly}"
 
     @property
     def identity(self) -> str:
@@ -94,6 +104,10 @@ class Trial:
     def from_json(row: Mapping[str, Any]) -> Trial:
         interval = tuple(row["interval"]) if row["interval"] else None
         return Trial(**{**row, "interval": interval, "reports": tuple(tuple(pair) for pair in row["reports"])})
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else f"{100 * share:.1g}%"
 
 
 def identity(arm: str, config: Mapping[str, Any]) -> str:

@@ -56,6 +56,7 @@ class TaskKind(ABC):
         checks: Checks of the data that only this kind needs, by name; they run before those that every kind has.
         convention: What a loss is of, where that could be otherwise. It is fixed, said in the plan, and never searched:
             losses could not be compared.
+        knowing_nothing: What a score is held against for scale, in words: what gives `constant`, or `guessing`.
     """
 
     name: ClassVar[str]
@@ -64,6 +65,7 @@ class TaskKind(ABC):
     metrics: ClassVar[Mapping[str, bool]]
     checks: ClassVar[Mapping[str, Check]] = {}
     convention: ClassVar[str] = ""
+    knowing_nothing: ClassVar[str] = "the same answer for every row"
 
     @abstractmethod
     def encode_inputs(self, task: Task, table: pa.Table) -> pa.Table:
@@ -156,6 +158,10 @@ class TaskKind(ABC):
             train: Training targets, which decide what is said.
             like: Targets of the rows that it is said of; only their number and shape are looked at.
         """
+        return None
+
+    def guessing(self, task: Task) -> float | None:
+        """Returns the score of guessing, where that is known without any outputs and `constant` gives none."""
         return None
 
     def wording(self, task: Task) -> str:

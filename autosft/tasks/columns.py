@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject
 from autosft.data.finding import Severity
+from autosft.data.nested import how_to_flatten
 from autosft.data.texts import shortened
 from autosft.errors import DataError, did_you_mean, explain
 from autosft.task import Task
@@ -96,11 +97,16 @@ def _as_text(name: str, column: pa.ChunkedArray, *, lists: bool) -> pa.ChunkedAr
     try:
         return plain(column).cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        # Lists are read, but not written: of a target nobody knows which of its texts is meant.
+        expected = "text, lists of texts or single values in every input column"
+        other = "leave it out with inputs="
+        if not lists:
+            expected, other = "a text or another single value in every row of the target", "name another with target="
         raise DataError(
             explain(
                 wrong=f"column '{name}' of type {column.type} cannot be read as text ({error})",
-                expected="text, lists of texts or single values in every input column",
-                fix="turn the column into text, or leave it out with inputs=",
+                expected=expected,
+                fix=f"{how_to_flatten(name, column.type) or 'turn the column into text'}; or {other}",
             )
         ) from error
 

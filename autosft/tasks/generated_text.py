@@ -28,6 +28,7 @@ from autosft.tasks.base import Scorer, TaskKind
 
 BITS_PER_BYTE = "bits_per_byte"
 EXACT_MATCH = "exact_match"
+_BITS_OF_A_BYTE = 8.0
 
 
 def several_answers(subject: Subject) -> Outcome | None:
@@ -64,6 +65,7 @@ class GeneratedText(TaskKind):
     output = Output.TEXT
     metrics = MappingProxyType({BITS_PER_BYTE: False, EXACT_MATCH: True})
     checks: ClassVar[Mapping[str, Check]] = MappingProxyType({"several-answers": several_answers})
+    knowing_nothing = "guessing every byte"
 
     @abstractmethod
     def target_values(self, task: Task, table: pa.Table) -> pa.Array:
@@ -72,6 +74,9 @@ class GeneratedText(TaskKind):
         Raises:
             DataError: The target column is missing or cannot be read.
         """
+
+    def guessing(self, task: Task) -> float | None:
+        return _BITS_OF_A_BYTE if task.metric.function is None and task.metric.name == BITS_PER_BYTE else None
 
     def encode_targets(self, task: Task, table: pa.Table, *, strict: bool = True) -> pa.Array:
         texts = one_array(self.target_values(task, table))

@@ -35,6 +35,8 @@ METRICS: Mapping[str, bool] = MappingProxyType(
     }
 )
 NEEDS_POSITIVE = frozenset({"f1"})
+# Of predicted labels; where there is a positive one, they count no other.
+ABOUT_POSITIVE = frozenset({"f1", "precision", "recall"})
 
 # What an undefined score is reported as on the full rows: the score of a model that knows nothing.
 NO_SKILL: Mapping[str, float] = MappingProxyType({"roc_auc": 0.5, "average_precision": 0.0})

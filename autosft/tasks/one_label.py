@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from autosft.arrays import from_matrix, one_array, to_matrix, to_numbers
 from autosft.class_names import class_names
 from autosft.data.texts import codes, label_texts
-from autosft.errors import DataError, explain, nearest
+from autosft.errors import DataError, MetricError, explain, nearest
 from autosft.task import Input, Output, Task
 from autosft.tasks import label_metrics
 from autosft.tasks.base import ClassCounts, Scorer, TaskKind, is_scarce
 from autosft.tasks.columns import user_column
 from autosft.tasks.label_values import original_values
+
+#: A user's function may be slow, so only the commonest labels are tried on it as the same answer for every row, on some
+#: of the training rows. Ordered labels, whose best may lie in the middle, are few.
+_MOST_CONSTANTS, _MOST_CONSTANT_ROWS = 10, 1_000
 
 
 class OneLabel(TaskKind):
@@ -106,9 +110,18 @@ class OneLabel(TaskKind):
         return probabilities.max(axis=1).astype(np.float64), np.asarray(right)
 
     def constant(self, task: Task, train: pa.Array, like: pa.Array) -> pa.Array:
-        """Returns the shares of the labels."""
+        """Returns the shares of the labels, of which the commonest counts; or one label alone that the metric prefers.
+
+        Of the kind's own metrics only those about one label prefer another than the commonest: that one.
+        """
         counts = np.bincount(to_numbers(train.drop_null()), minlength=len(task.labels))
-        return from_matrix(np.tile((counts / max(counts.sum(), 1)).astype(np.float32), (len(like), 1)))
+        preferred = None
+        if task.metric.function is not None:
+            preferred = _preferred(task, to_numbers(train.drop_null()), counts)
+        elif task.metric.name in label_metrics.ABOUT_POSITIVE:
+            preferred = _positive(task)
+        said = counts / max(counts.sum(), 1) if preferred is None else np.arange(len(counts)) == preferred
+        return from_matrix(np.tile(said.astype(np.float32), (len(like), 1)))
 
     def strata(self, task: Task, table: pa.Table) -> NDArray[np.int64]:
         numbers = codes(label_texts(table.column(task.target_column)))
@@ -149,6 +162,23 @@ def _function_scorer(task: Task, targets: NDArray[np.int64], probabilities: NDAr
         return np.array([task.metric.value(true[chosen].tolist(), predicted[chosen].tolist()) for chosen in rows])
 
     return score
+
+
+def _preferred(task: Task, targets: NDArray[np.int64], counts: NDArray[np.int64]) -> int | None:
+    """Returns the label that the user's function scores best where every row gets it; None where it scores none."""
+    values = np.array(original_values(task.labels, task.label_type).to_pylist(), dtype=object)
+    some = targets[np.linspace(0, len(targets) - 1, min(len(targets), _MOST_CONSTANT_ROWS), dtype=np.int64)]
+    commonest = np.argsort(-counts, kind="stable")[:_MOST_CONSTANTS].tolist()
+    positive = _positive(task)
+    found = {}
+    for label in commonest if positive is None else [*commonest, positive]:
+        try:
+            score = task.metric.value(values[some].tolist(), [values[label]] * len(some))
+        except MetricError:
+            continue
+        if np.isfinite(score):
+            found[label] = score if task.metric.greater_is_better else -score
+    return max(found, key=lambda label: found[label], default=None)
 
 
 def _positive(task: Task) -> int | None:

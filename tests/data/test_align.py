@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from autosft.data.read import read
+from autosft.errors import DataError
 from autosft.infer import infer
 
 TEXTS = [f"some words {row}" for row in range(40)]
@@ -55,3 +57,28 @@ def test_floats_in_the_training_rows_too_stay_floats_where_no_split_has_integers
 
 def test_numbers_and_words_are_text() -> None:
     assert label_column(LABELS, ["one", "two"]) == (pa.string(), ["one", "two"])
+
+
+def test_a_test_file_without_the_target_is_named_and_is_for_predict(tmp_path: Path) -> None:
+    train, test = tmp_path / "train.csv", tmp_path / "march.csv"
+    pd.DataFrame({"text": TEXTS, "label": LABELS}).to_csv(train, index=False)
+    pd.DataFrame({"text": TEXTS, "from": TEXTS}).to_csv(test, index=False)
+    with pytest.raises(DataError) as raised:
+        read(train, test=test)
+    message = str(raised.value)
+    assert "march.csv: the test data has no column 'label' (it has: text, from)" in message
+    assert "train.csv" not in message
+    assert "need answers" in message and "`autosft predict`" in message
+    assert "rename" not in message and "did you mean" not in message
+
+
+def test_a_column_of_the_test_file_that_is_only_misspelt_is_named(tmp_path: Path) -> None:
+    pd.DataFrame({"text": TEXTS, "lable": LABELS}).to_csv(tmp_path / "march.csv", index=False)
+    with pytest.raises(DataError, match=r"march.csv: .*no column 'label'(?s:.*)did you mean 'lable'\? Then rename it"):
+        read(pd.DataFrame({"text": TEXTS, "label": LABELS}), test=tmp_path / "march.csv")
+
+
+def test_a_split_of_the_same_data_is_named_by_the_data() -> None:
+    rows = {"train": pd.DataFrame({"text": TEXTS, "label": LABELS}), "validation": pd.DataFrame({"text": TEXTS})}
+    with pytest.raises(DataError, match="dict of splits: the validation data has no column 'label'"):
+        read(rows)

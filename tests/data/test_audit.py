@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -168,8 +169,73 @@ def test_test_labels_that_training_lacks_are_scored_as_errors():
     assert found(findings, "unseen-test-labels").severity == Severity.WARNING
     _, unchanged, _ = checked(task, source, off=["unseen-test-labels"])
     assert unchanged.labels == ("a", "b")
-    _, _, findings = checked(*make(plain(), [("one more", "x"), ("something else", "y")]))
-    assert found(findings, "unseen-test-labels").severity == Severity.ERROR
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize("off", [(), "all"])
+def test_rows_that_share_no_label_with_training_are_refused_with_the_labels_of_both(split, off):
+    strange = pairs([("one more", "x"), ("something else", "y"), ("and this", None)])
+    task, source = make(plain(), **{split: strange})
+    with pytest.raises(DataError) as raised:
+        checked(task, source, off=off)
+    message = str(raised.value)
+    assert f"the {split} rows have 'x', 'y'" in message and "the training rows have 'a', 'b'" in message
+    assert "map" in message
+
+
+def test_of_many_labels_that_are_not_shared_a_few_are_named():
+    test = [(f"test {text}", f"t{at}") for at, text in enumerate(texts(20, seed=1))]
+    with pytest.raises(DataError, match=r"the test rows have 't0', .* and 15 more"):
+        checked(*make(plain(), test))
+
+
+def test_spellings_of_one_label_are_shared():
+    _, task, _ = checked(*make(plain(), [("one more", "A"), ("something else", "B ")]))
+    assert task.labels == ("a", "b")
+
+
+def with_odd(label, num, labels=("a", "b")):
+    return [*plain(60, labels), *((text, label) for text in texts(num, seed=3))]
+
+
+@pytest.mark.parametrize("label", ["N/A", "na", "NaN", "NULL", "None", "-", "?"])
+def test_a_rare_label_that_looks_like_a_missing_answer_is_said(label):
+    cleaned, task, findings = checked(*make(with_odd(label, 5), labels=("a", "b", label)))
+    finding = found(findings, "labels-like-missing")
+    assert f"'{label}' (5 rows) looks like a missing answer" in finding.message
+    assert "class of its own" in finding.message
+    assert finding.examples[0].startswith("row 60")
+    assert not finding.fixed and "remove" in finding.action
+    assert cleaned.train.num_rows == 65 and label in task.labels
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        (with_odd("unknown", 5), ("a", "b", "unknown")),
+        (with_odd("none", 8), ("a", "b", "none")),
+        (with_odd("none", 5, labels=("a",)), ("a", "none")),
+    ],
+)
+def test_other_labels_frequent_ones_and_one_of_two_are_answers(rows, labels):
+    assert found(checked(*make(rows, labels=labels))[2], "labels-like-missing") is None
+
+
+def test_several_labels_that_look_like_missing_answers_are_said_at_once():
+    rows = [*with_odd("n/a", 3), ("one more", "?")]
+    finding = found(checked(*make(rows, labels=("?", "a", "b", "n/a")))[2], "labels-like-missing")
+    assert "'n/a' (3 rows) and '?' (1 row) look like missing answers" in finding.message
+    assert finding.count == 4 and len(finding.examples) == 2
+
+
+@pytest.mark.parametrize("group", [None, "sender"])
+def test_near_repeats_of_rows_ask_for_a_group_only_where_there_is_none(group):
+    text = texts(1, seed=5, length=60)[0]
+    table = pairs([*plain(), (text, "a"), (f"{text}!", "a")])
+    table = table.append_column("sender", pa.array([f"s{at % 7}" for at in range(table.num_rows)]))
+    task, source = make(table)
+    finding = found(checked(replace(task, group_column=group), source)[2], "near-duplicates")
+    assert ("group=" in finding.action) == (group is None)
 
 
 def test_a_test_set_without_labels_is_an_error_finding():
@@ -283,3 +349,41 @@ def test_many_rows_take_seconds():
 
 def test_every_check_has_a_kebab_name():
     assert all(name == name.lower() and "_" not in name for name in CHECKS)
+
+
+def table_of_codes(num=400):
+    return {
+        "purpose": [f"A4{at % 10}" for at in range(num)],
+        "savings": [f"A6{at % 5}" for at in range(num)],
+        "amount": [at * 7 for at in range(num)],
+    }
+
+
+def test_a_table_of_codes_is_said_to_be_no_text():
+    labels = [("a", "b")[at % 10 > 5] for at in range(400)]
+    _, _, findings = checked(*make(pa.table({**table_of_codes(), "label": labels}), inputs=("purpose",)))
+    one = found(findings, "codes-as-text")
+    assert one.severity is Severity.WARNING and not one.fixed
+    assert "('purpose') is 10 short values in 400 rows, and 2 columns of numbers or codes are not read" in one.message
+    assert "looks like a table" in one.message
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"purpose": texts(400), "amount": list(range(400))},
+        {"purpose": ["yes", "no"] * 200},
+        {"purpose": [text * 5 for text in texts(10)] * 40, "amount": list(range(400))},
+    ],
+    ids=["texts", "nothing beside", "long texts that repeat"],
+)
+def test_what_is_read_as_text_is_no_table(columns):
+    table = pa.table({**columns, "label": ["a", "b"] * 200})
+    _, _, findings = checked(*make(table, inputs=("purpose",)), off="all")
+    assert found(findings, "codes-as-text") is None
+
+
+def test_where_codes_leave_one_class_the_error_names_them_and_the_table():
+    labels = ["b" if at < 100 else "a" for at in range(400)]
+    with pytest.raises(DataError, match=r"(?s)told apart by 'purpose' alone.*exact-duplicates.*looks like a table"):
+        checked(*make(pa.table({**table_of_codes(), "label": labels}), inputs=("purpose",)))

@@ -159,6 +159,37 @@ def test_a_validation_set_of_one_row_is_named_in_the_singular(tmp_path):
     assert "The validation set has 1 row:" in check_split(KIND, TASK, data)[0].message
 
 
+@pytest.mark.parametrize(
+    ("sizes", "told", "severity"),
+    [
+        (
+            [60, 40],
+            "The validation rows are of one group of 'who' alone (of 2): how well a model does",
+            "warning",
+        ),
+        ([20] * 10, "The validation rows are of 2 groups of 'who' (of 10): how well", "info"),
+        ([2] * 100, None, None),
+    ],
+)
+def test_validation_rows_of_few_groups_say_little_of_others(tmp_path, sizes, told, severity):
+    rows = table(sum(sizes)).append_column("who", pa.array(np.repeat(np.arange(len(sizes)), sizes)))
+    task = replace(TASK, group_column="who")
+    data, _ = materialise(KIND, task, Source({"train": rows}, "here"), folder=tmp_path, seed=0)
+    found = [finding for finding in check_split(KIND, task, data) if finding.check == "few-groups"]
+    assert [finding.severity for finding in found] == ([severity] if told else [])
+    assert all(finding.message.startswith(told) for finding in found)
+
+
+def test_test_rows_of_one_group_say_nothing_of_others(tmp_path):
+    task = replace(TASK, group_column="who")
+    rows = table(400).append_column("who", pa.array(np.arange(400) // 2))
+    test = table(50, start=9_000).append_column("who", pa.array([7] * 50))
+    source = Source({"train": rows, "test": test}, "here")
+    data, _ = materialise(KIND, task, source, folder=tmp_path, seed=0)
+    [found] = [finding for finding in check_split(KIND, task, data) if finding.check == "few-groups"]
+    assert found.message.startswith("The test rows are of one group of 'who' alone: how well")
+
+
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunFolderError, match="pass another folder"):

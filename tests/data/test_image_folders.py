@@ -13,6 +13,7 @@ from autosft.cache import cache_folder
 from autosft.data.images import image_columns
 from autosft.data.read import read, read_table
 from autosft.errors import DataError
+from autosft.tasks import KINDS
 
 
 def png(colour=(200, 30, 30), size=(10, 12)):
@@ -133,3 +134,51 @@ def test_a_broken_zip_is_told(tmp_path):
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(DataError, match="not a whole zip"):
         read(tmp_path / "bad.zip")
+
+
+BOXES = {"a.xml": "<annotation/>", "a.txt": "0 0.5 0.25 .1 0.125\n"}
+
+
+@pytest.mark.parametrize(
+    ("images", "boxes", "suffix"),
+    [
+        ("JPEGImages", "Annotations", "xml"),
+        ("train", "train", "xml"),
+        (".", ".", "xml"),
+        ("images", "labels", "txt"),
+        ("train", "train", "txt"),
+    ],
+)
+def test_images_with_boxes_are_said_to_be_object_detection(tmp_path, images, boxes, suffix):
+    put(tmp_path, *[f"{images}/{name}.png" for name in "abc"])
+    (tmp_path / boxes).mkdir(exist_ok=True)
+    for name in "abc":
+        (tmp_path / boxes / f"{name}.{suffix}").write_text(BOXES[f"a.{suffix}"])
+    with pytest.raises(DataError, match="object detection, which is not trained here") as raised:
+        read(tmp_path)
+    assert all(name in str(raised.value) for name in KINDS)
+
+
+def test_boxes_are_left_aside_where_folders_name_classes_and_for_predictions(tmp_path):
+    put(tmp_path, "cat/a.png", "dog/b.png")
+    for name in ("cat/a.xml", "dog/b.xml"):
+        (tmp_path / name).write_text("<annotation/>")
+    assert rows(read(tmp_path).train) == [("a.png", "cat"), ("b.png", "dog")]
+    assert read_table(tmp_path / "cat").num_rows == 1
+
+
+def test_captions_beside_images_are_no_boxes(tmp_path):
+    put(tmp_path, "photos/a.png", "photos/b.png")
+    for name in "ab":
+        (tmp_path / "photos" / f"{name}.txt").write_text("2 cats on 4 chairs\n")
+    assert read(tmp_path).train.num_rows == 2
+
+
+@pytest.mark.parametrize("name", ["a.wav", "deep/b.MP3", "c.flac", "d.mp4"])
+def test_sound_and_film_are_said_not_to_be_trained_on(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"RIFF\x00\xff")
+    for given in (tmp_path, tmp_path / name):
+        with pytest.raises(DataError, match=r"(audio|video).*which is not trained on here") as raised:
+            read(given)
+        assert all(kind in str(raised.value) for kind in KINDS)

@@ -71,6 +71,13 @@ def test_a_list_of_texts_is_read_and_not_written():
         PROMPTS.encode_targets(prompt_task(), table)
 
 
+def test_a_nested_target_is_said_to_be_one_and_how_to_flatten_it():
+    table = pa.table({"instruction": ["Add."], "input": [""], "output": [{"text": "one", "place": 3}]})
+    message = r"(?s)in every row of the target.*flatten it first: .*{text: string, place: int64} in 'output'.*target="
+    with pytest.raises(DataError, match=message):
+        PROMPTS.encode_targets(prompt_task(), table)
+
+
 def test_columns_that_are_not_blank_are_joined_by_a_blank_line():
     table = rows(["x"] * 4, ["add", "add", None, " "], ["1 2", None, "3", ""])
     assert PROMPTS.encode_inputs(prompt_task(), table)["text"].to_pylist() == ["add\n\n1 2", "add", "3", ""]
@@ -81,6 +88,11 @@ def test_a_row_without_completion_is_an_error_or_null():
     with pytest.raises(DataError, match="row 1 of column 'output', and 1 more rows,"):
         PROMPTS.encode_targets(prompt_task(), table)
     assert PROMPTS.encode_targets(prompt_task(), table, strict=False).to_pylist() == ["x", None, None]
+
+
+def test_guessing_every_byte_takes_eight_bits_and_other_metrics_have_no_such_scale():
+    assert PROMPTS.guessing(prompt_task()) == 8.0
+    assert PROMPTS.guessing(prompt_task(metric=Metric("exact_match"))) is None
 
 
 def test_bits_per_byte_are_counted_over_utf8():

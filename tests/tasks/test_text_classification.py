@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -177,6 +179,57 @@ def test_a_bad_target_is_named_with_its_row(rows, message):
 def test_a_bad_target_that_is_not_asked_for_is_null():
     table = pa.table({"label": ["b", None, " ", "c", "a"]})
     assert KIND.encode_targets(make_task(), table, strict=False).to_pylist() == [1, None, None, None, 0]
+
+
+def share_of_c(targets, predictions):
+    """The recall of "c", which nobody knows to be about it."""
+    return sum(p == "c" for t, p in zip(targets, predictions, strict=True) if t == "c") / targets.count("c")
+
+
+def distance(targets, predictions):
+    return -float(np.mean(np.abs(np.subtract(targets, predictions))))
+
+
+def undefined_but_for_b(targets, predictions):
+    return 1.0 if predictions[0] == "b" else [][0]
+
+
+CONSTANTS = [
+    # labels, metric, positive, function, training targets, score on the rows 0, 0, 0, 1, 2
+    ("abc", "accuracy", None, None, [0, 0, 1, 2], 0.6),
+    ("abc", "accuracy", "c", None, [0, 0, 1, 2], 0.6),
+    ("abc", "recall", "c", None, [0, 0, 1, 2], 1.0),
+    ("abc", "precision", "c", None, [0, 0, 1, 2], 0.2),
+    ("abc", "f1", "c", None, [0, 0, 1, 2], 1 / 3),
+    ("abc", "recall", None, None, [0, 0, 1, 2], 1 / 3),
+    ("abc", "macro_f1", None, None, [0, 0, 1, 2], 0.25),
+    ("abc", "roc_auc", "c", None, [0, 0, 1, 2], 0.5),
+    ("abc", "average_precision", "c", None, [0, 0, 1, 2], 0.2),
+    ("abc", "log_loss", None, None, [0, 0, 1, 2], 0.6 * np.log(2) + 0.4 * np.log(4)),
+    ("abc", "own", None, share_of_c, [0, 0, 1, 2], 1.0),
+    ("123", "own", None, distance, [0, 0, 0, 1, 1, 2, 2, 2], -0.8),
+    ("abc", "own", None, undefined_but_for_b, [0, 0, 1, None], 1.0),
+]
+
+
+@pytest.mark.parametrize(("labels", "metric", "positive", "function", "train", "expected"), CONSTANTS)
+def test_the_same_answer_for_every_row_is_the_one_that_the_metric_likes_best(
+    labels, metric, positive, function, train, expected
+):
+    task = make_task(tuple(labels), metric, positive, "int" if labels == "123" else "string", function=function)
+    targets = pa.array([0, 0, 0, 1, 2])
+    constant = KIND.constant(task, pa.array(train), targets)
+    assert len({tuple(row) for row in constant.to_pylist()}) == 1
+    assert KIND.score(task, targets, constant) == pytest.approx(expected)
+
+
+def test_the_same_answer_is_found_at_once_among_many_labels():
+    labels = tuple(f"c{at:05}" for at in range(10_000))
+    train = pa.array(np.random.default_rng(0).integers(10_000, size=100_000))
+    started = time.process_time()
+    for metric, function in (("macro_f1", None), ("recall", None), ("own", lambda t, p: float(np.mean(t == p)))):
+        KIND.constant(make_task(labels, metric, None, function=function), train, pa.array([0, 1]))
+    assert time.process_time() - started < 2
 
 
 def test_a_missing_or_unreadable_input_column_is_a_data_error():

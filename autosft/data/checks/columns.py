@@ -1,4 +1,4 @@
-"""Columns that carry nothing to learn from: identifiers and constants.
+"""Columns that carry nothing to learn from, identifiers and constants, and codes where a text is expected.
 
 Columns that carry too much are found in `autosft.data.checks.leaks`.
 """
@@ -10,12 +10,15 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from autosft.counting import counted
 from autosft.data.checks.subject import NUM_EXAMPLES, Outcome, Subject
 from autosft.data.finding import Severity
 from autosft.data.texts import as_text, shortened
 
 _MIN_ROWS = 20
 _MAX_IDENTIFIER_LENGTH = 40
+#: Values of a column of codes at most, by themselves and for each row, and the characters of one.
+_MAX_CODES, _CODES_SHARE, _MAX_CODE_LENGTH = 50, 0.05, 40
 
 
 def id_like_columns(subject: Subject) -> Outcome | None:
@@ -28,6 +31,38 @@ def constant_columns(subject: Subject) -> Outcome | None:
     """Finds columns with one value, or none, in all training rows."""
     found = [name for name, column in _columns(subject) if _is_constant(column)]
     return _report(subject, found, "have the same value in every row")
+
+
+def codes_as_text(subject: Subject) -> Outcome | None:
+    """Finds a table taken for text: all that is read is a few short values, beside as many columns of the same sort."""
+    texts, inputs = subject.texts["train"], subject.task.input_columns
+    if not subject.reads_text or not _holds_codes(texts):
+        return None
+    beside = [name for name, column in _columns(subject) if name not in inputs and _holds_values(subject, name, column)]
+    if len(beside) < len(inputs):
+        return None
+    num_values, listed = pc.count_distinct(texts).as_py(), ", ".join(f"'{name}'" for name in inputs)
+    others = f"{counted(len(beside), 'column')} of numbers or codes {'is' if len(beside) == 1 else 'are'} not read"
+    return Outcome(
+        Severity.WARNING,
+        f"All that is read ({listed}) is {num_values} short values in {counted(len(texts), 'row')}, and {others}: this "
+        "looks like a table, and autosft reads text and images.",
+        len(beside),
+        examples=tuple(shortened(f"{name}: {subject.source.train.column(name)[0].as_py()}") for name in beside[:3]),
+        advice="name a column of text with inputs=, or take a library for tables",
+    )
+
+
+def _holds_codes(texts: pa.Array) -> bool:
+    """Whether values are few for so many rows, and short: names of groups of rows more than texts."""
+    num_values = pc.count_distinct(texts).as_py()
+    few = num_values <= min(_MAX_CODES, _CODES_SHARE * len(texts))
+    return few and (pc.max(pc.utf8_length(texts)).as_py() or 0) <= _MAX_CODE_LENGTH
+
+
+def _holds_values(subject: Subject, name: str, column: pa.Array) -> bool:
+    type_ = subject.source.train.schema.field(name).type
+    return pa.types.is_integer(type_) or pa.types.is_floating(type_) or _holds_codes(column)
 
 
 def _columns(subject: Subject) -> Iterator[tuple[str, pa.Array]]:

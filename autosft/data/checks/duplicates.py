@@ -149,7 +149,9 @@ def near_duplicates(subject: Subject) -> Outcome | None:
         f"Training rows that nearly repeat another one: {count:,}.",
         count,
         examples=_pair_examples(subject, ("train",), pairs, similarity),
-        advice="if they come from one origin, name the column that tells it with group= so that a split keeps it whole",
+        advice=""
+        if subject.task.group_column
+        else "if they come from one origin, name the column that tells it with group= so that a split keeps it whole",
     )
 
 

@@ -21,6 +21,9 @@ RARE_ROWS = 5
 IMBALANCED_RATIO = 10
 MANY_CLASSES = 20
 FEW_ROWS_PER_CLASS = 20
+# Of a label that more rows have, or of one of two, somebody meant to say something.
+RARE_SHARE = 0.1
+_MISSING_MARKS = frozenset({"n/a", "#n/a", "na", "nan", "null", "none", "-", "?"})
 _DISTANT_METRICS = ("accuracy", "weighted_f1")
 
 
@@ -61,6 +64,29 @@ def label_spelling(subject: Subject) -> Outcome | None:
     )
 
 
+def labels_like_missing(subject: Subject) -> Outcome | None:
+    """Finds rare labels that are usual marks of a missing answer. They stay, since "None" may be an answer too."""
+    counts = subject.label_counts
+    if not subject.one_label or len(counts) < 3:
+        return None
+    few = RARE_SHARE * sum(counts.values())
+    suspects = {label: n for label, n in counts.items() if label.casefold() in _MISSING_MARKS and n < few}
+    if not suspects:
+        return None
+    listed = " and ".join(f"'{label}' ({counted(count, 'row')})" for label, count in suspects.items())
+    looks = "looks like a missing answer and is" if len(suspects) == 1 else "look like missing answers and are each"
+    return Outcome(
+        Severity.WARNING,
+        f"The label{'' if len(suspects) == 1 else 's'} {listed} {looks} trained on as a class of its own.",
+        sum(suspects.values()),
+        examples=tuple(
+            shortened(f"{_first_place(subject, {'train': subject.labels['train']}, label)}: {label}")
+            for label in list(suspects)[:NUM_EXAMPLES]
+        ),
+        advice="if so, remove these rows or leave their cells empty",
+    )
+
+
 def rare_classes(subject: Subject) -> Outcome | None:
     """Finds classes with fewer than five training rows; those with a single row are never validated on."""
     rare = {label: count for label, count in subject.label_counts.items() if count < RARE_ROWS}
@@ -93,13 +119,12 @@ def unseen_test_labels(subject: Subject) -> Outcome | None:
     unseen = {row["values"]: row["counts"] for row in found.to_pylist() if row["values"] not in subject.label_counts}
     if not unseen:
         return None
-    num_rows, num_judging = sum(unseen.values()), sum(row["counts"] for row in found.to_pylist())
+    num_rows = sum(unseen.values())
     known = tuple(label for label in subject.task.labels if label in subject.label_counts)
     task = subject.task.with_labels((*known, *sorted(unseen)), subject.task.label_type)
     return Outcome(
-        Severity.ERROR if num_rows == num_judging else Severity.WARNING,
-        f"Labels in validation or test that training lacks: {len(unseen):,} (in {counted(num_rows, 'row')})"
-        + ("; no label is shared with training." if num_rows == num_judging else "."),
+        Severity.WARNING,
+        f"Labels in validation or test that training lacks: {len(unseen):,} (in {counted(num_rows, 'row')}).",
         num_rows,
         examples=tuple(
             shortened(f"{label}: {counted(count, 'row')} ({_first_place(subject, judges, label)})")
