@@ -15,7 +15,7 @@ import typer.core
 from autosft.counting import counted
 from autosft.errors import PlanError, explain
 from autosft.interrupt import Interrupt
-from autosft.shell import Interrupted, exit_code, libraries_unheard, show
+from autosft.shell import Interrupted, RowsDone, exit_code, libraries_unheard, show
 
 
 class _Verbs(typer.core.TyperGroup):
@@ -288,7 +288,7 @@ def predict(
 
     check_table_file(out, read=(data, folder))
     with libraries_unheard():
-        table = Predictor.load(folder).predict_table(data)
+        table = Predictor.load(folder).predict_table(data, progress=RowsDone())
     write_table(table, Path(out))
     typer.echo(f"{counted(table.num_rows, 'row')} with predictions: {out}{_renamed(table.column_names)}")
 
@@ -495,6 +495,9 @@ def demo(
 def main() -> None:
     """Runs the shell command; turns errors into one message and an exit code."""
     Interrupt.end_at_once()
+    # Before torch is loaded: its threads would wait for each other at full speed, and take the processor from those
+    # that they wait for where the machine is busy.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code = exit_code(lambda: app(prog_name="autosft", standalone_mode=False))
     for stream in (sys.stdout, sys.stderr):
         try:

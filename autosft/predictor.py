@@ -110,13 +110,16 @@ class Predictor:
         blocks = [to_matrix(outputs) for _, outputs in self._blocks(self._read(rows))]
         return np.concatenate(blocks) if blocks else np.zeros((0, len(self.task.labels)), np.float32)
 
-    def predict_table(self, rows: object) -> pa.Table:
+    def predict_table(self, rows: object, *, progress: Callable[[int, int], None] | None = None) -> pa.Table:
         """Returns the rows with all their columns, in their order, and the columns "prediction" and "score" added.
 
         Where the rows have columns of those names already, the new ones are called "prediction_1" and so on.
+
+        Args:
+            progress: Called now and then with how many rows are predicted, and how many there are.
         """
         table = self._read(rows)
-        for name, column in self._decoded(table).items():
+        for name, column in self._decoded(table, progress).items():
             free = next(
                 f"{name}{end}"
                 for end in ("", *(f"_{n}" for n in range(1, 1000)))
@@ -156,9 +159,15 @@ class Predictor:
         _check_columns(table, columns)
         return table
 
-    def _decoded(self, table: pa.Table) -> dict[str, pa.ChunkedArray]:
-        decode = task_kind(self.task.kind).decode
-        parts = [decode(self.task, inputs, outputs) for inputs, outputs in self._blocks(table)]
+    def _decoded(
+        self, table: pa.Table, progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, pa.ChunkedArray]:
+        decode, parts, num_done = task_kind(self.task.kind).decode, [], 0
+        for inputs, outputs in self._blocks(table):
+            parts.append(decode(self.task, inputs, outputs))
+            num_done += len(outputs)
+            if progress is not None:
+                progress(num_done, table.num_rows)
         if not parts:
             return {"prediction": pa.chunked_array([], pa.null())}
         return {name: pa.chunked_array([part[name] for part in parts]) for name in parts[0]}

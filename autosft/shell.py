@@ -10,11 +10,13 @@ import contextlib
 import errno
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
 
+from autosft.counting import counted
 from autosft.disk import disk_error, is_disk_error
 from autosft.errors import AutosftError, SearchFailed, explain
 
@@ -24,6 +26,10 @@ _ARGUMENTS = (
     "task|target|inputs|test|models|trainer|space|metric|positive|group|time|kind|answer|budget|sampler|scheduler|refit"
     "|max_concurrent|gpus_per_trial|fixes_off|tracker|cluster|folder|seed"
 )
+
+
+#: Seconds between two lines that say how far something has come.
+_QUIET_SECONDS = 10.0
 
 
 class Interrupted(Exception):
@@ -104,6 +110,19 @@ def _fault() -> str:
         fix = f"free some disk space and run it again (its log could not be written: {error.strerror})"
     wrong = f"a fault of autosft's own ({text.strip().splitlines()[-1]})"
     return explain(wrong=wrong, expected="an answer", fix=fix)
+
+
+class RowsDone:
+    """Says on standard error every ten seconds how many of the rows are done."""
+
+    def __init__(self) -> None:
+        self._started = self._told = time.monotonic()
+
+    def __call__(self, num_done: int, num_rows: int) -> None:
+        now = time.monotonic()
+        if num_done < num_rows and now - self._told > _QUIET_SECONDS:
+            self._told = now
+            _tell(f"[{now - self._started:6.1f}s] {num_done:,} of {counted(num_rows, 'row')}")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,8 @@ import pyarrow.parquet
 import pytest
 
 import autosft
-from autosft import cli
+from autosft import cli, predictor
+from autosft import shell as cli_shell
 from autosft.data.read import read_table
 from autosft.data.write import write_table
 from autosft.testing.tiny_models import write_tiny_encoder
@@ -271,6 +272,30 @@ def test_predict_keeps_columns_rows_and_order(ending: str, run: Path, shell) -> 
     assert table.column("prediction_1").to_pylist()[:2] == ["pos", "neg"]
     assert all(0 <= score <= 1 for score in table.column("score").to_pylist())
     assert os.listdir("out") == [f"predicted{ending}"]
+
+
+def test_predict_says_how_far_it_has_come(run: Path, shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shell("predict", str(run), "good.csv", "--out", "whole.csv").err.count(" of 80 rows") == 0, "nobody waited"
+    monkeypatch.setattr(predictor, "_BLOCK_ROWS", 30)
+    monkeypatch.setattr(cli_shell, "_QUIET_SECONDS", 0.0)
+    done = shell("predict", str(run), "good.csv", "--out", "told.csv")
+    assert [line.split("] ")[1] for line in done.err.splitlines() if line.endswith(" of 80 rows")] == [
+        "30 of 80 rows",
+        "60 of 80 rows",
+    ]
+    assert done.out == "80 rows with predictions: told.csv\n"
+    assert read_table(Path("told.csv")).column("prediction") == read_table(Path("whole.csv")).column("prediction")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what GNU's OpenMP says of itself")
+@pytest.mark.parametrize("chosen", [None, "ACTIVE"])
+def test_threads_that_wait_leave_the_processor_to_others(run: Path, chosen: str | None) -> None:
+    place = run.parent
+    told = {"OMP_DISPLAY_ENV": "TRUE"} | ({"OMP_WAIT_POLICY": chosen} if chosen else {})
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | told
+    command = (sys.executable, "-m", "autosft", "predict", str(run), "good.csv", "--out", f"{chosen}.csv")
+    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=True)
+    assert f"OMP_WAIT_POLICY = '{chosen or 'PASSIVE'}'" in done.stderr
 
 
 def test_predict_says_what_it_needs(run: Path, shell) -> None:

@@ -33,6 +33,13 @@ READER_FILE = "autosft_reader.json"
 #: square of the length, and labels of a text are mostly decided early.
 MAX_TOKENS = 512
 
+#: A text of more characters than so many for each token that is kept, or would be by default, is not tokenised whole.
+#: Its beginning must hold some tokens beyond those, as the cut may change its last word, of up to 100 characters.
+_LONG_CHARACTERS, _SPARE_TOKENS = 50, 128
+
+#: Characters of a beginning for each of its tokens, where it is tried first.
+_TRIED_CHARACTERS = 8
+
 #: Cached files that this process has looked at: path, size in bytes and time of the last change in nanoseconds.
 _SOUND: set[tuple[str, int, int]] = set()
 
@@ -151,8 +158,9 @@ class TextReader(Reader):
         return made.replace_schema_metadata({"max_length": str(length), "share_unknown": str(share)})
 
     def _block(self, table: pa.Table) -> pa.Table:
-        """Tokenises some rows, and cuts those that are too long."""
-        texts = [table.column(name).to_pylist() for name in ("text", "text_pair") if name in table.column_names]
+        """Tokenises some rows, and cuts those that are too long; the full length of very long ones is of a part."""
+        columns = [table.column(name).to_pylist() for name in ("text", "text_pair") if name in table.column_names]
+        texts = [[self._beginning(text) for text in column] for column in columns]
         typed = len(texts) == 2 and "token_type_ids" in self.tokenizer.model_input_names
         names = ("input_ids", "token_type_ids") if typed else ("input_ids",)
         whole = _tokenised(self.tokenizer, texts, names, None)
@@ -166,6 +174,20 @@ class TextReader(Reader):
                 whole[name][row] = ids
         lists = {name: pa.array(whole[name], pa.list_(pa.int32())) for name in names}
         return pa.table({**lists, "full_length": pa.array(full, pa.int32())})
+
+    def _beginning(self, text: str) -> str:
+        """Returns a text, or of a very long one a beginning that holds all tokens that are kept, and more."""
+        if len(text) <= _LONG_CHARACTERS * max(self._most_tokens, MAX_TOKENS):
+            return text
+        tokens = self._most_tokens + _SPARE_TOKENS
+        size = _TRIED_CHARACTERS * tokens
+        # A token may stand for any number of characters: a word that is unknown as a whole, and the spaces before it.
+        while size < len(text):
+            beginning = text[:size]
+            if len(_tokenised(self.tokenizer, [[beginning]], ("input_ids",), None)["input_ids"][0]) >= tokens:
+                return beginning
+            size *= 4
+        return text
 
 
 class TokenPairs(Examples):

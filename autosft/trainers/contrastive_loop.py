@@ -31,7 +31,7 @@ from autosft.errors import TrialFailed
 from autosft.inputs.base import Examples
 from autosft.task import Task
 from autosft.trainers.base import Limits, Report, TrainingData
-from autosft.trainers.linear_head import LinearHead, head_seconds
+from autosft.trainers.linear_head import LinearHead, each_label_first, head_seconds
 from autosft.trainers.loop import Rungs, plain_arguments, quiet_training
 from autosft.trainers.networks import PooledClassifier, logits_of, set_linear
 from autosft.trainers.objectives import OBJECTIVES, width_of
@@ -154,20 +154,16 @@ class Run:
             raise TrialFailed("the encoder's features became NaN or infinite")
         head = LinearHead(self.config.C, self.config.class_weights, self.settings.seed)
         targets, num_labels = self._targets_of(rows), len(self.task.labels)
-        set_linear(self.network.linear, *head.fit(self.data.output, features, targets, num_labels=num_labels))
+        fitted = head.fit(self.data.output, features, targets, num_labels=num_labels, limits=self.limits)
+        set_linear(self.network.linear, fitted.weights, fitted.bias)
 
     def _head_rows(self, fidelity: float) -> NDArray[np.int64]:
-        """Returns the training rows, or as many of them, at random, as there is time for.
-
-        One row of each label comes first: a label that the head is not shown can never be predicted.
-        """
+        """Returns the training rows, or as many of them, at random, as there is time for."""
         rows, num_rows = self.data.train, self._num_head_rows(fidelity)
         if num_rows == len(rows):
             return rows
-        shuffled = np.random.default_rng(self.settings.seed).permutation(len(rows))
-        _, firsts = np.unique(self.targets[shuffled], return_index=True)
-        order = np.concatenate([shuffled[firsts], np.delete(shuffled, firsts)])
-        return cast(NDArray[np.int64], rows[np.sort(order[:num_rows])])
+        order = each_label_first(self.targets, self.settings.seed)
+        return rows[np.sort(order[:num_rows])]
 
     def _num_head_rows(self, fidelity: float) -> int:
         limit = self.limits.time_limit_seconds

@@ -66,13 +66,23 @@ class FeatureCache:
         self._refresh()
 
     def compute(
-        self, rows: NDArray[np.int64], limits: Limits, *, deadline: float | None = None, seed: int = 0
+        self,
+        rows: NDArray[np.int64],
+        limits: Limits,
+        *,
+        deadline: float | None = None,
+        seed: int = 0,
+        order: NDArray[np.int64] | None = None,
+        seconds_after: Callable[[int], float] | None = None,
     ) -> NDArray[np.int64]:
         """Computes what is missing of `rows`.
 
         Args:
             limits: Of the training that needs them; its stop file is looked at now and then.
             deadline: Monotonic time to stop at; rows are then taken in random order, so that what is there is a sample.
+            order: The rows as a deadline takes them instead.
+            seconds_after: Time to leave before the deadline, by how many of the rows are there: what is done with more
+                of them takes longer.
 
         Returns:
             The rows whose features are there: all of them, unless the deadline came first.
@@ -83,8 +93,9 @@ class FeatureCache:
         """
         with FileLock(str(self._folder / "lock")):
             self._refresh()
-            missing = rows[self._places[rows] < 0]
-            if deadline is not None:
+            missing = rows if order is None or deadline is None else order
+            missing = missing[self._places[missing] < 0]
+            if deadline is not None and order is None:
                 missing = np.random.default_rng(seed).permutation(missing)
             size = _FIRST_BLOCK_ROWS
             while len(missing):
@@ -95,8 +106,10 @@ class FeatureCache:
                 seconds = max(time.monotonic() - started, 1e-6)
                 # Large blocks are better sorted by length, and slow rows are no reason to miss the clock.
                 size = int(np.clip(len(block) * _BLOCK_SECONDS / seconds, _FIRST_BLOCK_ROWS, _BLOCK_ROWS))
-                if deadline is not None and time.monotonic() >= deadline:
-                    break
+                if deadline is not None:
+                    after = seconds_after(int(np.count_nonzero(self._places[rows] >= 0))) if seconds_after else 0.0
+                    if time.monotonic() + after >= deadline:
+                        break
         limits.raise_if_stopped()
         return rows[self._places[rows] >= 0]
 

@@ -6,8 +6,9 @@ Features are computed once per base model and cached; every trial after the firs
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autosft.accounting import phase
+from autosft.arrays import to_numbers
 from autosft.base_models import BaseModel
 from autosft.inputs import reader_class
 from autosft.inputs.base import Examples, Reader
@@ -25,7 +27,7 @@ from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
 from autosft.trainers.encoder import EncoderModel, read_rows
 from autosft.trainers.features import FeatureCache
-from autosft.trainers.linear_head import LinearHead, head_seconds
+from autosft.trainers.linear_head import Fitted, LinearHead, each_label_first, head_rows, head_seconds
 from autosft.trainers.networks import (
     ArchitectureClassifier,
     Network,
@@ -63,6 +65,14 @@ class FrozenHeadConfig:
 
 #: What a pair's overlaps weigh, see `_feature_weights`.
 _OVERLAP_WEIGHT = 20.0
+
+#: Of a time limit, what features of validation rows may take at most, as there is no model without rows to train on;
+#: what features and head may take together; and what of it is kept for the head at least and, as how long that takes is
+#: only estimated, at most.
+_VALIDATION_SHARE, _FITTED_SHARE, _HEAD_SHARE, _MOST_HEAD_SHARE = 0.4, 0.95, 0.15, 0.5
+
+#: Rows that a head is fitted on however little time is left for it, in all and for each label.
+_FEWEST_ROWS, _FEWEST_OF_LABEL = 16, 2
 
 #: Inputs whose features differ in scale, of one kind of them from another, and are standardised before the head.
 _STANDARDISED = frozenset({Input.IMAGE, Input.TEXT_PAIR})
@@ -139,23 +149,21 @@ class FrozenHead(Trainer):
         train = data.with_names(config.class_name_rows).train
         if fidelity < 1:
             train = np.random.default_rng(seed).permutation(train)[: max(len(task.labels), int(fidelity * len(train)))]
-
-        def after(share: float) -> float | None:
-            return None if limits.time_limit_seconds is None else started + share * limits.time_limit_seconds
-
-        # The head's own fit is quick beside the encoder's pass, so four fifths of the time may go into features: half
-        # of it at most for the validation rows, as there is no model without rows to train on.
-        with phase("evaluate"):
-            validated = features.compute(data.validation, limits, deadline=after(0.4), seed=seed)
+        wanted, num_labels, left = len(train), len(task.labels), None
+        if limits.time_limit_seconds is not None:
+            left = max(0.0, limits.time_limit_seconds - (time.monotonic() - started))
+        validated, train, fitted_by = _in_time(features, data, train, num_labels, limits, left, seed)
         with phase("train"):
-            wanted, train = len(train), features.compute(train, limits, deadline=after(0.8), seed=seed)
             values, targets = _taken(features, train, config), data.all.targets().take(pa.array(train))
             head = LinearHead(config.C, config.class_weights, seed)
+            fit = partial(
+                head.fit, data.output, targets=targets, num_labels=num_labels, limits=limits, deadline=fitted_by
+            )
             if standardised:
-                weight = _feature_weights(data.input, features.size)
-                weights, bias = _fit_standardised(head, data.output, values, targets, len(task.labels), weight)
+                fitted = _fit_standardised(fit, values, _feature_weights(data.input, features.size))
             else:
-                weights, bias = head.fit(data.output, values, targets, num_labels=len(task.labels))
+                fitted = fit(values)
+            weights, bias = fitted.weights, fitted.bias
         set_linear(last_linear(network), weights, bias)
         if len(data.validation):
             with phase("evaluate"):
@@ -174,7 +182,7 @@ class FrozenHead(Trainer):
             task.labels,
             frozen_folder=self.base_model_folder,
         )
-        model.share_trained = len(train) / wanted
+        model.share_trained = len(train) / wanted * fitted.share
         return model
 
     def measure(self, config: FrozenHeadConfig, task: Task, data: TrainingData, *, limits: Limits) -> Cost:
@@ -221,6 +229,52 @@ class FrozenHead(Trainer):
         return pooled.to(device()).eval(), plain.to(device()).eval()
 
 
+def _in_time(
+    features: FeatureCache,
+    data: TrainingData,
+    train: NDArray[np.int64],
+    num_labels: int,
+    limits: Limits,
+    left: float | None,
+    seed: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], float | None]:
+    """Computes features; returns the rows to validate and train on that there was time for, and when a head is due.
+
+    Args:
+        left: Seconds for features and head; None without a limit.
+    """
+    if left is None:
+        with phase("evaluate"):
+            features.compute(data.validation, limits)
+        with phase("train"):
+            features.compute(train, limits)
+        return data.validation, train, None
+    began, least, most = time.monotonic(), _HEAD_SHARE * left, _MOST_HEAD_SHARE * left
+
+    def seconds_to_fit(num_rows: int) -> float:
+        return min(max(head_seconds(num_rows, features.size, num_labels), least), most)
+
+    with phase("evaluate"):
+        validated = features.compute(data.validation, limits, deadline=began + _VALIDATION_SHARE * left, seed=seed)
+    with phase("train"):
+        order = _shuffled(train, data, seed) if data.output is Output.LABEL else None
+        until = began + _FITTED_SHARE * left
+        found = features.compute(train, limits, deadline=until, seed=seed, order=order, seconds_after=seconds_to_fit)
+    seconds = max(until - time.monotonic(), least)
+    num_rows = max(head_rows(seconds, features.size, num_labels), _FEWEST_ROWS, _FEWEST_OF_LABEL * num_labels)
+    # Of sets of labels each is fitted alone, at a pace that says better than an estimate what time allows.
+    if data.output is not Output.LABELS and len(found) > num_rows:
+        found = _shuffled(found, data, seed)[:num_rows]
+    return validated, found, time.monotonic() + seconds
+
+
+def _shuffled(rows: NDArray[np.int64], data: TrainingData, seed: int) -> NDArray[np.int64]:
+    """Returns rows in random order, of classes one row of each first, so that what is cut off takes none away."""
+    if data.output is not Output.LABEL:
+        return np.random.default_rng(seed).permutation(rows)
+    return rows[each_label_first(to_numbers(data.all.targets().take(pa.array(rows))), seed)]
+
+
 def _taken(features: FeatureCache, rows: NDArray[np.int64], config: FrozenHeadConfig) -> NDArray[np.float32]:
     """Returns features as the head is given them."""
     values = features.take(rows)
@@ -241,18 +295,12 @@ def _feature_weights(input: Input, size: int) -> NDArray[np.float32]:
 
 
 def _fit_standardised(
-    head: LinearHead,
-    output: Output,
-    features: NDArray[np.float32],
-    targets: pa.Array,
-    num_labels: int,
-    feature_weights: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    fit: Callable[[NDArray[np.float32]], Fitted], features: NDArray[np.float32], feature_weights: NDArray[np.float32]
+) -> Fitted:
     """Fits a head on weighted features of mean 0 and deviation 1; its weights are returned for plain features."""
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     # A feature that hardly varies among these rows must not drown the others in a row where it does.
     deviation = np.maximum(deviation, max(0.05 * float(np.median(deviation)), 1e-6)) / feature_weights
-    standard = ((features - mean) / deviation).astype(np.float32)
-    weights, bias = head.fit(output, standard, targets, num_labels=num_labels)
-    weights = weights / deviation
-    return weights.astype(np.float32), (bias - weights @ mean).astype(np.float32)
+    found = fit(((features - mean) / deviation).astype(np.float32))
+    weights = found.weights / deviation
+    return Fitted(weights.astype(np.float32), (found.bias - weights @ mean).astype(np.float32), found.share)

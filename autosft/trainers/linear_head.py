@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,49 @@ from numpy.typing import NDArray
 from autosft.arrays import to_matrix, to_numbers
 from autosft.errors import TrialFailed
 from autosft.task import Output
+from autosft.trainers.base import Limits
+
+#: What a fit takes, and of it each row for a feature and a label. On Banking77: 5 seconds for 9,000 rows of 384
+#: features and 77 labels.
+_SECONDS_AT_ALL, _SECONDS_EACH = 0.2, 2e-8
+
+#: Share of the time for a head after which the pace of its labels is known.
+_PACE_SHARE = 0.1
+
+
+class Fitted(NamedTuple):
+    """A head.
+
+    Attributes:
+        weights: Shape (width, size).
+        bias: Shape (width,).
+        share: Share of its labels and of their rows that there was time for.
+    """
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    share: float = 1.0
 
 
 def head_seconds(num_rows: int, size: int, num_labels: int) -> float:
-    """Estimates the seconds that `fit_head` takes. On Banking77: 5 for 9,000 rows of 384 features and 77 labels."""
-    return 0.2 + 2e-8 * num_rows * size * max(1, num_labels)
+    """Estimates the seconds that `LinearHead.fit` takes."""
+    return _SECONDS_AT_ALL + _SECONDS_EACH * num_rows * size * max(1, num_labels)
+
+
+def head_rows(seconds: float, size: int, num_labels: int) -> int:
+    """Returns how many rows `LinearHead.fit` is estimated to take so many seconds for."""
+    return int(max(0.0, seconds - _SECONDS_AT_ALL) / (_SECONDS_EACH * size * max(1, num_labels)))
+
+
+def each_label_first(targets: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Returns positions in random order, but for one of each label, which come before all others.
+
+    A label that a head is not shown can never be predicted, and its rows cost the log loss dearly.
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(targets))
+    _, firsts = np.unique(targets[shuffled], return_index=True)
+    firsts.sort()  # Fewer than there are labels are no sample of them where they come by label.
+    return np.concatenate([shuffled[firsts], np.delete(shuffled, firsts)])
 
 
 @dataclass(frozen=True)
@@ -40,27 +79,29 @@ class LinearHead:
         targets: pa.Array,
         *,
         num_labels: int,
+        limits: Limits,
+        deadline: float | None = None,
         standardised: bool = False,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Fits the head; returns weights (width, size) and bias (width,).
+    ) -> Fitted:
+        """Fits the head.
 
         Args:
+            limits: Of the training; where labels are fitted one by one, its stop file is looked at between them.
+            deadline: Monotonic time by which labels that are fitted one by one, frequent ones first, are to be done.
             standardised: Whether a head for numbers gives them with mean 0 and standard deviation 1, as a training
                 wants them, and not in their own unit.
 
         Raises:
-            TrialFailed: The targets are all the same.
+            TrialFailed: The targets are all the same, or the stop file appeared.
         """
         if output is Output.NUMBER:
             return _fit_number(features, to_numbers(targets), self, standardised=standardised)
         if output is Output.LABELS:
-            return _fit_labels(features, to_matrix(targets), self)
+            return _fit_labels(features, to_matrix(targets), self, limits, deadline)
         return _fit_label(features, to_numbers(targets), self, num_labels)
 
 
-def _fit_label(
-    features: NDArray[np.float32], targets: NDArray[np.int64], head: LinearHead, num_labels: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _fit_label(features: NDArray[np.float32], targets: NDArray[np.int64], head: LinearHead, num_labels: int) -> Fitted:
     """Fits a multinomial logistic regression.
 
     A label without rows in `targets` gets zero weights and a bias that keeps it from being predicted.
@@ -75,23 +116,40 @@ def _fit_label(
     weights = np.zeros((num_labels, features.shape[1]), np.float32)
     bias = np.full(num_labels, intercept.min() - 20.0, np.float32)
     weights[present], bias[present] = coefficients, intercept
-    return weights, bias
+    return Fitted(weights, bias)
 
 
 def _fit_labels(
-    features: NDArray[np.float32], targets: NDArray[Any], head: LinearHead
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fits a logistic regression a label; a label that no row or every row has gets its constant answer."""
-    width = targets.shape[1]
+    features: NDArray[np.float32], targets: NDArray[Any], head: LinearHead, limits: Limits, deadline: float | None
+) -> Fitted:
+    """Fits a logistic regression a label; a label that no row or every row has gets its constant answer.
+
+    Where the pace of the first labels says that there is no time for all, the others see fewer rows, at random. A label
+    that there is no time for at all gets the log odds of its share.
+    """
+    import sklearn.linear_model  # noqa: F401 - or the first label's time would be that of loading it
+
+    started, num_rows, width = time.monotonic(), *targets.shape
     weights, bias = np.zeros((width, features.shape[1]), np.float32), np.zeros(width, np.float32)
-    for at in range(width):
+    counts = np.count_nonzero(targets, axis=0)
+    seen = np.ones(width)  # The share of the rows that each label is fitted on.
+    todo = [at for at in np.argsort(-counts, kind="stable") if 0 < counts[at] < num_rows]
+    bias[counts == 0], bias[counts == num_rows] = -20.0, 20.0
+    for place, at in enumerate(todo):
+        limits.raise_if_stopped()
+        now = time.monotonic()
+        if deadline is not None and len(features) == num_rows and now - started > _PACE_SHARE * (deadline - started):
+            share = (deadline - now) / ((now - started) / place * (len(todo) - place)) if place else 1.0
+            if share < 1:
+                rows = np.random.default_rng(head.seed).permutation(num_rows)[: max(1, int(share * num_rows))]
+                features, targets = features[rows], targets[rows]
         of_label = targets[:, at]
-        if of_label.min() == of_label.max():
-            bias[at] = 20.0 if of_label[0] else -20.0
+        if (deadline is not None and now >= deadline) or of_label.min() == of_label.max():
+            bias[at], seen[at] = np.log(counts[at] / (num_rows - counts[at])), 0.0
             continue
         coefficients, intercept = _logistic(features, of_label, head)
-        weights[at], bias[at] = coefficients[0], intercept[0]
-    return weights, bias
+        weights[at], bias[at], seen[at] = coefficients[0], intercept[0], len(features) / num_rows
+    return Fitted(weights, bias, float(seen.mean()))
 
 
 def _logistic(
@@ -113,7 +171,7 @@ def _logistic(
 
 def _fit_number(
     features: NDArray[np.float32], targets: NDArray[np.float64], head: LinearHead, *, standardised: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> Fitted:
     from sklearn.linear_model import Ridge
 
     mean, scale = float(targets.mean()), float(targets.std())
@@ -122,5 +180,5 @@ def _fit_number(
     model = Ridge(alpha=1.0 / head.C).fit(features, (targets - mean) / scale)
     weights, bias = model.coef_[None].astype(np.float32), np.array([model.intercept_], np.float32)
     if standardised:
-        return weights, bias
-    return weights * np.float32(scale), (bias * scale + mean).astype(np.float32)
+        return Fitted(weights, bias)
+    return Fitted(weights * np.float32(scale), (bias * scale + mean).astype(np.float32))

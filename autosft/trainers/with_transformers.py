@@ -277,8 +277,10 @@ class TransformersTrainer(Trainer):
             # Fitted on unit-length features, as frozen_head does; the mean length is folded into the weights.
             scale = float(np.linalg.norm(values, axis=1).mean()) or 1.0
             num_labels = len(task.labels)
-            weights, bias = head.fit(data.output, values / scale, targets, num_labels=num_labels, standardised=True)
-        return weights / scale, bias
+            fitted = head.fit(
+                data.output, values / scale, targets, num_labels=num_labels, limits=limits, standardised=True
+            )
+        return fitted.weights / scale, fitted.bias
 
 
 def _image_config(base_model: BaseModel, num_rows: int) -> TransformersConfig:

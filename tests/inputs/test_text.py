@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from autosft.inputs import text as text_module
 from autosft.inputs.text import TextReader
 from autosft.inputs.words import WordReader
 from autosft.testing.tiny_models import write_tiny_encoder
@@ -94,3 +95,44 @@ def test_tokens_of_many_rows_are_not_held_as_pythons_numbers(folder, kind):
     finally:
         tracemalloc.stop()
     assert peak / (num_rows * length) < (20 if kind == "text" else 60)
+
+
+VERY_LONG = words(6000)
+LONG = {
+    "words": VERY_LONG,
+    "spaces first": " " * 50_000 + words(3000),
+    "words far apart": (" " * 500).join(WORDS * 300),
+    "one word": "x" * 30_000,
+    "unknown words": " ".join(["y" * 120] * 2000),
+    "no spaces": "\u96ea" * 30_000,
+}
+
+
+@pytest.mark.parametrize("other", [None, "red card", VERY_LONG])
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG.keys())
+def test_of_a_very_long_text_a_part_gives_the_tokens_of_the_whole(folder, monkeypatch, text, other):
+    table = pa.table({"text": [words(3), text]} | ({"text_pair": [other, other]} if other else {}))
+    readers = [
+        reader_of(folder, max_length=max_length) for max_length in ((None,) if other == VERY_LONG else (None, 32))
+    ]
+    found = [reader.examples(table) for reader in readers]
+    monkeypatch.setattr("autosft.inputs.text._LONG_CHARACTERS", 1_000_000)
+    for reader, short in zip(readers, found, strict=True):
+        whole = reader.examples(table)
+        assert len(short[1]) == len(whole[1])
+        if other != VERY_LONG:  # Of two very long texts either may be given the last token.
+            assert [short[row].tolist() for row in range(2)] == [whole[row].tolist() for row in range(2)]
+        assert (short.max_length, short.share_cut) == (whole.max_length, whole.share_cut)
+
+
+def test_of_a_very_long_text_little_is_tokenised(folder, monkeypatch):
+    reader, sizes = reader_of(folder), []
+    tokenised = text_module._tokenised
+
+    def noted(tokenizer, texts, *rest):
+        sizes.extend(len(text) for column in texts for text in column)
+        return tokenised(tokenizer, texts, *rest)
+
+    monkeypatch.setattr(text_module, "_tokenised", noted)
+    reader.examples(pa.table({"text": [words(1_000_000), words(5)]}))
+    assert 512 < max(sizes) < 10_000

@@ -104,10 +104,10 @@ def _candidates(
         wanted = small >= threshold * large
         if side is not None:
             wanted &= side[left] != side[right]
-        pairs = np.unique(left[wanted] * len(sizes) + right[wanted])
+        pairs = _sorted_distinct(left[wanted] * len(sizes) + right[wanted])
         num_found += len(pairs)
         found.append(pairs)
-    joined = np.unique(np.concatenate(found))[:MAX_CANDIDATES] if found else np.zeros(0, np.int64)
+    joined = _sorted_distinct(np.concatenate(found))[:MAX_CANDIDATES] if found else np.zeros(0, np.int64)
     return np.stack([joined // len(sizes), joined % len(sizes)], axis=1)
 
 
@@ -115,13 +115,22 @@ def _jaccard(keys: NDArray[np.int64], sizes: NDArray[np.int64], pairs: Pairs) ->
     starts = np.cumsum(sizes) - sizes
     shared = np.zeros(len(pairs), np.int64)
     for begin in range(0, len(pairs), 10_000):
-        left, right = pairs[begin : begin + 10_000].T
-        pair = np.repeat(np.arange(len(left)), sizes[left])
-        within = np.arange(len(pair)) - np.repeat(np.cumsum(sizes[left]) - sizes[left], sizes[left])
-        wanted = (right[pair] << _GRAM_BITS) | (keys[starts[left][pair] + within] & _GRAM_MASK)
-        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        shared[begin : begin + 10_000] = np.bincount(pair[keys[at] == wanted], minlength=len(left))
+        block = pairs[begin : begin + 10_000]
+        # A 5-gram that both texts of a pair have stands there twice, side by side once sorted.
+        members = np.sort(np.concatenate([_members(keys, starts, sizes, texts) for texts in block.T]), kind="stable")
+        twice = members[1:][members[1:] == members[:-1]]
+        shared[begin : begin + 10_000] = np.bincount(twice >> _GRAM_BITS, minlength=len(block))
     return np.asarray(shared / np.maximum(sizes[pairs].sum(axis=1) - shared, 1))
+
+
+def _members(
+    keys: NDArray[np.int64], starts: NDArray[np.int64], sizes: NDArray[np.int64], texts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Returns the 5-grams of these texts, each with its text's place among them in the higher bits."""
+    num = sizes[texts]
+    place = np.repeat(np.arange(len(texts)), num)
+    within = np.arange(len(place)) - np.repeat(np.cumsum(num) - num, num)
+    return np.asarray((place << _GRAM_BITS) | (keys[starts[texts][place] + within] & _GRAM_MASK))
 
 
 def _whole_jaccard(first: str, second: str) -> float:
