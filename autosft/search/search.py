@@ -266,8 +266,6 @@ class Search:
         elif event.fate == "failed" and was_told and trial.number not in self._overran:
             self._cut_off(trial, event, policy)
             return
-        elif event.fate == "failed" and was_told:
-            event = replace(event, message="its time was up before it ended")
         self._end(trial, event, policy)
 
     def _cut_off(self, trial: Trial, event: Ended, policy: Policy) -> None:

@@ -71,7 +71,7 @@ class Limits:
     def raise_if_stopped(self) -> None:
         """Raises TrialFailed once the stop file is there."""
         if self.stop_file is not None and self.stop_file.exists():
-            raise TrialFailed("the search was stopped before this trial ended")
+            raise TrialFailed("it was stopped before its end")
 
 
 def unheard(fidelity: float, outputs: pa.Array) -> None:
