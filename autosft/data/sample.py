@@ -32,7 +32,7 @@ def sampled(kind: TaskKind, task: Task, source: Source, *, most_rows: int, seed:
         turn[_rank_of_label(codes(kind.target_texts(task, source.train))[order]) < _ROWS_OF_A_LABEL] = -1
     chosen = np.zeros(num_rows, np.bool_)
     chosen[order[np.argsort(turn, kind="stable")[:most_rows]]] = True
-    note = f"The time there is reaches a random sample of {most_rows:,} of {num_rows:,} training rows."
+    note = f"There is time to read a random sample of {most_rows:,} of {num_rows:,} training rows."
     return replace(source.filtered({"train": chosen}), notes=(*source.notes, note))
 
 
