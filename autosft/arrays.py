@@ -45,6 +45,20 @@ def one_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     return array
 
 
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns probabilities, the last axis summing to one."""
+    if not logits.size:
+        return logits
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns a probability for each logit."""
+    values: Any = 0.5 * (1 + np.tanh(0.5 * logits))
+    return values.astype(np.float32)  # type: ignore[no-any-return]
+
+
 def largest_difference(first: pa.Array, second: pa.Array) -> float:
     """Returns the largest difference of any number in two arrays of outputs; infinite where all else is not equal."""
     left, right = one_array(first), one_array(second)

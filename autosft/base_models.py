@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autosft.errors import BaseModelError, explain, nearest
-from autosft.made_models import PIXELS, SCRATCH_RESNET, is_made, made_folder
+from autosft.made_models import NO_MODEL_ID, PIXELS, SCRATCH_RESNET, is_made, made_folder
 from autosft.model_folder import (
     check_model_folder,
     context_tokens,
@@ -138,6 +138,10 @@ BASE_MODELS: tuple[BaseModel, ...] = (
     _decoder("HuggingFaceTB/SmolLM2-360M", 361_821_120, 8192, _EN, 2e-5),
     _decoder("HuggingFaceTB/SmolLM2-135M", 134_515_008, 8192, _EN, 5e-5),
 )  # fmt: skip
+
+
+#: What a trainer starts from that learns from the rows alone. It is no row of the table: there is no choosing it.
+NO_MODEL = BaseModel(NO_MODEL_ID, "apache-2.0", 0, 0, (), (Input.TEXT, Input.TEXT_PAIR), False, 0.0, pretrained=False)
 
 
 def describe(id_or_path: str, *, allow_download: bool = True) -> BaseModel:

@@ -23,6 +23,9 @@ SCRATCH_RESNET = "resnet-small-from-scratch"
 #: Pixels and edges as they are, for a linear head.
 PIXELS = "pixels"
 
+#: Nothing at all, for what learns from the rows alone.
+NO_MODEL_ID = "no base model"
+
 #: What the network of PIXELS is called in its config.json.
 PIXELS_MODEL_TYPE = "autosft-pixels"
 
@@ -44,7 +47,7 @@ def made_folder(model_id: str) -> Path:
     Raises:
         RunFolderError: The cache cannot be written.
     """
-    folder = cache_folder() / "made_models" / f"{model_id}-{_VERSION}"
+    folder = cache_folder() / "made_models" / f"{model_id.replace(' ', '-')}-{_VERSION}"
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
@@ -93,6 +96,10 @@ def _write_pixels(folder: Path) -> None:
     _write_processor(folder, _PIXELS_SIDE)
 
 
+def _write_nothing(folder: Path) -> None:
+    _write_json(folder / "config.json", {})
+
+
 def _write_processor(folder: Path, side: int) -> None:
     row = {
         "image_processor_type": "ViTImageProcessor",
@@ -112,4 +119,8 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-_MAKERS: dict[str, Callable[[Path], None]] = {SCRATCH_RESNET: _write_resnet, PIXELS: _write_pixels}
+_MAKERS: dict[str, Callable[[Path], None]] = {
+    SCRATCH_RESNET: _write_resnet,
+    PIXELS: _write_pixels,
+    NO_MODEL_ID: _write_nothing,
+}

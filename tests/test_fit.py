@@ -62,12 +62,12 @@ def _ray(ray_session):
 
 @pytest.fixture(scope="module")
 def asked(tiny_model):
-    """What is asked in the first run: two trainers, one base model, labels that are numbers."""
+    """What is asked in the first run: every trainer, one base model, labels that are numbers."""
     return {
         "task": SENTENCE,
         "data": rows(240, labels=NUMBERS),
         "models": str(tiny_model),
-        "budget": "3 trials",
+        "budget": "4 trials",
         "scheduler": "none",
     }
 
@@ -97,9 +97,9 @@ class TestFirstRun:
         assert heard.phases == ["read", "audit", "measure", "search", "refit", "prove"]
         assert result.plan.task.kind == "text-classification"
         assert (result.plan.task.input_columns, result.plan.task.target_column) == (("message",), "intent")
-        assert [trial.fate for trial in result.trials] == ["complete"] * 3
-        assert [trial.is_default for trial in result.trials] == [True, True, False]
-        assert {trial.arm.partition("/")[0] for trial in result.trials} == {"frozen_head", "transformers"}
+        assert [trial.fate for trial in result.trials] == ["complete"] * 4
+        assert [trial.is_default for trial in result.trials] == [True, True, True, False]
+        assert {trial.arm.partition("/")[0] for trial in result.trials} == {"frozen_head", "transformers", "tfidf"}
 
     def test_result_json_has_the_keys_that_others_rely_on(self, result, summary):
         assert summary == result.summary
@@ -108,7 +108,7 @@ class TestFirstRun:
         )
         for part, keys in PARTS.items():
             assert set(keys.split()) <= set(summary[part]), part
-        assert (summary["format"], summary["num_trials"], summary["seed"]) == (1, 3, 0)
+        assert (summary["format"], summary["num_trials"], summary["seed"]) == (1, 4, 0)
         assert summary["test"]["rows"] == "folds"
         assert summary["test"]["selected_on"] is True
         assert summary["test"]["interval"][0] <= summary["test"]["score"] <= summary["test"]["interval"][1]
@@ -137,14 +137,14 @@ class TestFirstRun:
 
     def test_the_leaderboard_has_every_trial_best_first(self, result):
         board = result.leaderboard
-        assert len(board) == 3
+        assert len(board) == 4
         assert board["score"].is_monotonic_decreasing
         assert (board["low"] <= board["score"]).all() and (board["score"] <= board["high"]).all()
         assert board["trial"].is_unique
 
     def test_printing_says_what_won_and_by_how_much(self, result):
         shown = str(result)
-        assert "<- won" in shown and "3 trials" in shown and str(result.folder / "model") in shown
+        assert "<- won" in shown and "4 trials" in shown and str(result.folder / "model") in shown
 
     def test_labels_come_back_as_the_numbers_they_were(self, result, asked):
         texts, targets = tiny_texts(60, seed=5)
@@ -224,10 +224,10 @@ class TestResume:
         return autosft.resume(folder, budget="+1 trials", tracker=Tracker())
 
     def test_one_more_trial_is_added(self, result, resumed):
-        assert resumed.trials[:3] == result.trials
-        assert len(resumed.trials) == resumed.summary["num_trials"] == 4
-        assert resumed.trials[3].number == 3
-        assert not resumed.trials[3].is_default
+        assert resumed.trials[:4] == result.trials
+        assert len(resumed.trials) == resumed.summary["num_trials"] == 5
+        assert resumed.trials[4].number == 4
+        assert not resumed.trials[4].is_default
 
     def test_its_seconds_are_of_all_sittings(self, result, resumed):
         before, seconds = result.summary["seconds"], resumed.summary["seconds"]
@@ -240,7 +240,7 @@ class TestResume:
         assert json.loads((resumed.folder / "result.json").read_text()) == resumed.summary
         assert len(resumed.predict(["my card"])) == 1
         assert resumed.summary["test"]["score"] >= 0
-        assert "The search ran 4 trials" in resumed.report.read_text(encoding="utf-8"), "the report is made anew"
+        assert "The search ran 5 trials" in resumed.report.read_text(encoding="utf-8"), "the report is made anew"
 
 
 class TestPlan:
@@ -258,7 +258,7 @@ class TestPlan:
         made.save(tmp_path / "plan.json")
         assert autosft.Plan.load(tmp_path / "plan.json").to_json() == made.to_json()
         shown = str(made)
-        assert "'message' -> 'intent'" in shown and "3 trials" in shown and "factor of three" in shown
+        assert "'message' -> 'intent'" in shown and "4 trials" in shown and "factor of three" in shown
 
     def test_a_plan_runs_and_its_configurations_are_those_of_the_same_seed(self, made, result, tmp_path):
         made.save(tmp_path / "plan.json")

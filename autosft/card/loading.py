@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from autosft.card.markdown import literal
 from autosft.errors import DataError
+from autosft.inputs.terms import TERMS_FILE
 from autosft.made_models import PIXELS_MODEL_TYPE
 from autosft.task import Input, Output, Task
 from autosft.tasks import kind as task_kind
@@ -87,6 +88,8 @@ def _loading(folder: Path, task: Task) -> Loading:
     name = pipeline_tag(task)
     if (folder / "pair_head.safetensors").exists():
         return Loading("autosft", remarks=(_NO_PAIR_HEAD,))
+    if (folder / TERMS_FILE).exists():
+        return Loading("autosft", remarks=(_NO_TERMS,))
     if _read_json(folder / "config.json").get("model_type") == PIXELS_MODEL_TYPE:
         return Loading("autosft", remarks=(_NO_PIXELS,))
     if (folder / "modules.json").exists():
@@ -108,6 +111,10 @@ _NO_PAIR_HEAD = (
     "random weights in its place, and their answers mean nothing."
 )
 _NO_PIXELS = "No other library loads this model: its network is autosft's own."
+_NO_TERMS = (
+    "No other library loads this model. Its words, and pieces of words, come from the training rows and stand in "
+    f"{TERMS_FILE}: who gets the folder can read them."
+)
 _NO_POOLED_HEAD = (
     'Do not load it with transformers.pipeline("text-classification"), with AutoModelForSequenceClassification, or as '
     "a CrossEncoder: they do not read the head of this folder, put one of random weights in its place, and their "

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autosft.base_models import NO_MODEL
 from autosft.budget import format_seconds
 from autosft.calibration import Calibration
 from autosft.card.loading import Loading, loading, own_example
@@ -195,9 +196,6 @@ def _data(shipped: Shipped) -> list[str]:
 def _procedure(shipped: Shipped) -> list[str]:
     plan, arm, winner = shipped.plan, shipped.arm, shipped.winner
     fates = [trial.fate for trial in shipped.trials]
-    licence = licence_of(arm)
-    start = f"weights under the licence {licence}" if licence else "weights whose licence is not known here"
-    start = start if arm.base_model.pretrained else "a network without pretrained weights"
     searched = (
         f"{counted(len(fates), 'trial')} of {counted(len(plan.arms), 'pair')} of trainer and base model "
         f"({fates.count('stopped')} stopped early, {fates.count('failed')} failed), by {plan.sampler} and "
@@ -212,7 +210,7 @@ def _procedure(shipped: Shipped) -> list[str]:
     )
     return [
         f"* Trainer: {escaped(arm.trainer)}.",
-        f"* Base model: {_base(arm)}; {escaped(start)}.",
+        f"* Base model: {_start(arm)}.",
         f"* Search: {escaped(searched)}.",
         f"* Model: {escaped(shipped.refit.reason)}.",
         *([f"* Probabilities: {escaped(shipped.calibration.reason)}."] if has_probabilities else []),
@@ -278,6 +276,17 @@ def _base(arm: Arm) -> str:
     """Returns the base model as others may know it; of a folder the name alone, as its path is nobody's business."""
     known = is_on_hub(arm) or not arm.base_model.pretrained
     return code(arm.base_model.id) if known else f"the local model {code(Path(arm.base_model.id).name)}"
+
+
+def _start(arm: Arm) -> str:
+    """Returns what the training began with."""
+    if arm.base_model == NO_MODEL:
+        return "none; all that it knows comes from these rows"
+    if not arm.base_model.pretrained:
+        return f"{_base(arm)}; a network without pretrained weights"
+    licence = licence_of(arm)
+    known = escaped(f"weights under the licence {licence}") if licence else "weights whose licence is not known here"
+    return f"{_base(arm)}; {known}"
 
 
 def _interval(interval: Interval) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from autosft.base_models import BaseModel, at_hand, candidates, describe, locate
 from autosft.errors import BaseModelError, MissingExtraError, PlanError, explain
+from autosft.made_models import made_folder
 from autosft.planning.plan import Arm
 from autosft.planning.spaces import GivenSpace, given_spaces, space_of
 from autosft.search.settings import Machine
@@ -57,7 +58,7 @@ def draft_arms(
             explain(wrong=wrong, expected="a trainer for this task", fix="leave trainer= out to see all of them")
         )
     able, lacking = _equipped(able, named=bool(trainers))
-    bases, reasons = _base_models(input, output, models, machine, language)
+    bases, reasons = _bases(able, input, output, models, machine, language)
     reasons = (*lacking, *reasons)
     spaces = {} if space is None else given_spaces(space, list(able))
     arms = []
@@ -67,18 +68,19 @@ def draft_arms(
         if chosen is None:
             chosen = SearchSpace(f"none for {name}", name, input, output, ())
             reasons = (*reasons, f"{name} ships no search space for {input} to {output}: only its default is tried")
-        for base, folder in bases:
+        for base, folder in bases if found.only_base is None else [_made(found.only_base)]:
             if base.only_trainer not in (None, name):
                 continue
             # Folders are often called alike; a name must tell one arm from another.
             short = _short(base.id) if shorts.count(_short(base.id)) == 1 else base.id
+            arm_name = f"{name}/{short}" if found.only_base is None else name
             default = asdict(found.default_config(base, num_rows, input, output))
             memory = machine.training_memory_bytes
             forced = found.fitting(base, memory) if memory else {}
             if forced:
                 listed = ", ".join(f"{field} is {value}" for field, value in forced.items())
-                reasons = (*reasons, f"{name}/{short}: {listed}, all that {memory / 1e9:.0f} GB of memory hold")
-            arm = Arm(f"{name}/{short}", name, base, folder, {**default, **forced}, chosen, max_length=None)
+                reasons = (*reasons, f"{arm_name}: {listed}, all that {memory / 1e9:.0f} GB of memory hold")
+            arm = Arm(arm_name, name, base, folder, {**default, **forced}, chosen, max_length=None)
             arms.append(replace(arm, space=space_of(arm, chosen, memory_bytes=memory)))
     if not arms:
         made = {base.id: base.only_trainer for base, _ in bases}
@@ -101,6 +103,38 @@ def _equipped(able: dict[str, type[Trainer]], *, named: bool) -> tuple[dict[str,
     if errors and (named or not found):
         raise next(iter(errors.values()))
     return found, tuple(f"{name} is left out: {str(error).splitlines()[0]}" for name, error in errors.items())
+
+
+def _bases(
+    able: Mapping[str, type[Trainer]],
+    input: Input,
+    output: Output,
+    models: Sequence[str] | None,
+    machine: Machine,
+    language: str | None,
+) -> tuple[list[tuple[BaseModel, str]], tuple[str, ...]]:
+    """Locates base models where a trainer takes one; those that take none go on alone where none can be had.
+
+    Raises:
+        BaseModelError: None can be had, and all trainers take one or models were named.
+    """
+    alone = " and ".join(name for name, trainer in able.items() if trainer.only_base is not None)
+    if all(trainer.only_base is not None for trainer in able.values()):
+        return [], ((f"{alone} takes no base model, so models= says nothing here",) if models else ())
+    try:
+        return _base_models(input, output, models, machine, language)
+    except BaseModelError as error:
+        if models or not alone:
+            raise
+        lack = str(error).partition("\n")[0].rstrip(".")
+        return [], (
+            f"{lack}: {alone} learns from these rows alone, where a pretrained model would likely do better (install "
+            "autosft[demo] for a small one, or pass models=['/path/to/a/model'])",
+        )
+
+
+def _made(base: BaseModel) -> tuple[BaseModel, str]:
+    return base, str(made_folder(base.id))
 
 
 def _base_models(

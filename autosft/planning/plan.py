@@ -34,7 +34,7 @@ class Arm:
     """A trainer with a base model.
 
     Attributes:
-        name: "trainer/model", unique in a plan.
+        name: "trainer/model", or the trainer's alone where it takes no model; unique in a plan.
         trainer: The trainer's name.
         base_model: What is known about the model.
         folder: Where its files are.
@@ -350,7 +350,7 @@ def _in_memory(cost: Cost, batch_size: int | None) -> str:
 def _describe(arm: Arm) -> str:
     model = arm.base_model
     size = f"{model.num_parameters / 1e6:.{1 if model.num_parameters < 1e6 else 0}f}M parameters"
-    text = f"{arm.name}: {size}, licence {model.licence}"
+    text = f"{arm.name}: " + (f"{size}, licence {model.licence}" if model.num_parameters else "no pretrained weights")
     if arm.max_length is not None:
         images = model.inputs == (Input.IMAGE,)
         text += f", images of {arm.max_length} pixels a side" if images else f", rows cut at {arm.max_length} tokens"

@@ -240,14 +240,14 @@ def _rough_cost(arm: Arm, train: Rows, *, num_validation: int, machine: Machine)
     base = arm.base_model
     rate = 4e13 * machine.gpus if machine.gpus else 4e10 * min(machine.cpus, MAX_THREADS)
     longest = min(base.context_tokens, prompts.MAX_TOKENS if base.generates else MAX_TOKENS)
-    tokens = _rough_tokens(train, longest, Path(arm.folder))
-    # What has no parameters still has to read its rows.
-    operations = 2 * max(base.num_parameters, _LEAST_PARAMETERS) * tokens if base.num_parameters else 0.0
-    forward = operations / rate or _READING_SECONDS
+    forward = _READING_SECONDS  # What has no parameters still has to read its rows.
+    if base.num_parameters:
+        tokens = _rough_tokens(train, longest, Path(arm.folder))
+        forward = 2 * max(base.num_parameters, _LEAST_PARAMETERS) * tokens / rate
     epochs = arm.default.get("num_train_epochs", 0)
     steps = epochs * -(-len(train) // arm.default.get("batch_size", len(train)))
     training = max(3 * epochs * len(train) * forward, steps * _LEAST_STEP_SECONDS)
-    return Cost(1.0, training + (len(train) + num_validation) * forward, 1 / forward, None, longest, 0.0)
+    return Cost(1.0, training + (len(train) + num_validation) * forward, 1 / forward, None, longest or None, 0.0)
 
 
 def _texts(rows: pa.Table) -> list[str] | None:

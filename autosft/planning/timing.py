@@ -11,6 +11,7 @@ from autosft.cache import cache_folder
 from autosft.errors import SearchFailed, TrialFailed, explain
 from autosft.planning.plan import Arm, Resources
 from autosft.prepare import Prepared
+from autosft.trainers import trainer_class
 from autosft.trainers.base import Cost, Limits
 
 if TYPE_CHECKING:
@@ -23,23 +24,23 @@ _SHARE = 0.25
 def time_arms(
     arms: Sequence[Arm], prepared: Prepared, runner: Runner, resources: Resources, clock: Clock
 ) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
-    """Times the arms; returns those that could be, and why the others are left out.
+    """Times the arms, those of a moment first; returns those that could be, and why the others are left out.
 
     Raises:
         SearchFailed: No arm could be timed.
     """
-    timed, reasons = [], []
-    for arm in arms:
+    timed, reasons = dict[str, Arm](), []
+    for arm in sorted(arms, key=lambda arm: trainer_class(arm.trainer).reports_rungs):
         try:
-            timed.append(_measured(arm, prepared, runner, resources, clock))
+            timed[arm.name] = _measured(arm, prepared, runner, resources, clock)
         except TrialFailed as error:
-            last, reason = error, str(error).partition("\n")[0]
+            failed, last, reason = arm.name, error, str(error).partition("\n")[0]
             reasons.append(f"{arm.name} is left out: it could not be timed ({reason})")
     if not timed:
-        wrong = f"{arms[-1].name} could not be timed: {last}"
+        wrong = f"{failed} could not be timed: {last}"
         fix = "leave it out with models= or trainer=, or run `autosft doctor`"
         raise SearchFailed(explain(wrong=wrong, expected="a few steps of its untuned default", fix=fix)) from last
-    return tuple(timed), tuple(reasons)
+    return tuple(timed[arm.name] for arm in arms if arm.name in timed), tuple(reasons)
 
 
 def _measured(arm: Arm, prepared: Prepared, runner: Runner, resources: Resources, clock: Clock) -> Arm:

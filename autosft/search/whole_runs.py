@@ -39,7 +39,11 @@ class WholeRuns:
     def ask(self, standing: Standing) -> Start | None:
         if standing.trials_left is not None and standing.trials_left <= 0:
             return None
-        arms = [arm.name for arm in self._plan.arms if self._may_begin(arm, standing)]
+        ready = [arm for arm in self._plan.arms if self._may_begin(arm, standing)]
+        if standing.seconds_left is not None:
+            # What takes a moment comes before the fine-tunings, which use up what is left for them.
+            ready = [arm for arm in ready if not (is_costly(arm) or _known(arm, standing))] or ready
+        arms = [arm.name for arm in ready]
         proposal = self._sampler.ask(arms) if arms else None
         if proposal is None:
             return None

@@ -15,6 +15,7 @@ TRAINERS = {
     "transformers": "autosft.trainers.with_transformers:TransformersTrainer",
     "contrastive": "autosft.trainers.with_sentence_transformers:ContrastiveTrainer",
     "trl": "autosft.trainers.with_trl:TrlTrainer",
+    "tfidf": "autosft.trainers.tfidf:TfidfTrainer",
 }
 
 _GROUP = "autosft.trainers"

@@ -87,7 +87,7 @@ class Cost:
         run_seconds: Training one full run (fidelity 1) of the untuned default, validation included.
         predict_rows_per_second: Speed of prediction.
         micro_batch_size: Largest batch that fitted, or None where batches play no role.
-        max_length: Tokens that rows are cut at.
+        max_length: Tokens that rows are cut at; None where they are read whole.
         share_cut: Share of the rows that are cut there.
         share_unknown: Share of their tokens that the model has no word for.
         checkpointing: Whether activations have to be computed twice, so that a batch fits in memory.
@@ -97,7 +97,7 @@ class Cost:
     run_seconds: float
     predict_rows_per_second: float
     micro_batch_size: int | None
-    max_length: int
+    max_length: int | None
     share_cut: float
     share_unknown: float = 0.0
     checkpointing: bool = False
@@ -157,6 +157,7 @@ class Trainer(ABC):
         trains: Pairs of input and output that it can train.
         reports_rungs: Whether it reports before the end, so that a scheduler can stop it.
         is_probe: Whether it trains a head on frozen features alone, so that its score says what a base model is worth.
+        only_base: What it starts from where there is no base model to choose.
     """
 
     name: ClassVar[str]
@@ -164,6 +165,7 @@ class Trainer(ABC):
     trains: ClassVar[frozenset[tuple[Input, Output]]]
     reports_rungs: ClassVar[bool] = False
     is_probe: ClassVar[bool] = False
+    only_base: ClassVar[BaseModel | None] = None
 
     def __init__(self, base_model: BaseModel, base_model_folder: Path) -> None:
         self.base_model = base_model

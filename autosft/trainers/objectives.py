@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from autosft.arrays import from_matrix, one_array, to_matrix, to_numbers
+from autosft.arrays import from_matrix, one_array, sigmoid, softmax, to_matrix, to_numbers
 from autosft.inputs.base import Examples
 from autosft.inputs.words import WordWindows
 from autosft.task import Output
@@ -215,20 +215,6 @@ OBJECTIVES: dict[Output, type[Objective]] = {
 def width_of(output: Output, labels: Sequence[str]) -> int:
     """Returns how many values a network gives for an output over these labels."""
     return 1 if output is Output.NUMBER else len(labels)
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns probabilities, the last axis summing to one."""
-    if not logits.size:
-        return logits
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
-
-
-def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns a probability for each logit."""
-    values: Any = 0.5 * (1 + np.tanh(0.5 * logits))
-    return values.astype(np.float32)  # type: ignore[no-any-return]
 
 
 def _stacked(logits: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.float32]:

@@ -171,7 +171,36 @@ def test_a_trainer_without_its_packages_is_left_out_where_another_is_there(
     model = write_tiny_encoder(tmp_path / "model", words=WORDS)
     options = {"num_rows": 100, "models": [str(model)], "space": None, "machine": Machine(2)}
     arms, reasons = draft_arms(Input.TEXT, Output.LABEL, trainers=None, **options)
-    assert {arm.trainer for arm in arms} == {"transformers"}
+    assert {arm.trainer for arm in arms} == {"transformers", "tfidf"}
     assert "frozen_head is left out: frozen_head needs the package heads." in reasons
     with pytest.raises(MissingExtraError):
         draft_arms(Input.TEXT, Output.LABEL, trainers=["frozen_head", "transformers"], **options)
+
+
+def draft(models: list[str] | None, trainers: list[str] | None) -> tuple[list[str], str]:
+    arms, reasons = draft_arms(
+        Input.TEXT, Output.LABEL, num_rows=100, models=models, trainers=trainers, space=None, machine=Machine(2)
+    )
+    return [arm.name for arm in arms], "\n".join(reasons)
+
+
+def test_words_and_letters_race_beside_every_base_model(tmp_path: Path) -> None:
+    model = write_tiny_encoder(tmp_path / "tiny", words=WORDS)
+    names, _ = draft([str(model)], None)
+    assert names == ["frozen_head/tiny", "transformers/tiny", "tfidf"]
+    names, reasons = draft([str(model)], ["tfidf"])
+    assert names == ["tfidf"] and "tfidf takes no base model, so models= says nothing here" in reasons
+
+
+def test_without_any_base_model_at_hand_words_and_letters_race_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autosft.planning.arms.candidates", lambda *arguments, **options: [])
+    names, reasons = draft(None, None)
+    assert names == ["tfidf"]
+    assert "no base model is on this machine" in reasons and "autosft[demo]" in reasons
+    with pytest.raises(BaseModelError, match="no base model"):
+        draft(None, ["frozen_head"])
+
+
+def test_a_model_that_was_named_and_cannot_be_had_is_not_passed_over_for_none() -> None:
+    with pytest.raises(BaseModelError, match="nobody/has-this"):
+        draft(["nobody/has-this"], None)

@@ -31,7 +31,7 @@ def said_of_importance(run: Ended) -> tuple[str, ...]:
 
 
 def test_a_score_of_exactly_zero_is_drawn_and_stands_in_the_table(plan: Plan) -> None:
-    arm = plan.arms[1]
+    arm = plan.arms[-1]
     rates = [{"learning_rate": rate} for rate in (1e-4, 1e-3)]
     short = [trial(at, arm, row, 0.1 + 0.1 * at, fidelity=1 / 3) for at, row in enumerate(rates)]
     whole = [trial(2 + at, arm, row, 0.5 * at) for at, row in enumerate(rates)]
@@ -45,7 +45,7 @@ def test_a_score_of_exactly_zero_is_drawn_and_stands_in_the_table(plan: Plan) ->
 
 
 def test_a_training_that_its_time_cut_short_is_drawn_as_far_as_it_came(plan: Plan) -> None:
-    arm, reports = plan.arms[1], ((1 / 9, 0.1), (1 / 3, 0.2), (1.0, 0.3))
+    arm, reports = plan.arms[-1], ((1 / 9, 0.1), (1 / 3, 0.2), (1.0, 0.3))
     whole = trial(0, arm, {}, 0.3, reports=reports)
     cut = trial(1, arm, {"learning_rate": 1e-3}, 0.3, fidelity=0.45, rung=1.0, reports=reports)
     drawn = figure(ended(plan, [whole, cut]), "lengths").data
@@ -56,7 +56,7 @@ def test_a_training_that_its_time_cut_short_is_drawn_as_far_as_it_came(plan: Pla
 
 
 def test_the_figure_of_what_mattered_and_the_sentence_have_the_same_shares(plan: Plan) -> None:
-    run = ended(plan, raced(plan.arms[1]))
+    run = ended(plan, raced(plan.arms[-1]))
     shown, [sentence] = figure(run, "importance-0"), said_of_importance(run)
     told = dict(re.findall(r"(\w+) (\d+% \[\d+%, \d+%\])", sentence))
     assert "learning_rate" in told
@@ -78,12 +78,12 @@ def test_what_mattered_is_computed_once_an_arm(plan: Plan, monkeypatch: pytest.M
         return ranked(scores)
 
     monkeypatch.setattr(importance, "_ranks", counted)
-    tell(ended(plan, [*raced(plan.arms[1]), *raced(plan.arms[0], 24, first=100)]))
+    tell(ended(plan, [*raced(plan.arms[-1]), *raced(plan.arms[0], 24, first=100)]))
     assert sorted(computed) == [24, 30]
 
 
 def test_the_figure_and_the_sentence_give_the_same_reason_where_little_is_known(plan: Plan) -> None:
-    run = ended(plan, [trial(at, plan.arms[1], {"dropout": at / 10}, 0.5 + at / 100) for at in range(3)])
+    run = ended(plan, [trial(at, plan.arms[-1], {"dropout": at / 10}, 0.5 + at / 100) for at in range(3)])
     [sentence] = said_of_importance(run)
     reason = sentence.partition("cannot be told: ")[2]
     assert "3 configurations" in reason
@@ -91,7 +91,7 @@ def test_the_figure_and_the_sentence_give_the_same_reason_where_little_is_known(
 
 
 def test_a_score_that_is_no_number_does_not_hide_its_arms_best(plan: Plan) -> None:
-    arm = plan.arms[1]
+    arm = plan.arms[-1]
     scores = [math.nan, 0.25, 0.5, 0.75]
     trials = [trial(at, arm, {"learning_rate": 1e-4 * (1 + at)}, score) for at, score in enumerate(scores)]
     # Wherever it stands: a comparison with NaN keeps whichever came first.

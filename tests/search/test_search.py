@@ -135,7 +135,7 @@ def test_where_every_arm_breaks_the_run_stops_and_resume_tries_all_of_them_again
         search(plan, tmp_path, play).run()
     assert begun == [arm.trainer for arm in plan.arms]
     trials = search(plan, tmp_path, lambda arm, number: complete()).run()
-    assert [trial.is_default for trial in trials] == [True, True, False, False, False]
+    assert [trial.is_default for trial in trials] == [True, True, True, False, False]
 
 
 def test_what_the_caller_must_change_stops_the_run_even_late(plan: Plan, tmp_path: Path) -> None:

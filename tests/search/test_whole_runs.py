@@ -22,7 +22,8 @@ from autosft.tracking.base import Tracker
 def plan(tiny_model: Path) -> Plan:
     texts, targets = tiny_texts(60)
     rows = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
-    options = {"models": str(tiny_model), "budget": "45s", "max_concurrent": 1, "timing": False}
+    options = {"models": str(tiny_model), "trainer": ["frozen_head", "transformers"], "budget": "45s"}
+    options |= {"max_concurrent": 1, "timing": False}
     return replace(autosft.plan("Route each message", rows, tracker=Tracker(), **options), refit=True)
 
 
@@ -123,3 +124,36 @@ def test_the_sampler_hears_how_far_a_trial_came_at_once_and_when_the_run_goes_on
         [known] = open_study(tmp_path / name, direction="maximize").get_trials()
         # Of a full run in thousandths.
         assert known.intermediate_values == {44: 0.5, 133: 0.7, 400: 0.8} and known.value == 0.8, name
+
+
+@pytest.mark.parametrize(
+    ("budget", "order"),
+    [
+        # A fine-tuning uses up the time that is left for it.
+        (Budget(seconds=300.0), ["frozen_head", "tfidf", "transformers"]),
+        # Trials are counted, and the likeliest are worth most.
+        (Budget(num_trials=3), ["frozen_head", "transformers", "tfidf"]),
+    ],
+)
+def test_what_takes_a_moment_comes_before_the_fine_tunings_where_time_is_what_counts(
+    tiny_model: Path, tmp_path: Path, budget: Budget, order: list[str]
+) -> None:
+    texts, targets = tiny_texts(60)
+    rows = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
+    plan = autosft.plan(
+        "Route each message", rows, tracker=Tracker(), models=str(tiny_model), budget="5m", timing=False
+    )
+    plan = replace(plan, budget=budget, scheduler="none")
+    policy = policy_for(plan, journal=tmp_path / "study.log", earlier=(), closing_seconds=20.0)
+    trials: list[Trial] = []
+    for _ in order:
+        standing = Standing(
+            trials=trials, running=(), num_begun=len(trials), broken=(),
+            seconds_left=budget.seconds, trials_left=budget.num_trials,
+        )  # fmt: skip
+        start = policy.ask(standing)
+        assert start is not None and start.is_default
+        trial = Trial(len(trials), start.arm, start.config, 1.0, 0, 0, True, "complete", 0.5, seconds={"total": 1.0})
+        policy.tell(trial)
+        trials.append(trial)
+    assert [plan.arm(trial.arm).trainer for trial in trials] == order

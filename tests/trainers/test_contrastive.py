@@ -182,10 +182,10 @@ def test_without_its_extra_it_is_left_out_unless_it_was_named(place, monkeypatch
     assert [arm.trainer for arm in named] == ["contrastive"]
     monkeypatch.setattr(arms, "_ONLY_NAMED", frozenset())
     drafted, _ = arms.draft_arms(Input.TEXT, Output.LABEL, trainers=None, **options)
-    assert [arm.trainer for arm in drafted] == ["frozen_head", "transformers", "contrastive"]
+    assert [arm.trainer for arm in drafted] == ["frozen_head", "transformers", "contrastive", "tfidf"]
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     drafted, reasons = arms.draft_arms(Input.TEXT, Output.LABEL, trainers=None, **options)
-    assert [arm.trainer for arm in drafted] == ["frozen_head", "transformers"]
+    assert [arm.trainer for arm in drafted] == ["frozen_head", "transformers", "tfidf"]
     assert any("contrastive is left out" in reason and "sentence-transformers" in reason for reason in reasons)
     with pytest.raises(MissingExtraError, match=r"pip install 'autosft\[text\]'"):
         arms.draft_arms(Input.TEXT, Output.LABEL, trainers=["contrastive"], **options)
