@@ -46,7 +46,10 @@ def find_label_errors(
         limit_seconds: The budget in time. Where a look would take more than a twentieth of it, there is none.
     """
     task, data = prepared.task, prepared.data
-    cheap = [arm for arm in arms if arm.cost is not None and trainer_class(arm.trainer).is_probe]
+    timed = [arm for arm in arms if arm.cost is not None]
+    # Words and letters alone do where there is no base model to probe.
+    cheap = [arm for arm in timed if trainer_class(arm.trainer).is_probe]
+    cheap = cheap or [arm for arm in timed if trainer_class(arm.trainer).only_base is not None]
     if task_kind(task.kind).output is not Output.LABEL or not cheap or data.num_folds < 2:
         return ()
     arm = min(cheap, key=lambda arm: arm.trial_seconds)

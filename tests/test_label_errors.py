@@ -13,10 +13,13 @@ import pytest
 import autosft
 from autosft.data.finding import Finding, Severity
 from autosft.label_errors import find_label_errors
+from autosft.planning.arms import draft_arms
 from autosft.planning.plan import Arm
 from autosft.prepare import Prepared, Question, check, understand
 from autosft.search import work
 from autosft.search.runner import Ended
+from autosft.search.settings import Machine
+from autosft.task import Input, Output
 from autosft.testing.tiny_data import LABELS, WORDS
 from autosft.testing.tiny_models import write_tiny_encoder
 from autosft.tracking.base import Tracker
@@ -74,6 +77,18 @@ def test_every_probe_looks_at_the_labels_one_from_outside_too(
     assert "of 240 labels looked at" in finding.message and "probably wrong" in finding.message
     assert {example.partition(":")[0] for example in finding.examples} <= {f"row {at}" for at in range(NUM_WRONG)}
     assert suspected(planned, "theirs") == (finding,)
+
+
+def test_words_and_letters_look_at_them_where_there_is_no_base_model(
+    planned: tuple[Prepared, autosft.Plan], tmp_path: Path
+) -> None:
+    prepared, made = planned
+    [arm], _ = draft_arms(
+        Input.TEXT, Output.LABEL, num_rows=240, models=None, trainers=["tfidf"], space=None, machine=Machine(1)
+    )
+    arm = replace(arm, cost=Cost(1.0, 2.0, 3.0, None, None, 0.0))
+    [found] = find_label_errors(prepared, [arm], Here(), made.resources, limit_seconds=None)  # type: ignore[arg-type]
+    assert found.check == "label-errors" and found.count == NUM_WRONG
 
 
 def test_a_trainer_that_changes_the_base_model_does_not(

@@ -118,7 +118,7 @@ class TfidfTrainer(Trainer):
         started = time.monotonic()
         limits.raise_if_stopped()
         num_labels, train = len(task.labels), _shuffled(data, seed)
-        wanted = max(num_labels, int(fidelity * len(train)))
+        wanted = min(len(train), max(num_labels, int(fidelity * len(train))))
         train = train[:wanted]
         deadline = None
         if limits.time_limit_seconds is not None:
