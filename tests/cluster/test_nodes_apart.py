@@ -55,9 +55,14 @@ def die(report, *, log):
     time.sleep(1.0)
     os._exit(1)
 
-def look(report, *, rows):
+def look(report, *, rows, marks):
+    import ray
     from autosft.data.pixels import content_of
-    time.sleep(1.0)
+    # None is done before one runs on the other node too, however long its worker takes to start.
+    Path(f"{marks}-{ray.get_runtime_context().get_node_id()}").touch()
+    until = time.time() + 60
+    while len([*Path(marks).parent.glob(f"{Path(marks).name}-*")]) < 2 and time.time() < until:
+        time.sleep(0.1)
     images = rows.table().column("image").to_pylist()
     return [content_of(image["path"], image["bytes"]).decode() for image in images], str(rows.path)
 
@@ -94,7 +99,8 @@ if __name__ == "__main__":
             event = runner.wait(60.0)
             if type(event).__name__ == "Ended":
                 found["large"].append(event.value)
-        looks = [runner.submit("jobs:look", {"rows": Rows(run.parent / "rows.arrow")}) for _ in range(3)]
+        look = {"rows": Rows(run.parent / "rows.arrow"), "marks": sys.argv[4]}
+        looks = [runner.submit("jobs:look", look) for _ in range(3)]
         while len(found.setdefault("looks", [])) < len(looks):
             event = runner.wait(60.0)
             if type(event).__name__ == "Ended":
@@ -233,18 +239,19 @@ def test_a_node_that_is_lost_costs_no_trial(driver: Path, cluster: RealCluster, 
     process = start(
         "-m", "autosft", "fit", str(driver / "rows.csv"), "--task", "sort messages by topic",
         "--models", str(model), "--folder", str(driver / "run"), "--cluster", cluster.address,
-        "--trainer", "transformers", "--budget", "9 trials", "--scheduler", "none", "--json",
+        "--trainer", "transformers", "--budget", "12 trials", "--scheduler", "none", "--json",
     )  # fmt: skip
-    # The other node's first trial fetches rows and weights: this one has done several by then.
-    process.wait_for(lambda: len(ended(driver / "run")) >= 3 and len(running(driver / "run")) == 2)
+    # A trial that is said to run may still wait for a worker: over there one runs for sure once it has fetched files.
+    fetched = cluster.folder / "second" / "cache" / "fetched"
+    process.wait_for(lambda: fetched.exists() and len(running(driver / "run")) == 2)
     cluster.kill("second")
     started = time.monotonic()
     out, err = process.ended(within_seconds=300)
     assert "is gone" in err and "begins again elsewhere" in err and "Traceback" not in err
-    assert json.loads(out)["num_trials"] == 9
+    assert json.loads(out)["num_trials"] == 12
     log = events(driver / "run")
     again = [event["trial"]["number"] for event in log if event["event"] == "again"]
-    assert len(again) == 1 and ended(driver / "run") == dict.fromkeys(range(9), "complete")
+    assert len(again) == 1 and ended(driver / "run") == dict.fromkeys(range(12), "complete")
     assert (driver / "run" / "model" / "autosft.json").exists()
     assert time.monotonic() - started < 240
 

@@ -19,8 +19,7 @@ pytestmark = pytest.mark.faults
 PLACES = (
     fault("autosft.search.search:Search._record", "SIGKILL", nth=3),  # A trial ended, and its line is not yet written.
     fault("autosft.search.finals:Finals.tell", "SIGKILL", nth=1),
-    fault("autosft.sitting:Sitting._refit", "SIGKILL", when="after"),
-    fault("autosft.calibration:calibrate", "SIGKILL"),
+    fault("autosft.calibration:calibrate", "SIGKILL"),  # The refit is done, and nothing more.
     fault("autosft.proof:prove", "SIGKILL"),
     fault("autosft.predictor:describe_model", "SIGKILL"),  # Of the model, half is copied.
     fault("autosft.finish:_write_trials", "SIGKILL", when="after"),
@@ -68,22 +67,16 @@ def test_killed_in_every_phase_of_its_work_a_run_is_finished_with_no_trial_run_a
     assert ended(shell.start("predict", str(shell.run), str(shell.data), "--out", "predicted.csv")).returncode == 0
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
+def test_killed_before_there_is_a_plan_the_same_command_works_again(shell: Shell, head: Head, tmp_path: Path) -> None:
+    shell.run = tmp_path / "run"
+    for place in (
         fault("autosft.prepare:check", "SIGKILL"),
         fault("autosft.prepare:check", "SIGKILL", when="after"),
         fault("autosft.run_folder:RunFolder.write", "SIGKILL"),  # The plan is made and not yet written.
-    ],
-    ids=["reading", "audit", "before the plan is written"],
-)
-def test_killed_before_there_is_a_plan_the_same_command_works_again(
-    shell: Shell, head: Head, tmp_path: Path, place: dict[str, Any]
-) -> None:
-    shell.run = tmp_path / "run"
-    done = ended(shell.fit(*QUICK, "--cluster", head.address, faults=(place,)))
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert not (shell.run / "plan.json").exists()
+    ):
+        done = ended(shell.fit(*QUICK, "--cluster", head.address, faults=(place,)))
+        assert done.returncode == -signal.SIGKILL, f"{place}: {done.stderr}"
+        assert not (shell.run / "plan.json").exists()
     again = fault("autosft.sitting:Sitting._search", "SIGKILL")
     done = ended(shell.fit(*QUICK, "--cluster", head.address, faults=(again,)))
     assert done.returncode == -signal.SIGKILL, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from shell import QUICK, Shell, ended, fault, wait_for_line
 
 from autosft.interrupt import Interrupt
+from autosft.planning.plan import Plan
 
 pytestmark = pytest.mark.faults
 
@@ -20,6 +22,13 @@ def fresh(shell: Shell, tmp_path: Path) -> Shell:
     """The same data, model and cache for another run."""
     shell.run = tmp_path / "run"
     return shell
+
+
+def planned_fit(fresh: Shell, plan: Plan) -> subprocess.Popen[str]:
+    """Starts a run whose plan is made: there, reading, audit and timing are not what is asked about."""
+    path = fresh.run.with_name("plan.json")
+    plan.save(path)
+    return fresh.start("fit", str(path), "--folder", str(fresh.run))
 
 
 @pytest.mark.parametrize(
@@ -72,8 +81,8 @@ def test_what_is_started_to_outlive_its_terminal_does_not_hear_it() -> None:
 
 
 @pytest.mark.parametrize("sent", ["Ctrl-C", "Ctrl-C twice", "SIGTERM"])
-def test_before_there_is_a_model_it_ends_at_once(fresh: Shell, sent: str) -> None:
-    process = fresh.fit(*QUICK)
+def test_before_there_is_a_model_it_ends_at_once(fresh: Shell, quick: Plan, sent: str) -> None:
+    process = planned_fit(fresh, quick)
     wait_for_line(process, "Searching")
     if sent == "SIGTERM":
         os.kill(process.pid, signal.SIGTERM)
@@ -107,8 +116,8 @@ def test_before_there_is_a_plan_nothing_is_left(fresh: Shell, number: signal.Sig
     assert not fresh.left_behind()
 
 
-def test_nobody_who_listens_is_no_reason_to_fail(fresh: Shell) -> None:
-    process = fresh.fit(*QUICK)
+def test_nobody_who_listens_is_no_reason_to_fail(fresh: Shell, quick: Plan) -> None:
+    process = planned_fit(fresh, quick)
     wait_for_line(process, "Searching")
     assert process.stderr is not None and process.stdout is not None
     process.stderr.close()
