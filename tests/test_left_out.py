@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,8 +48,8 @@ class Answering:
 def plan(tiny_model: Path) -> Plan:
     texts, targets = tiny_texts(60)
     rows = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
-    options = {"models": str(tiny_model), "budget": "2 trials", "timing": False, "tracker": Tracker()}
-    return autosft.plan("Route each message", rows, **options)
+    options = {"models": str(tiny_model), "trainer": ["frozen_head", "transformers"], "budget": "2 trials"}
+    return autosft.plan("Route each message", rows, timing=False, tracker=Tracker(), **options)
 
 
 def timed(plan: Plan, answer: Callable[[Mapping[str, Any]], Ended], clock: Clock | None = None) -> Any:
@@ -69,6 +70,19 @@ def test_an_arm_that_cannot_be_timed_is_left_out(plan: Plan, fate: str) -> None:
     arms, [reason] = timed(plan, answer)
     assert [(arm.name, arm.cost) for arm in arms] == [(good.name, COST)]
     assert reason == f"{bad.name} is left out: it could not be timed (KeyError('head'))"
+
+
+def test_what_takes_a_moment_is_timed_first_and_stays_in_its_place(plan: Plan) -> None:
+    head, tuning = plan.arms
+    asked: list[str] = []
+
+    def answer(arguments: Mapping[str, Any]) -> Ended:
+        asked.append(arguments["trainer"])
+        return Ended("", "complete", COST)
+
+    arms, _ = timed(replace(plan, arms=(tuning, head)), answer)
+    assert asked == ["frozen_head", "transformers"]
+    assert [arm.name for arm in arms] == [tuning.name, head.name]
 
 
 class SimulatedClock(Clock):
