@@ -63,7 +63,7 @@ def test_the_sampler_proposes_what_was_recorded_once_each(simulate: ModuleType, 
     from proposers import SnappedSampler  # type: ignore[import-not-found]
 
     sampler = SnappedSampler(
-        table, simulate.Neighbours(table.configs), sampler="tpe", seed=0, random_share=0.0, rates=True
+        table, simulate.Neighbours(table.configs), sampler="tpe", seed=0, random_share=0.0, first=[0, 1, 2]
     )
     found = []
     while (proposal := sampler.ask()) is not None:
@@ -72,3 +72,13 @@ def test_the_sampler_proposes_what_was_recorded_once_each(simulate: ModuleType, 
         sampler.tell(proposal.number, score=float(len(found)), fidelity=1.0, state="complete")
     assert found[:3] == [0, 1, 2]
     assert sorted(found) == list(range(30))
+
+
+def test_the_recorded_tables_hold_what_a_search_opens_with(simulate: ModuleType) -> None:
+    from autosft.trainers.with_transformers import TransformersTrainer
+
+    for recorded in simulate.load(FOLDER):
+        opening = recorded.opening(rates=True, fresh=simulate.Setting().fresh)
+        default, lower, higher, fresh = (recorded.configs[position] for position in opening)
+        assert lower["learning_rate"] < default["learning_rate"] < higher["learning_rate"]
+        assert list(TransformersTrainer.other_starts(default)) == [fresh]

@@ -43,8 +43,9 @@ def policy_for(plan: Plan, *, journal: Path, earlier: Sequence[Trial], closing_s
 
 
 def _arm_space(arm: Arm, plan: Plan) -> ArmSpace:
-    is_probe = trainer_class(arm.trainer).is_probe
-    return ArmSpace(arm.space, arm.default, plan.facts, arm.base_model.id, is_probe)
+    trainer = trainer_class(arm.trainer)
+    starts = tuple(trainer.other_starts(arm.default))
+    return ArmSpace(arm.space, arm.default, plan.facts, arm.base_model.id, trainer.is_probe, starts)
 
 
 def _known(plan: Plan, trials: Sequence[Trial]) -> list[Known]:

@@ -22,6 +22,11 @@ ETA = 3
 #: Lengths of trainings, as shares of a full one.
 RUNGS = (1 / 27, 1 / 9, 1 / 3, 1.0)
 
+#: Once there were so many configurations for each arm of several rungs, the best of each group goes on, however few are
+#: ranked there. By then the likeliest arms have one of each start; earlier, the first arm would go all the way before
+#: the next had begun.
+OPENING = 4
+
 #: The search ends early once so many full trainings' worth of time went by without a better full-length score.
 PATIENCE_RUNS = 24.0
 
@@ -104,10 +109,11 @@ class Race:
 
     Every arm's default starts. Whenever a worker is free, the longest promotion that is due is made, else a new
     configuration starts at its arm's first rung. A promotion is due to the best third of a rung's results (Li et al.,
-    arXiv 1810.05934, who stop; here the promoted are trained anew, so that rungs are comparable). Time is always kept
-    to train the best candidate and its arm's default at full length; when only that is left, they are trained, and
-    then whoever comes next while there is time. Only a default is trained at full length where there is no time for
-    its arm's default as well.
+    arXiv 1810.05934, who stop; here the promoted are trained anew, so that rungs are comparable), and after the opening
+    to the best of fewer than three too: replayed searches lost time by waiting for company (`benchmarks/README.md`).
+    Time is always kept to train the best candidate and its arm's default at full length; when only that is left, they
+    are trained, and then whoever comes next while there is time. Only a default is trained at full length where there
+    is no time for its arm's default as well.
 
     Asking and telling take logarithmic time in the number of configurations.
 
@@ -117,6 +123,7 @@ class Race:
         workers: Heats that run at once.
         group: Names who is ranked together with whom at lengths below the full one; None ranks all together.
         eta: Reduction factor.
+        opening: See `OPENING`; None promotes nobody but the best third.
         patience_runs: See `PATIENCE_RUNS`; None never ends early.
         min_gain: A better full-length score must be better by so much to count as progress.
     """
@@ -129,6 +136,7 @@ class Race:
         workers: int,
         group: Callable[[Proposed], str] | None = None,
         eta: int = ETA,
+        opening: int | None = OPENING,
         patience_runs: float | None = PATIENCE_RUNS,
         min_gain: float = 0.0,
     ) -> None:
@@ -137,6 +145,7 @@ class Race:
         self._workers = workers
         self._group = group or (lambda proposal: "")
         self._eta = eta
+        self._opening = opening
         self._patience_runs = patience_runs
         self._min_gain = min_gain
         self._entries: dict[int, Entry] = {}
@@ -336,7 +345,7 @@ class Race:
             negative, order, entry = heapq.heappop(group.waiting)
             if not self._still_waits(entry, fidelity):
                 continue
-            is_due = group.rank(-negative, order) < len(group.results) // self._eta
+            is_due = group.rank(-negative, order) < self._num_due(group)
             if is_due >= due and self._leaves_time(entry, entry.reached + 1, must, seconds_left, heats_left):
                 chosen = entry
                 continue
@@ -346,6 +355,13 @@ class Race:
         for one in passed_over:
             heapq.heappush(group.waiting, one)
         return chosen
+
+    def _num_due(self, group: Group) -> int:
+        """Returns how many results of a group are to be promoted."""
+        racing = [arm for arm, lane in self._lanes.items() if len(lane.rungs) > 1]
+        begun = sum(self._num_configs[arm] for arm in racing)
+        is_open = self._opening is not None and begun >= self._opening * len(racing)
+        return max(int(is_open), len(group.results) // self._eta)
 
     def _leaves_time(
         self, entry: Entry, rung: int, must: Sequence[Entry], seconds_left: float | None, heats_left: int | None

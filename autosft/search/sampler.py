@@ -47,8 +47,8 @@ _LARGEST_HISTORY = 200
 _RATE_FACTORS = (1 / 3, 3.0)
 _RATE = "learning_rate"
 
-# Arms, the likeliest of those that have one, whose rates are tried before anything is drawn.
-_NUM_ARMS_WITH_RATES = 3
+# Arms, the likeliest of those that have any, whose openings are tried before anything is drawn.
+_NUM_ARMS_WITH_OPENINGS = 3
 
 State = Literal["waiting", "complete", "stopped", "failed", "interrupted"]
 
@@ -70,6 +70,7 @@ class ArmSpace:
         facts: What is known about the data; see `autosft.search.space.FACTS`.
         base_model: Id of the model that it starts from.
         is_probe: Whether it only reads features of that model, so that its score says what the model is worth here.
+        other_starts: Configurations, every field of them, that start from something else than the default.
     """
 
     space: Space
@@ -77,6 +78,7 @@ class ArmSpace:
     facts: Mapping[str, bool]
     base_model: str = ""
     is_probe: bool = False
+    other_starts: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,10 @@ class Sampler:
     """Proposes configurations and learns from their scores.
 
     The untuned default of every arm comes first, the likeliest arms before the others; then the defaults of the
-    likeliest arms with a third and with three times their learning rate; then TPE (Bergstra et al. 2011, NeurIPS;
-    multivariate as in Falkner et al. 2018, ICML), random draws, or both in turn. No configuration is proposed twice.
-    The same seed and the same scores in the same order give the same proposals.
+    likeliest arms with a third and with three times their learning rate, and the other starts that their trainer names,
+    as far as the space allows them; then TPE (Bergstra et al. 2011, NeurIPS; multivariate as in Falkner et al. 2018,
+    ICML), random draws, or both in turn. No configuration is proposed twice. The same seed and the same scores in the
+    same order give the same proposals.
 
     What TPE learns from is a study in memory, in which a configuration that waits to be trained for longer counts as
     PRUNED at the fidelity that it has reached: Optuna ranks those by how far they came, then by score, and below every
@@ -175,7 +178,7 @@ class Sampler:
             check_same_search(self._study, list(self._arms), direction=self._direction, journal=journal)
             self._recall(earlier)
             self._defaults_left = [name for name in self._arms if not self._is_known(name, self._arms[name].defaults)]
-            self._rates_left = {name: rates for name in self._arms if (rates := self._rates(name)) is not None}
+            self._openings_left = {name: found for name in self._arms if (found := self._openings(name)) is not None}
 
     def number_of(self, arm: str, config: Mapping[str, Any]) -> int | None:
         """Returns the number that a configuration was proposed under, if it was."""
@@ -204,9 +207,9 @@ class Sampler:
                 if name in permitted:
                     self._defaults_left.remove(name)
                     return self._ask_this(name, self._arms[name].defaults, is_default=True)
-            for name in self._likeliest(self._rates_left)[:_NUM_ARMS_WITH_RATES]:
-                if name in permitted and self._rates_left[name]:
-                    return self._ask_this(name, self._rates_left[name].pop(0), is_default=False)
+            for name in self._likeliest(self._openings_left)[:_NUM_ARMS_WITH_OPENINGS]:
+                if name in permitted and self._openings_left[name]:
+                    return self._ask_this(name, self._openings_left[name].pop(0), is_default=False)
             while left := [name for name in permitted if name not in self._exhausted]:
                 self._num_draws += 1  # An arm and its configuration are one draw: both by TPE, or both at random.
                 name = self._draw_arm(left)
@@ -407,17 +410,20 @@ class Sampler:
 
         return sorted(arms, key=place)
 
-    def _rates(self, arm: str) -> list[dict[str, Any]] | None:
-        """Returns an arm's default with other learning rates that were not tried; None where its space has no rates."""
+    def _openings(self, arm: str) -> list[dict[str, Any]] | None:
+        """Returns what comes after an arm's default and was not tried; None where its space allows nothing of it."""
         default = self._arms[arm].defaults
-        if not isinstance(default.get(_RATE), float):
-            return None
-        configs = [{**default, _RATE: default[_RATE] * factor} for factor in _RATE_FACTORS]
-        drawn = [self._drawn(arm, config) for config in configs]
-        inside = [found is not None and f"{arm}.{_RATE}" in found.params for found in drawn]
-        if not any(inside):
-            return None
-        return [config for config, has in zip(configs, inside, strict=True) if has and not self._is_known(arm, config)]
+        has_rate = isinstance(default.get(_RATE), float)
+        configs = [{**default, _RATE: default[_RATE] * factor} for factor in _RATE_FACTORS if has_rate]
+        configs += [dict(start) for start in self._arms[arm].other_starts]
+        allowed = [config for config in configs if self._allows(arm, config)]
+        return [config for config in allowed if not self._is_known(arm, config)] if allowed else None
+
+    def _allows(self, arm: str, config: Mapping[str, Any]) -> bool:
+        """Whether a space could have drawn a configuration, and varies all that sets it apart from the default."""
+        drawn, default = self._drawn(arm, config), self._arms[arm].defaults
+        changed = [name for name, value in config.items() if name not in default or default[name] != value]
+        return drawn is not None and all(f"{arm}.{name}" in drawn.params for name in changed)
 
     def _propose(
         self, arm: str, config: dict[str, Any], drawn: Trial | FixedTrial | None, *, is_default: bool

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
-from tables import ARM, DEFAULT, RATES, Neighbours, Table
+from tables import ARM, DEFAULT, Neighbours, Table
 
 from autosft.search.sampler import Proposal, Sampler
 
 
 class RandomOrder:
-    """Proposes every recorded configuration once: the default, its other learning rates if so, the rest at random."""
+    """Proposes every recorded configuration once: first those of an opening, then the rest at random."""
 
-    def __init__(self, table: Table, rng: np.random.Generator, *, rates: bool) -> None:
-        first = [DEFAULT, *(rate for rate in RATES if rates and rate < len(table))]
+    def __init__(self, table: Table, rng: np.random.Generator, *, first: Sequence[int]) -> None:
         rest = [position for position in range(len(table)) if position not in first]
         self._left = [*first, *(int(position) for position in rng.permutation(rest))][::-1]
         self._configs = table.configs
@@ -35,13 +34,20 @@ class RandomOrder:
 
 
 class SnappedSampler(Sampler):
-    """The shipped sampler, each of whose draws becomes the nearest recorded configuration that it has not proposed.
+    """The shipped sampler with a given opening, each draw of which becomes the nearest recorded one not yet proposed.
 
     It does so before the sampler takes note of the draw, so that what it learns from is what was trained.
     """
 
     def __init__(
-        self, table: Table, neighbours: Neighbours, *, sampler: str, seed: int, random_share: float, rates: bool
+        self,
+        table: Table,
+        neighbours: Neighbours,
+        *,
+        sampler: str,
+        seed: int,
+        random_share: float,
+        first: Sequence[int],
     ) -> None:
         self._neighbours, self._used = neighbours, np.zeros(len(table), bool)
         self._recorded, self._positions = table.configs, dict[int, int]()
@@ -49,9 +55,7 @@ class SnappedSampler(Sampler):
             {ARM: neighbours.arm}, sampler=sampler, seed=seed, greater_is_better=True, journal=None,
             random_share=random_share,
         )  # fmt: skip
-        # A table that is still being recorded may lack them.
-        recorded = [rate for rate in RATES if rates and rate < len(table)]
-        self._rates_left = {arm: rates[: len(recorded)] for arm, rates in self._rates_left.items()}
+        self._openings_left = {ARM: [dict(self._recorded[position]) for position in first if position != DEFAULT]}
 
     def position(self, number: int) -> int:
         return self._positions[number]

@@ -2,10 +2,12 @@
 
     python benchmarks/replay/record.py --data ROOT --set banking77 --configs 100
 
-Every configuration is trained at every rung as a whole, annealed run of that length, and at full length with a report
-at each rung, so that annealed and cut-off rungs can be compared. Configurations that could win, and the default, are
-trained at full length with more seeds. Runs that the table holds already are not made again: stop it at any time, and
-go on later. ROOT is laid out as `benchmarks/data.md` says; no test file is read.
+Recorded are what a search may open with (the untuned default, other learning rates of it, a fresh head in the place of
+its fitted one) and draws from the shipped space. Every configuration is trained at every rung as a whole, annealed run
+of that length, and at full length with a report at each rung, so that annealed and cut-off rungs can be compared.
+Configurations that could win, the default, and fresh heads are trained at full length with more seeds. Runs that the
+table holds already are not made again: stop it at any time, and go on later. ROOT is laid out as `benchmarks/data.md`
+says; no test file is read.
 
 The encoder is MiniLM's first layer, so that a full run takes seconds on two cores. Cost is counted in rows
 trained on, not in seconds, which other work on the machine would change.
@@ -50,11 +52,14 @@ NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 360, 300, 600
 EPOCHS = 5
 #: Untuned learning rate of the shortened encoder, between those of MiniLM and of training from scratch.
 LEARNING_RATE = 2e-4
+#: Factors on it at which the default is also trained with a fresh head, and the id of the first of these: far behind
+#: those of draws, so that more can be drawn later.
+FRESH_HEAD_FACTORS, FIRST_FRESH_HEAD = (1.0, 3.0), 1000
 
 #: Columns of the table: a row a run and report.
 SCHEMA = pa.schema(
     [
-        ("config_id", pa.int32()),  # 0 is the untuned default
+        ("config_id", pa.int32()),  # 0 is the untuned default; see `configurations`
         ("config", pa.string()),  # JSON
         ("seed", pa.int32()),
         ("run_fidelity", pa.float64()),  # length of the run that reported
@@ -97,10 +102,21 @@ def goemotions(root: Path) -> pa.Table:
     return pa.Table.from_pylist([{"text": text, "label": label} for text, label in single if label in kept])
 
 
+def snips(root: Path) -> pa.Table:
+    """Requests to an assistant, with seven intents."""
+    rows = []
+    for path in sorted((root / "intent/snips").glob("*/train_*.json")):
+        for intent, requests in json.loads(path.read_text(encoding="utf-8")).items():
+            texts = ["".join(part["text"] for part in request["data"]) for request in requests]
+            rows += [{"text": text.strip(), "label": intent} for text in texts]
+    return pa.Table.from_pylist(rows)
+
+
 SETS: dict[str, Callable[[Path], pa.Table]] = {
     "sentence_polarity": sentence_polarity,
     "banking77": banking77,
     "goemotions": goemotions,
+    "snips": snips,
 }
 
 
@@ -121,8 +137,8 @@ def main() -> None:
 def record(recorder: Recorder, path: Path, num_configs: int, num_seeds: int) -> None:
     """Makes the runs that the table lacks, and writes it after each configuration."""
     configs = configurations(recorder.default, num_configs)
-    for config_id in range(num_configs):
-        _record_one(recorder, path, config_id, configs[config_id], 0, RUNGS)
+    for config_id, config in configs.items():
+        _record_one(recorder, path, config_id, config, 0, RUNGS)
     for config_id in could_win(path):
         for seed in range(1, num_seeds):
             _record_one(recorder, path, config_id, configs[config_id], seed, (1.0,))
@@ -144,23 +160,32 @@ def _record_one(
 
 
 def could_win(path: Path) -> list[int]:
-    """Returns the default and the third of the configurations that did best at full length."""
+    """Returns the default, it with fresh heads, and the third of the configurations that did best at full length."""
     rows = [row for row in pq.read_table(path).to_pylist() if row["fidelity"] == row["run_fidelity"] == 1]
     ranked = sorted((row for row in rows if row["seed"] == 0), key=lambda row: -row["validation"])
-    return list(dict.fromkeys([0, *(row["config_id"] for row in ranked[: len(ranked) // 3])]))
+    fresh = sorted(row["config_id"] for row in ranked if row["config_id"] >= FIRST_FRESH_HEAD)
+    return list(dict.fromkeys([0, *fresh, *(row["config_id"] for row in ranked[: len(ranked) // 3])]))
 
 
-def configurations(default: dict[str, Any], num: int) -> list[dict[str, Any]]:
-    """Returns the untuned default, three learning rates of it, and draws from the shipped space."""
+def configurations(default: dict[str, Any], num: int) -> dict[int, dict[str, Any]]:
+    """Returns by id the untuned default, it at other learning rates and with fresh heads, and draws.
+
+    Args:
+        num: Configurations without those with fresh heads, which have ids of their own.
+    """
     space = find_space("transformers", Input.TEXT, Output.LABEL)
     assert space is not None
-    found = [default]
-    found += [default | {"learning_rate": default["learning_rate"] * factor} for factor in (1 / 3, 3.0)]
+    rate = default["learning_rate"]
+    first = [default | {"learning_rate": rate * factor} for factor in (1.0, 1 / 3, 3.0)]
+    fresh = [default | {"learning_rate": rate * factor, "head": "mean"} for factor in FRESH_HEAD_FACTORS]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    while len(found) < num:
+    drawn = []
+    for _ in range(num - len(first)):
         trial = study.ask()
-        found.append(default | space.suggest(trial, prefix="arm", defaults=default, facts={}))
-    return found[:num]
+        drawn.append(default | space.suggest(trial, prefix="arm", defaults=default, facts={}))
+    # What a search may open with is recorded before the draws, so that a table that is not complete has it.
+    opening = dict(enumerate(first[:num])) | dict(enumerate(fresh, FIRST_FRESH_HEAD))
+    return opening | dict(enumerate(drawn, len(first)))
 
 
 class Recorder:

@@ -43,6 +43,8 @@ OPTUNA_BUDGETS = BUDGETS[:-1]
 #: Where the curve of regret over compute is read off.
 CURVE = (2.0, 2.5, 3.0, 4.0, 5.4, 7.0, 9.0, 11.0, 13.0, 17.0, 22.0, 27.0)
 TARGET = "full_runs"
+#: Sets that no choice was made by: they stand by themselves, and are in no mean.
+CHECKS = ("snips",)
 LONG, NINTHS, ALL = (2, 3), (1, 2, 3), (0, 1, 2, 3)
 
 #: Races by name. Those whose proposer is Optuna take a second each and are replayed less often.
@@ -53,6 +55,11 @@ RACES = {
 #: What a part of the race is worth: everything else as it is.
 ABLATIONS = {
     "no_rates": Setting(rates=False),
+    "no_fresh_head": Setting(fresh=()),
+    "default_only": Setting(rates=False, fresh=()),
+    "fresh_head_1_and_3": Setting(fresh=(1.0, 3.0)),
+    "best_third_alone": Setting(opening=None),
+    "neither": Setting(fresh=(), opening=None),
     "ranked_together": Setting(grouped=False),
     "by_accuracy": Setting(promote="validation"),
     "by_calibrated": Setting(promote="calibrated"),
@@ -80,6 +87,8 @@ BASELINES: dict[str, Strategy] = {
     "halving_first_9th": halving(first=1),
     "one_epoch": one_epoch,
 }
+#: Whose regret is read off everywhere, so that it can be said where they come to what the target does.
+CURVES = (TARGET, *RACES, "no_fresh_head", "fresh_head_1_and_3", "best_third_alone", "neither")
 STRATEGIES: dict[str, Strategy] = {
     **BASELINES,
     **{name: race(setting) for name, setting in {**RACES, **ABLATIONS}.items()},
@@ -124,7 +133,7 @@ def replay(tables: Sequence[Table], names: Sequence[str], arguments: argparse.Na
     for table in tables:
         for name in names:
             num = arguments.optuna_searches if proposes_optuna(name) else arguments.searches
-            curve = name in RACES or name == TARGET
+            curve = name in CURVES
             budgets = OPTUNA_BUDGETS if proposes_optuna(name) else CURVE if curve else BUDGETS
             tasks.append((table, name, num, budgets))
     if arguments.jobs > 1:
@@ -145,7 +154,8 @@ def replay(tables: Sequence[Table], names: Sequence[str], arguments: argparse.Na
         if name == TARGET or set(found_of[0]) != set(CURVE):
             continue
         targets = [outcomes[table.name, TARGET][CURVE[-1]] for table in tables]
-        for chosen in [[i] for i in range(len(tables))] + [[*range(len(tables))]] * (len(tables) > 1):
+        averaged = [i for i, table in enumerate(tables) if table.name not in CHECKS]
+        for chosen in [[i] for i in range(len(tables))] + [averaged] * (len(averaged) > 1):
             row = {"what": "match", "set": " and ".join(tables[i].name for i in chosen), "strategy": name}
             row |= {"target": TARGET, "configs": sum(len(tables[i]) for i in chosen)}
             rows.append(row | matching([found_of[i] for i in chosen], [targets[i] for i in chosen]))
@@ -276,6 +286,7 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Returns tables for people: mean over the sets, then each set."""
     searches = [row for row in rows if row["what"] == "search" and row["budget"] in BUDGETS]
     sets = list(dict.fromkeys(row["set"] for row in searches))
+    averaged = [row for row in searches if row["set"] not in CHECKS]
     found = ["Spearman of a rung's score with test accuracy at full length (all, better half, fitted, fresh heads)"]
     for row in rows:
         if row["what"] == "correlation" and row["rung"] < 1:
@@ -283,7 +294,7 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
             text = "  ".join("    -" if part is None else f"{part:5.2f}" for part in parts)
             found.append(f"  {row['set']:18} {row['curve']:9} {row['metric']:10} {row['rung']:.3f}  {text}")
     for name in (None, *sets):
-        chosen = [row for row in searches if name in (None, row["set"])]
+        chosen = averaged if name is None else [row for row in searches if row["set"] == name]
         found += ["", f"regret in points, {name or 'mean over the sets'}: budget in full runs"]
         found.append(f"  {'strategy':30}" + "".join(f"{budget:>16g}" for budget in BUDGETS))
         for strategy in dict.fromkeys(row["strategy"] for row in chosen):
@@ -298,15 +309,15 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
                      for budget in BUDGETS]  # fmt: skip
             found.append(f"  {'  spent':30}" + "".join(f"{np.mean(s):16.1f}" if s else f"{'-':>16}" for s in spent))
     found += ["", "below the default by more than half a seed's sd, mean over the sets"]
-    for strategy in dict.fromkeys(row["strategy"] for row in searches):
-        shares = [[row["below_default"] for row in searches if (row["strategy"], row["budget"]) == (strategy, budget)]
+    for strategy in dict.fromkeys(row["strategy"] for row in averaged):
+        shares = [[row["below_default"] for row in averaged if (row["strategy"], row["budget"]) == (strategy, budget)]
                   for budget in BUDGETS]  # fmt: skip
         cells = "".join(f"{np.mean(s):8.2f}" if s and None not in s else f"{'-':>8}" for s in shares)
         found.append(f"  {strategy:30}" + cells)
     for name in RACES:
         found += ["", f"regret of a baseline less that of {name}, mean over the sets: above 0 the race is better"]
         for baseline in BASELINES:
-            cells = "".join(f"{_difference(searches, baseline, name, budget):>16}" for budget in BUDGETS)
+            cells = "".join(f"{_difference(averaged, baseline, name, budget):>16}" for budget in BUDGETS)
             found.append(f"  {baseline:30}" + cells)
     for row in rows:
         if row["what"] == "match":

@@ -18,7 +18,7 @@ import numpy as np
 from proposers import RandomOrder, SnappedOptuna, SnappedSampler
 from tables import ARM, DEFAULT, Neighbours, Table
 
-from autosft.search.race import ETA, PATIENCE_RUNS, RUNGS, Lane, Race
+from autosft.search.race import ETA, OPENING, PATIENCE_RUNS, RUNGS, Lane, Race
 from autosft.trainers.with_transformers import TransformersTrainer
 
 #: Time units of a full run, and of each rung.
@@ -69,22 +69,26 @@ class Setting:
     Attributes:
         sampler: "order" draws the table in a random order; "tpe", "random" and "half" are the shipped sampler.
         rates: Whether the default's other learning rates come second and third.
+        fresh: Factors on the default's learning rate at which it comes next with a fresh head.
         promote: What decides about promotions below full length.
         curve: "annealed"; "cut-off" takes a rung's score from the full-length run on its way; "resumed" does that too
             and pays only for what a promotion adds.
         rungs: Positions in the recorded rungs. A plan leaves out those of fewer than six updates; a full run here has
             56, so the shortest is a ninth.
         grouped: Whether a rung's results are compared only among configurations with the same kind of head.
+        opening: Configurations after which the best of each group goes on without company; None for never.
         finalists: So many of the best are trained at full length once more, with another seed, before one is shipped.
     """
 
     sampler: str = "order"
     rates: bool = True
+    fresh: tuple[float, ...] = (3.0,)
     promote: str = "loss"
     curve: str = "annealed"
     rungs: tuple[int, ...] = (1, 2, 3)
     grouped: bool = True
     eta: int = ETA
+    opening: int | None = OPENING
     patience_runs: float | None = PATIENCE_RUNS
     finalists: int = 0
     workers: int = 1
@@ -135,6 +139,7 @@ def _race(world: World, setting: Setting, budget: float) -> Seen:
         workers=setting.workers,
         group=(lambda one: TransformersTrainer.starts_from(one.config)) if setting.grouped else None,
         eta=setting.eta,
+        opening=setting.opening,
         patience_runs=setting.patience_runs,
     )
     seen = Seen()
@@ -176,15 +181,16 @@ def _race(world: World, setting: Setting, budget: float) -> Seen:
 
 
 def _proposer(world: World, setting: Setting) -> RandomOrder | SnappedSampler:
+    first = world.table.opening(rates=setting.rates, fresh=setting.fresh)
     if setting.sampler == "order":
-        return RandomOrder(world.table, world.rng(), rates=setting.rates)
+        return RandomOrder(world.table, world.rng(), first=first)
     return SnappedSampler(
         world.table,
         world.neighbours,
         sampler="random" if setting.sampler == "random" else "tpe",
         seed=world.seed,
         random_share=0.5 if setting.sampler == "half" else 0.0,
-        rates=setting.rates,
+        first=first,
     )
 
 

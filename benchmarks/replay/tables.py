@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,15 @@ from autosft.search.sampler import ArmSpace
 from autosft.search.space import SearchSpace
 from autosft.search.space_file import find_space
 from autosft.task import Input, Output
+from autosft.trainers.with_transformers import TransformersConfig
 
 ARM = "arm"
 #: What a configuration may be promoted by; all of them as "the greater, the better".
 METRICS = ("validation", "loss", "calibrated")
 #: Positions of the untuned default, and of the default with other learning rates.
 DEFAULT, RATES = 0, (1, 2)
+#: Heads that the default starts from, and that stand for its other start.
+FITTED, FRESH = "mean-from-probe", "mean"
 
 Curves = Mapping[str, NDArray[np.float64]]
 
@@ -52,6 +55,20 @@ class Table:
     def __len__(self) -> int:
         return len(self.configs)
 
+    def opening(self, *, rates: bool, fresh: Collection[float]) -> list[int]:
+        """Returns the positions of what a search begins with, the default first; what was not recorded is left out.
+
+        Args:
+            rates: Whether the default's other learning rates follow.
+            fresh: Factors on the default's rate at which it follows with a fresh head.
+        """
+        found = [DEFAULT, *(position for position in RATES if rates and position < len(self))]
+        default = self.configs[DEFAULT]
+        for factor in fresh if default["head"] == FITTED else ():
+            wanted = default | {"head": FRESH, "learning_rate": default["learning_rate"] * factor}
+            found += [self.configs.index(wanted)] if wanted in self.configs else []
+        return found
+
 
 def load(folder: Path) -> list[Table]:
     """Reads the sets of a folder that were recorded."""
@@ -63,7 +80,7 @@ def make(name: str, rows: list[dict[str, Any]]) -> Table:
     found: dict[tuple[int, int, float, float], dict[str, Any]] = {}
     for row in rows:
         found[row["config_id"], row["seed"], row["run_fidelity"], row["fidelity"]] = row
-    # Ids count from 0 without gaps, because they are recorded in that order, so that they are positions too.
+    # The first three ids are those of `DEFAULT` and `RATES`, because they are recorded first.
     ids = sorted({row["config_id"] for row in rows if (row["config_id"], 0, 1.0, 1.0) in found})
     seeds = {i: [seed for seed in range(99) if (i, seed, 1.0, 1.0) in found] for i in ids}
     tests = [np.array([found[i, seed, 1.0, 1.0]["test"] for seed in seeds[i]]) for i in ids]
@@ -84,7 +101,7 @@ def make(name: str, rows: list[dict[str, Any]]) -> Table:
 
     return Table(
         name,
-        tuple(json.loads(found[i, 0, 1.0, 1.0]["config"]) for i in ids),
+        tuple(asdict(TransformersConfig(**json.loads(found[i, 0, 1.0, 1.0]["config"]))) for i in ids),
         curves(annealed=True),
         curves(annealed=False),
         tuple(np.array([found[i, seed, 1.0, 1.0]["validation"] for seed in seeds[i]]) for i in ids),

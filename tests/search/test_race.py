@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from autosft.search.race import RUNGS, Heat, Lane, Race
+from autosft.search.race import OPENING, RUNGS, Heat, Lane, Race
 
 SLACK = 1e-9
 
@@ -147,6 +147,33 @@ def test_the_longest_promotion_goes_first() -> None:
         tell(race, heat, heat.number / 10)
     heat = ask(race)
     assert (heat.number, heat.rung, heat.fidelity, heat.seconds) == (8, 2, 1.0, pytest.approx(27.0))
+
+
+def test_after_the_opening_the_best_of_each_group_goes_on_without_company() -> None:
+    race = race_of(lane(rungs=(1 / 9, 1 / 3, 1.0)), group=lambda one: str(one.config["x"] == 4))
+    begun = []
+    for value in (0.5, 0.9, 0.3, 0.9, 0.1, 0.1, 0.1, 0.1):
+        begun.append(ask(race))
+        tell(race, begun[-1], value)
+    # Until then even the best waits, which is the second.
+    opening = [(1, 0), (2, 0), (3, 0), (2, 1), (4, 0)]
+    assert [(heat.config["x"], heat.rung) for heat in begun] == [*opening, (2, 2), (4, 1), (4, 2)]
+    assert ask(race).rung == 0
+
+
+def test_with_several_arms_the_best_waits_for_company_until_all_can_have_begun() -> None:
+    log = drive(race_of(lane("a"), lane("b")), budget=27 * 8)
+    begun = [run.heat.rung for run in log.runs]
+    # Only one is promoted by then, as the best of three, and nothing of so few goes further.
+    assert sum(rung == 0 for rung in begun[: begun.index(2)]) >= 2 * OPENING
+
+
+def test_what_is_only_trained_whole_does_not_end_the_wait_for_company() -> None:
+    heads = lane("heads", rungs=(1.0,), seconds=1.0)
+    log = drive(race_of(heads, lane("b")), budget=27 * 4)
+    begun = [run.heat for run in log.runs if run.heat.arm == "b"]
+    first = next(at for at, heat in enumerate(begun) if heat.rung == 2)
+    assert sum(heat.rung == 0 for heat in begun[:first]) >= OPENING
 
 
 def test_among_equals_the_one_told_earlier_is_promoted() -> None:
@@ -603,7 +630,7 @@ def test_a_budget_of_two_full_runs_and_their_starts_gives_a_tuned_and_an_untuned
         assert {run.heat.is_default for run in log.full()} == {True, False}, case
 
 
-def test_while_time_is_plentiful_the_best_third_is_promoted_and_no_other() -> None:
+def test_while_time_is_plentiful_the_best_third_or_the_best_is_promoted_and_no_other() -> None:
     for seed in range(25):
         case = draw_case(seed)
         score = noisy(seed, failures=0.2)
@@ -613,17 +640,22 @@ def test_while_time_is_plentiful_the_best_third_is_promoted_and_no_other() -> No
         begun: set[tuple[int, int]] = set()
         failed: set[int] = set()
         running: list[Heat] = []
+        started: list[Heat] = []
         for step in range(250):
             if all(lane.most_configs < 10**6 for lane in case.lanes):
                 break
             heat = ask(race)
             begun.add((heat.number, heat.rung))
             running.append(heat)
+            racing = [lane.arm for lane in case.lanes if len(lane.rungs) > 1]
+            started += [heat] if heat.rung == 0 and heat.arm in racing else []
+            fewest = int(sum(one is not heat for one in started) >= OPENING * len(racing))
             due = [
                 (fidelity, one)
                 for fidelity, told in results.items()
-                for _, _, one in sorted(told, key=lambda row: (-row[0], row[1]))[: len(told) // 3]
-                if one.rung + 1 < len(rungs[one.arm])
+                for rank, (_, _, one) in enumerate(sorted(told, key=lambda row: (-row[0], row[1])))
+                if rank < max(len(told) // 3, fewest)
+                and one.rung + 1 < len(rungs[one.arm])
                 and (one.number, one.rung + 1) not in begun - {(heat.number, heat.rung)}
                 and one.number not in failed
             ]

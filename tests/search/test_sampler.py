@@ -40,7 +40,7 @@ def make(arms: Mapping[str, ArmSpace] = ARMS, **options: Any) -> Sampler:
 
 
 def score(proposal: Proposal) -> float:
-    if proposal.arm == "poor":
+    if proposal.arm in ("poor", "arm"):
         return 0.3
     distance = math.log10(proposal.config["rate"]) + 4
     return 1 - 0.1 * distance**2 - 0.02 * abs(proposal.config["depth"] - 6)
@@ -499,6 +499,59 @@ def test_other_learning_rates_that_the_journal_holds_are_not_tried_twice(tmp_pat
         sampler.tell(asked(sampler).number, score=0.5, fidelity=1.0, state="complete")
     again = make(arms, journal=tmp_path / "study.log")
     assert asked(again).config["learning_rate"] == pytest.approx(3e-3)
+
+
+HEAD = {"type": "choice", "values": ["fitted", "fresh"]}
+STARTS = {"learning_rate": 1e-3, "head": "fitted"}
+
+
+def with_a_fresh_start(**parameters: Any) -> ArmSpace:
+    fresh = {"learning_rate": 3e-3, "head": "fresh"}
+    return ArmSpace(search_space(**parameters), STARTS, {}, other_starts=(fresh,))
+
+
+def test_another_start_comes_after_the_default_and_its_learning_rates() -> None:
+    arms = {"arm": with_a_fresh_start(learning_rate={**RATE, "low": 1e-4}, head=HEAD)}
+    first = [asked(make(arms, seed=seed)) for seed in (0, 1)]
+    assert [one.config for one in first] == [STARTS] * 2
+    opening = run(make(arms), 5)
+    assert [(one.config["head"], one.config["learning_rate"]) for one in opening[:4]] == [
+        ("fitted", 1e-3),
+        ("fitted", pytest.approx(1e-3 / 3)),
+        ("fitted", pytest.approx(3e-3)),
+        ("fresh", 3e-3),
+    ]
+    assert [one.is_default for one in opening] == [True, False, False, False, False]
+    assert [one.config for one in run(make(arms), 5)] == [one.config for one in opening]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"learning_rate": RATE},
+        {"head": HEAD},
+        {"learning_rate": RATE, "head": {**HEAD, "values": ["fitted"]}},
+        {"learning_rate": RATE, "head": {**HEAD, "only_if": "imbalanced"}},
+        {"learning_rate": {**RATE, "high": 2e-3}, "head": HEAD},
+    ],
+    ids=["head not searched", "rate not searched", "not among the choices", "closed by the data", "rate out of range"],
+)
+def test_a_start_that_the_space_does_not_allow_is_not_tried(parameters: dict[str, Any]) -> None:
+    sampler = make({"arm": with_a_fresh_start(**parameters)})
+    proposals = [one for one in (sampler.ask() for _ in range(30)) if one is not None]
+    assert len(proposals) > 1
+    assert {"learning_rate": 3e-3, "head": "fresh"} not in [one.config for one in proposals]
+
+
+@pytest.mark.parametrize("num_before", range(1, 6))
+def test_who_goes_on_tries_no_part_of_the_opening_twice(tmp_path: Path, num_before: int) -> None:
+    arms = {"arm": with_a_fresh_start(learning_rate=RATE, head=HEAD)}
+    whole = run(make(arms), 4)
+    before = run(make(arms, journal=tmp_path / "study.log"), num_before)
+    after = run(make(arms, journal=tmp_path / "study.log"), 6 - num_before)
+    tried = [one.config for one in (*before, *after)]
+    assert tried[:4] == [one.config for one in whole]
+    assert all(config not in tried[:at] for at, config in enumerate(tried))
 
 
 def test_of_many_trials_the_best_and_the_latest_are_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
