@@ -16,7 +16,7 @@ from autosft.data.data import Rows
 from autosft.disk import disk_error, is_disk_error
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
-from autosft.planning.plan import Plan
+from autosft.planning.plan import Arm, Plan
 from autosft.planning.settle import closing_seconds
 from autosft.proof import Candidate, Proof, prove
 from autosft.refit import Refit, reason_against, refit
@@ -85,14 +85,16 @@ class Sitting:
         run.write(run.plan, plan.to_json())
         self.listener.opened(run.path)
         cpu_before = clocks.process_time()
-        closing = self._closing_seconds()
+        closing = self._closing_seconds(plan.arms, self.clock.left)
 
         search, winner = self._search(closing)
         trials = search.trials
         default = best_default(trials, plan.task.metric.greater_is_better) or winner
         tasks = {trial.number: self._tuned(search.outputs(trial)) for trial in (winner, default)}
         bench = Workbench(plan, self.runner, cache_folder(), self.interrupt, search.micro_batch_sizes)
-        refitted = self._refit(bench, winner, closing)
+        # Whoever might have won may be slower to prove than those who are to be.
+        proven = [plan.arm(trial.arm) for trial in (winner, default)]
+        refitted = self._refit(bench, winner, min(closing, self._closing_seconds(proven, None)))
         searched = search.scratch(winner) / "model"
         model = refitted.model or searched
         # Where rows are held out they may speak against the refit.
@@ -128,12 +130,12 @@ class Sitting:
         self.listener.finished(summary)
         return Result(run.path, plan, tuple(trials), summary)
 
-    def _closing_seconds(self) -> float:
-        """Returns what is kept for the end: calibration, proof and files."""
+    def _closing_seconds(self, arms: Sequence[Arm], seconds_left: float | None) -> float:
+        """Returns what is kept for the end: calibration, files, and proof of models of these arms."""
         held_out = self.plan.data.held_out()
-        rates = [arm.cost.predict_rows_per_second for arm in self.plan.arms if arm.cost]
+        rates = [arm.cost.predict_rows_per_second for arm in arms if arm.cost]
         num_models = 3 if self.plan.refit else 2
-        return closing_seconds(len(held_out[1]) if held_out else 0, rates, self.clock.left, num_models=num_models)
+        return closing_seconds(len(held_out[1]) if held_out else 0, rates, seconds_left, num_models=num_models)
 
     def _search(self, closing: float) -> tuple[Search, Trial]:
         """Searches, holds the finals where there is time for them, and says who won."""

@@ -41,8 +41,9 @@ class WholeRuns:
             return None
         ready = [arm for arm in self._plan.arms if self._may_begin(arm, standing)]
         if standing.seconds_left is not None:
-            # What takes a moment comes before the fine-tunings, which use up what is left for them.
-            ready = [arm for arm in ready if not (is_costly(arm) or _known(arm, standing))] or ready
+            # What takes a moment comes before the fine-tunings, which use up what is left for them; the shortest first.
+            quick = [arm for arm in ready if not (is_costly(arm) or _known(arm, standing))]
+            ready = [min(quick, key=lambda arm: arm.trial_seconds)] if quick else ready
         arms = [arm.name for arm in ready]
         proposal = self._sampler.ask(arms) if arms else None
         if proposal is None:

@@ -16,6 +16,7 @@ from autosft.search.policy import Standing
 from autosft.search.trial import Trial
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
+from autosft.trainers.base import Cost
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +130,8 @@ def test_the_sampler_hears_how_far_a_trial_came_at_once_and_when_the_run_goes_on
 @pytest.mark.parametrize(
     ("budget", "order"),
     [
-        # A fine-tuning uses up the time that is left for it.
-        (Budget(seconds=300.0), ["frozen_head", "tfidf", "transformers"]),
+        # A fine-tuning uses up the time that is left for it, and many rows to embed may too.
+        (Budget(seconds=300.0), ["tfidf", "frozen_head", "transformers"]),
         # Trials are counted, and the likeliest are worth most.
         (Budget(num_trials=3), ["frozen_head", "transformers", "tfidf"]),
     ],
@@ -143,7 +144,9 @@ def test_what_takes_a_moment_comes_before_the_fine_tunings_where_time_is_what_co
     plan = autosft.plan(
         "Route each message", rows, tracker=Tracker(), models=str(tiny_model), budget="5m", timing=False
     )
-    plan = replace(plan, budget=budget, scheduler="none")
+    seconds = {"tfidf": 5.0, "frozen_head": 50.0, "transformers": 100.0}
+    arms = [replace(arm, cost=Cost(1.0, seconds[arm.trainer], 100.0, None, None, 0.0)) for arm in plan.arms]
+    plan = replace(plan, arms=tuple(arms), budget=budget, scheduler="none")
     policy = policy_for(plan, journal=tmp_path / "study.log", earlier=(), closing_seconds=20.0)
     trials: list[Trial] = []
     for _ in order:
