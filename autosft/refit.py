@@ -17,7 +17,6 @@ from autosft.planning.plan import Plan
 from autosft.search.finals import SAME_LENGTH
 from autosft.search.trial import Trial
 from autosft.search.workbench import Workbench
-from autosft.trainers import trainer_class
 
 if TYPE_CHECKING:
     from autosft.search.job import Ended
@@ -149,4 +148,4 @@ def retrain(bench: Workbench, trial: Trial, folder: Path, *, seconds_left: float
 
 def _is_of_rows(plan: Plan, trial: Trial) -> bool:
     """Whether a shorter training of this kind is one on fewer rows, and not one of fewer steps."""
-    return not trainer_class(plan.arm(trial.arm).trainer).reports_rungs
+    return plan.arm(trial.arm).is_quick

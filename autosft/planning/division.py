@@ -15,7 +15,6 @@ from autosft.counting import counted
 from autosft.planning.plan import Arm
 from autosft.search.race import ETA, RUNGS, Lane
 from autosft.tasks.base import SCARCE_ROWS_PER_CLASS
-from autosft.trainers import trainer_class
 
 #: Below this many full runs the plan is small: one run per arm, fitted to the time there is.
 _SMALL_PLAN_RUNS = 4.0
@@ -75,7 +74,7 @@ class Lengths:
         if self.num_configs:
             finals = " and finals" if self.finals_share else ""
             return f"a race of about {counted(self.num_configs, 'configuration')}{finals}"
-        costly = [arm for arm in self.arms if trainer_class(arm.trainer).reports_rungs]
+        costly = [arm for arm in self.arms if not arm.is_quick]
         if not costly:
             return f"{' and '.join(arm.name for arm in self.arms)} alone"
         fidelity = max(arm.fidelity for arm in costly)
@@ -249,8 +248,7 @@ def _many_runs(arms: Sequence[Arm], means: Means, *, refit: bool, reasons: Seque
 
 def _by_cost(arms: Sequence[Arm]) -> tuple[list[Arm], list[Arm]]:
     """Divides arms: those of a moment, and those that are worth shortening."""
-    costly = [arm for arm in arms if trainer_class(arm.trainer).reports_rungs]
-    return [arm for arm in arms if arm not in costly], costly
+    return [arm for arm in arms if arm.is_quick], [arm for arm in arms if not arm.is_quick]
 
 
 def _left_out(arms: Sequence[Arm], kept: Sequence[Arm]) -> list[str]:
@@ -281,7 +279,7 @@ def _num_configs(racing: Sequence[Arm], runs: float) -> int:
 
 def _rungs(arm: Arm, num_rows: int, longest_seconds: float) -> tuple[float, ...]:
     """Returns the lengths at which an arm races: long enough to tell something, short enough to fit."""
-    if not trainer_class(arm.trainer).reports_rungs:
+    if arm.is_quick:
         return (1.0,)
     updates = num_rows * arm.default.get("num_train_epochs", 1) / arm.default.get("batch_size", 1)
     enough = [rung for rung in RUNGS if rung * updates >= _FEWEST_UPDATES or rung == RUNGS[-1]]

@@ -24,6 +24,7 @@ from autosft.search.space import Space
 from autosft.search.space_file import space_from_json
 from autosft.task import Input, Task
 from autosft.tasks import kind as task_kind
+from autosft.trainers import trainer_class
 from autosft.trainers.base import Cost
 
 FORMAT = 1
@@ -61,6 +62,11 @@ class Arm:
     def trial_seconds(self) -> float:
         """Predicted seconds of one trial, 0 where nothing is known of its cost yet."""
         return self.cost.run_seconds * self.fidelity if self.cost else 0.0
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a trial takes a moment: there is nothing to stop half-way, and no length worth choosing."""
+        return not trainer_class(self.trainer).reports_rungs
 
     def to_json(self) -> dict[str, Any]:
         return {

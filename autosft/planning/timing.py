@@ -11,7 +11,6 @@ from autosft.cache import cache_folder
 from autosft.errors import SearchFailed, TrialFailed, explain
 from autosft.planning.plan import Arm, Resources
 from autosft.prepare import Prepared
-from autosft.trainers import trainer_class
 from autosft.trainers.base import Cost, Limits
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def time_arms(
         SearchFailed: No arm could be timed.
     """
     timed, reasons = dict[str, Arm](), []
-    for arm in sorted(arms, key=lambda arm: trainer_class(arm.trainer).reports_rungs):
+    for arm in sorted(arms, key=lambda arm: not arm.is_quick):
         try:
             timed[arm.name] = _measured(arm, prepared, runner, resources, clock)
         except TrialFailed as error:

@@ -13,12 +13,11 @@ from autosft.trainers import trainer_class
 def goes_on_from(plan: Plan, trial: Trial, other: Trial) -> bool:
     """Whether a trial fine-tunes the base model whose frozen features the other fits a head on, from such a head."""
     arm, frozen = plan.arm(trial.arm), plan.arm(other.arm)
-    trainer = trainer_class(arm.trainer)
     return (
         arm.base_model.id == frozen.base_model.id
-        and not trainer_class(frozen.trainer).reports_rungs
-        and trainer.reports_rungs
-        and trainer.starts_from(trial.config) == "probe"
+        and frozen.is_quick
+        and not arm.is_quick
+        and trainer_class(arm.trainer).starts_from(trial.config) == "probe"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
@@ -125,7 +125,6 @@ class Race:
         eta: Reduction factor.
         opening: See `OPENING`; None promotes nobody but the best third.
         patience_runs: See `PATIENCE_RUNS`; None never ends early.
-        min_gain: A better full-length score must be better by so much to count as progress.
     """
 
     def __init__(
@@ -138,7 +137,6 @@ class Race:
         eta: int = ETA,
         opening: int | None = OPENING,
         patience_runs: float | None = PATIENCE_RUNS,
-        min_gain: float = 0.0,
     ) -> None:
         self._lanes = {lane.arm: lane for lane in lanes}
         self._proposer = proposer
@@ -147,7 +145,6 @@ class Race:
         self._eta = eta
         self._opening = opening
         self._patience_runs = patience_runs
-        self._min_gain = min_gain
         self._entries: dict[int, Entry] = {}
         self._defaults: dict[str, Entry] = {}
         lengths = sorted({rung for lane in lanes for rung in lane.rungs}, reverse=True)
@@ -237,7 +234,7 @@ class Race:
         cut = min(_MOST_CUT, lane.rungs[rung] / (fidelity or lane.rungs[rung]))
         entry.slowness = self._costs[entry.arm].add(lane.rungs[rung], seconds * cut)
         if is_full:
-            if value > max(self._full_scores, default=-math.inf) + self._min_gain:
+            if value > max(self._full_scores, default=-math.inf):
                 self._hope_since = self._spent
             self._full_scores.append(value)
 
@@ -270,12 +267,6 @@ class Race:
         Its heats are told as usual, in the order in which they ended; one that had not ended is to be forgotten.
         """
         self._enter(proposal)
-
-    def rung_scores(self) -> Iterator[tuple[str, dict[float, float]]]:
-        """Yields for each configuration its arm and its scores by length, failures left out."""
-        for entry in self._entries.values():
-            rungs = self._lanes[entry.arm].rungs
-            yield entry.arm, {rungs[rung]: score for rung, score in entry.scores.items() if score > -math.inf}
 
     def _enter(self, proposal: Proposed) -> Entry:
         group = self._group(proposal)

@@ -18,7 +18,6 @@ from autosft.search.prospects import likely_winners
 from autosft.search.sampler import Sampler
 from autosft.search.slots import slots_allowed
 from autosft.search.trial import Trial
-from autosft.trainers import trainer_class
 
 #: Where trials of a fine-tuning arm report, as shares of their own length.
 RUNGS = (1 / 9, 1 / 3, 1.0)
@@ -42,14 +41,14 @@ class WholeRuns:
         ready = [arm for arm in self._plan.arms if self._may_begin(arm, standing)]
         if standing.seconds_left is not None:
             # What takes a moment comes before the fine-tunings, which use up what is left for them; the shortest first.
-            quick = [arm for arm in ready if not (is_costly(arm) or _known(arm, standing))]
+            quick = [arm for arm in ready if arm.is_quick and not _known(arm, standing)]
             ready = [min(quick, key=lambda arm: arm.trial_seconds)] if quick else ready
         arms = [arm.name for arm in ready]
         proposal = self._sampler.ask(arms) if arms else None
         if proposal is None:
             return None
         arm = self._plan.arm(proposal.arm)
-        stops = is_costly(arm) and self._plan.scheduler in ("asha", "median")
+        stops = not arm.is_quick and self._plan.scheduler in ("asha", "median")
         return Start(
             arm.name,
             proposal.config,
@@ -80,8 +79,8 @@ class WholeRuns:
         """Seconds that a trial of an arm may take if it begins now, None without a time budget."""
         if standing.seconds_left is None:
             return None
-        waiting = {other.name for other in self._plan.arms if is_costly(other) and not _known(other, standing)}
-        beside = sum(is_costly(self._plan.arm(trial.arm)) for trial in standing.running)
+        waiting = {other.name for other in self._plan.arms if not (other.is_quick or _known(other, standing))}
+        beside = sum(not self._plan.arm(trial.arm).is_quick for trial in standing.running)
         winners = likely_winners(self._plan, standing.trials)
         return self._pace.limit(
             standing.seconds_left,
@@ -124,11 +123,6 @@ class WholeRuns:
         # Without any model so far, the cheapest arm begins whatever is left: its time limit cuts it to that.
         others = [other.name for other in self._plan.arms if other.name not in standing.broken]
         return needed <= min(self._predict_seconds(other, standing) for other in others)
-
-
-def is_costly(arm: Arm) -> bool:
-    """Whether a trial of an arm is a fine-tuning, whose length can be chosen."""
-    return trainer_class(arm.trainer).reports_rungs
 
 
 def _known(arm: Arm, standing: Standing) -> int:
