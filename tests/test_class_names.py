@@ -192,7 +192,7 @@ def test_a_class_without_a_row_is_known_by_its_name(place, trainer, config):
         )
         probabilities.append(float(found[-1][:, 2].mean()))
     # The random encoder of these tests tells texts apart only roughly.
-    assert probabilities[0] < 0.05 and probabilities[1] > 0.2
+    assert probabilities[0] < 0.05 and probabilities[1] > 0.15
 
 
 def test_a_trial_trains_with_them_and_validates_without(place, tmp_path, monkeypatch):

@@ -303,4 +303,4 @@ def _fit_standardised(
     deviation = np.maximum(deviation, max(0.05 * float(np.median(deviation)), 1e-6)) / feature_weights
     found = fit(((features - mean) / deviation).astype(np.float32))
     weights = found.weights / deviation
-    return Fitted(weights.astype(np.float32), (found.bias - weights @ mean).astype(np.float32), found.share)
+    return found._replace(weights=weights.astype(np.float32), bias=(found.bias - weights @ mean).astype(np.float32))

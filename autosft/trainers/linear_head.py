@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: features and 77 labels.
 _SECONDS_AT_ALL, _SECONDS_EACH = 0.2, 2e-8
 
+#: The logit of what no training row was, and with the other sign of what every one was.
+_NEVER = 20.0
+
 #: Share of the time for a head after which the pace of its labels is known.
 _PACE_SHARE = 0.1
 
@@ -35,12 +38,19 @@ class Fitted(NamedTuple):
     Attributes:
         weights: Shape (width, size).
         bias: Shape (width,).
+        prior: What it would answer to every row alike, as logits; shape (width,).
         share: Share of its labels and of their rows that there was time for.
     """
 
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
+    prior: NDArray[np.float32]
     share: float = 1.0
+
+    def softened(self, share: float) -> Fitted:
+        """Returns a head whose answers are this one's to a share, and otherwise the prior's."""
+        share_of = np.float32(share)
+        return self._replace(weights=self.weights * share_of, bias=self.prior + (self.bias - self.prior) * share_of)
 
 
 def head_seconds(num_rows: int, size: int, num_labels: int) -> float:
@@ -86,7 +96,6 @@ class LinearHead:
         num_labels: int,
         limits: Limits,
         deadline: float | None = None,
-        standardised: bool = False,
     ) -> Fitted:
         """Fits the head.
 
@@ -94,14 +103,12 @@ class LinearHead:
             features: Shape (rows, size), dense or sparse.
             limits: Of the training; where labels are fitted one by one, its stop file is looked at between them.
             deadline: Monotonic time by which labels that are fitted one by one, frequent ones first, are to be done.
-            standardised: Whether a head for numbers gives them with mean 0 and standard deviation 1, as a training
-                wants them, and not in their own unit.
 
         Raises:
             TrialFailed: The targets are all the same, or the stop file appeared.
         """
         if output is Output.NUMBER:
-            return _fit_number(features, to_numbers(targets), self, standardised=standardised)
+            return _fit_number(features, to_numbers(targets), self)
         if output is Output.LABELS:
             return _fit_labels(features, to_matrix(targets), self, limits, deadline)
         return _fit_label(features, to_numbers(targets), self, num_labels)
@@ -120,9 +127,12 @@ def _fit_label(features: Features, targets: NDArray[np.int64], head: LinearHead,
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercept = np.concatenate([-intercept, intercept]) / 2
     weights = np.zeros((num_labels, features.shape[1]), np.float32)
-    bias = np.full(num_labels, intercept.min() - 20.0, np.float32)
+    bias = np.full(num_labels, intercept.min() - _NEVER, np.float32)
     weights[present], bias[present] = coefficients, intercept
-    return Fitted(weights, bias)
+    shares = np.log(np.bincount(targets, minlength=num_labels)[present] / len(targets))
+    prior = np.full(num_labels, shares.min() - _NEVER, np.float32)
+    prior[present] = shares
+    return Fitted(weights, bias, prior)
 
 
 def _fit_labels(
@@ -140,7 +150,9 @@ def _fit_labels(
     counts = np.count_nonzero(targets, axis=0)
     seen = np.ones(width)  # The share of the rows that each label is fitted on.
     todo = [at for at in np.argsort(-counts, kind="stable") if 0 < counts[at] < num_rows]
-    bias[counts == 0], bias[counts == num_rows] = -20.0, 20.0
+    bias[counts == 0], bias[counts == num_rows] = -_NEVER, _NEVER
+    prior = np.where(counts == 0, -_NEVER, np.where(counts == num_rows, _NEVER, 0.0)).astype(np.float32)
+    prior[todo] = np.log(counts[todo] / (num_rows - counts[todo]))
     for place, at in enumerate(todo):
         limits.raise_if_stopped()
         now, is_whole = time.monotonic(), features.shape[0] == num_rows
@@ -151,11 +163,11 @@ def _fit_labels(
                 features, targets = features[rows], targets[rows]
         of_label = targets[:, at]
         if (deadline is not None and now >= deadline) or of_label.min() == of_label.max():
-            bias[at], seen[at] = np.log(counts[at] / (num_rows - counts[at])), 0.0
+            bias[at], seen[at] = prior[at], 0.0
             continue
         coefficients, intercept = _logistic(features, of_label, head)
         weights[at], bias[at], seen[at] = coefficients[0], intercept[0], features.shape[0] / num_rows
-    return Fitted(weights, bias, float(seen.mean()))
+    return Fitted(weights, bias, prior, float(seen.mean()))
 
 
 def _logistic(features: Features, targets: NDArray[Any], head: LinearHead) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -173,14 +185,12 @@ def _logistic(features: Features, targets: NDArray[Any], head: LinearHead) -> tu
     return model.coef_, model.intercept_
 
 
-def _fit_number(features: Features, targets: NDArray[np.float64], head: LinearHead, *, standardised: bool) -> Fitted:
+def _fit_number(features: Features, targets: NDArray[np.float64], head: LinearHead) -> Fitted:
     from sklearn.linear_model import Ridge
 
     mean, scale = float(targets.mean()), float(targets.std())
     if not scale:
         raise TrialFailed("the training rows of this trial all have the same number, so no head can be fitted")
     model = Ridge(alpha=1.0 / head.C).fit(features, (targets - mean) / scale)
-    weights, bias = model.coef_[None].astype(np.float32), np.array([model.intercept_], np.float32)
-    if standardised:
-        return Fitted(weights, bias)
-    return Fitted(weights * np.float32(scale), (bias * scale + mean).astype(np.float32))
+    weights, bias = model.coef_[None] * scale, np.array([model.intercept_ * scale + mean])
+    return Fitted(weights.astype(np.float32), bias.astype(np.float32), np.array([mean], np.float32))

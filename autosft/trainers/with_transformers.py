@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from autosft.accounting import phase
@@ -29,7 +28,7 @@ from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, unheard
 from autosft.trainers.encoder import EncoderModel, read_rows
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
-from autosft.trainers.linear_head import LinearHead
+from autosft.trainers.linear_head import Fitted, LinearHead
 from autosft.trainers.memory import free_memory, is_out_of_memory
 from autosft.trainers.networks import (
     ArchitectureClassifier,
@@ -43,6 +42,7 @@ from autosft.trainers.networks import (
 )
 from autosft.trainers.objectives import OBJECTIVES, Objective, width_of
 from autosft.trainers.optimization import FORWARD_SHARE, freeze
+from autosft.trainers.start_head import fit_start_head
 
 if TYPE_CHECKING:
     from autosft.trainers.loop import Settings
@@ -73,9 +73,9 @@ class TransformersConfig:
         frozen_share: Share of the encoder's layers, from the embeddings up, that stay as they were pretrained.
         label_smoothing: Share of the target spread over the other labels.
         head: "mean-from-probe" starts a mean-pooled head at the logistic regression of `frozen_head`, fitted on this
-            run's training rows (linear probing then fine-tuning, arXiv 2202.10054); "mean" starts it at random, as
-            pairs of texts always do; "architecture" takes the model's own classification head, and is the only one for
-            images.
+            run's training rows (linear probing then fine-tuning, arXiv 2202.10054) and softened (`start_head`); "mean"
+            starts it at random, as pairs of texts always do; "architecture" takes the model's own classification head,
+            and is the only one for images.
         class_weights: "none", or "balanced" for a loss weighted inversely to class counts.
         augmentation: "none" or the name of an augmentation of the input.
         class_name_rows: As how many rows of its class a class's name counts, where `TrainingData` has names.
@@ -271,13 +271,11 @@ class TransformersTrainer(Trainer):
         with phase("load"):
             network = PooledClassifier(load_encoder(folder, **dropout), width, dropout=config.dropout)
             if probe is not None:
-                set_linear(network.linear, *probe)
+                set_linear(network.linear, probe.weights, probe.bias)
         freeze(network, config.frozen_share)
         return network.to(device())
 
-    def _probe(
-        self, task: Task, data: TrainingData, seed: int, limits: Limits
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _probe(self, task: Task, data: TrainingData, seed: int, limits: Limits) -> Fitted:
         """Fits the head on frozen features of this run's training rows only: other rows' labels would leak."""
         probe = FrozenHead(self.base_model, self.base_model_folder)
         config = FrozenHeadConfig(normalize=False)
@@ -290,11 +288,10 @@ class TransformersTrainer(Trainer):
             values, targets = features.take(rows), data.all.targets().take(pa.array(rows))
             # Fitted on unit-length features, as frozen_head does; the mean length is folded into the weights.
             scale = float(np.linalg.norm(values, axis=1).mean()) or 1.0
-            num_labels = len(task.labels)
-            fitted = head.fit(
-                data.output, values / scale, targets, num_labels=num_labels, limits=limits, standardised=True
+            fitted = fit_start_head(
+                head, data.output, values / scale, targets, num_labels=len(task.labels), limits=limits
             )
-        return fitted.weights / scale, fitted.bias
+        return fitted._replace(weights=fitted.weights / scale)
 
 
 def _image_config(base_model: BaseModel, num_rows: int) -> TransformersConfig:
