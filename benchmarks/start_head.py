@@ -22,8 +22,9 @@ import numpy as np
 from class_names import Bench, rows_of
 from text_classification import SETS, commit
 
-from autosft.trainers import start_head
+from autosft.trainers import with_transformers
 from autosft.trainers.base import TrainingData
+from autosft.trainers.linear_head import LinearHead
 
 RESULTS = Path(__file__).parent / "results" / "start_head.jsonl"
 STARTS = ("fitted", "softened", "fresh")
@@ -34,7 +35,7 @@ def accuracy(bench: Bench, data: TrainingData, start: str, *, seed: int) -> floa
         return bench.train("transformers", data, seed=seed, head="mean")[1]
     if start == "softened":
         return bench.train("transformers", data, seed=seed)[1]
-    with mock.patch.object(start_head, "_share", return_value=1.0):
+    with mock.patch.object(with_transformers, "fit_start_head", LinearHead.fit):
         return bench.train("transformers", data, seed=seed)[1]
 
 

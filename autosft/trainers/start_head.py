@@ -1,13 +1,12 @@
 """The fitted head that a fine-tuning starts from: as unsure of the rows that it was fitted on as it is of others.
 
-A head knows few rows nearly by heart, the more so the less their features say. A training that starts from it sees
-hardly an error, so the encoder learns little, and what is known by heart serves no other row. So its answers are drawn
-towards the prior until its loss on its own rows is what it is, by cross-validation, on rows that it has not seen. With
-MiniLM and ten rows a class that is worth seven points of accuracy on 24 emotions and nothing on 77 intents
-(`benchmarks/start_head.py`).
+`benchmarks/start_head.py` measures what that is worth.
 """
 
 from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +17,18 @@ from autosft.task import Output
 from autosft.trainers.base import Limits
 from autosft.trainers.linear_head import Fitted, LinearHead, head_seconds
 
-#: Folds of the cross-validation; where they are estimated to take longer than this, one fold in five is held out once.
-_NUM_FOLDS, _SECONDS = 5, 4.0
+#: Folds of the cross-validation, and what they may take, in seconds and of a training's time limit; where they are
+#: estimated to take longer, one of them is held out once.
+_NUM_FOLDS, _SECONDS, _TIME_SHARE = 5, 4.0, 0.05
 
 #: What is left of a head's answers at least: without any the encoder would not learn at all at first.
 _LEAST = 0.1
 
 _TINY = 1e-9
+
+#: The latest heads of this process, by what they were fitted on: the trials of a search start from the same one.
+_kept = dict[str, Fitted]()
+_MOST_KEPT = 8
 
 
 def fit_start_head(
@@ -36,22 +40,45 @@ def fit_start_head(
     num_labels: int,
     limits: Limits,
 ) -> Fitted:
-    """Fits a head on features of unit length, and softens it.
+    """Fits a head, and draws its answers towards the prior until its loss on its own rows is what it is on others.
 
-    A head for numbers gives them with mean 0 and standard deviation 1 over these rows, as a training wants them.
+    A head knows few rows nearly by heart, the more so the less their features say. A training that starts from it sees
+    hardly an error: the encoder learns little, and what is known by heart serves no other row. The loss on others is
+    cross-validated. A head for numbers gives them with mean 0 and standard deviation 1 over these rows, as a training
+    wants them.
 
     Args:
-        features: Shape (rows, size).
+        features: Shape (rows, size), of about unit length.
+        limits: Of the training. Where its time does not allow to hold out one fold, the head stays as it was fitted.
 
     Raises:
         TrialFailed: The targets are all the same, or the stop file appeared.
     """
+    head = replace(head, seed=0)  # It makes no difference to what is fitted here.
     if output is Output.NUMBER:
         numbers = to_numbers(targets)
         targets = pa.array((numbers - numbers.mean()) / (numbers.std() or 1.0))
-    whole = head.fit(output, features, targets, num_labels=num_labels, limits=limits)
-    elsewhere = _loss_elsewhere(head, output, features, targets, num_labels, limits)
-    return whole if elsewhere is None else whole.softened(_share(whole, output, features, targets, elsewhere))
+    folds = _num_folds(head_seconds(len(features), features.shape[1], num_labels), limits)
+    values = to_matrix(targets) if output is Output.LABELS else to_numbers(targets)
+    key = hashlib.blake2b(features.tobytes() + values.tobytes() + repr((head, num_labels, folds)).encode()).hexdigest()
+    if key not in _kept:
+        fitted = head.fit(output, features, targets, num_labels=num_labels, limits=limits)
+        elsewhere = _loss_elsewhere(head, output, features, targets, num_labels, limits, folds)
+        if elsewhere is not None:
+            fitted = fitted.softened(_share(fitted, output, features, targets, elsewhere))
+        _kept[key] = fitted
+        if len(_kept) > _MOST_KEPT:
+            del _kept[next(iter(_kept))]
+    return _kept[key]
+
+
+def _num_folds(seconds: float, limits: Limits) -> int:
+    """Returns how many folds there is time for, where a head takes so many seconds: all, one or none."""
+    limit = limits.time_limit_seconds
+    allowed = _SECONDS if limit is None else min(_SECONDS, _TIME_SHARE * limit)
+    if _NUM_FOLDS * seconds <= allowed:
+        return _NUM_FOLDS
+    return int(limit is None or seconds <= _TIME_SHARE * limit)
 
 
 def _share(whole: Fitted, output: Output, features: NDArray[np.float32], targets: pa.Array, elsewhere: float) -> float:
@@ -68,14 +95,18 @@ def _share(whole: Fitted, output: Output, features: NDArray[np.float32], targets
 
 
 def _loss_elsewhere(
-    head: LinearHead, output: Output, features: NDArray[np.float32], targets: pa.Array, num_labels: int, limits: Limits
+    head: LinearHead,
+    output: Output,
+    features: NDArray[np.float32],
+    targets: pa.Array,
+    num_labels: int,
+    limits: Limits,
+    num_folds: int,
 ) -> float | None:
     """Returns the mean loss of heads like this one on rows that they have not seen, None where there are too few."""
-    num_rows = len(features)
-    is_long = _NUM_FOLDS * head_seconds(num_rows, features.shape[1], num_labels) > _SECONDS
-    losses = []
-    for fold in range(1 if is_long else _NUM_FOLDS):
-        is_held = _folds(output, targets, head.seed) == fold
+    losses, folds = list[NDArray[np.floating]](), _folds(output, targets)
+    for fold in range(num_folds):
+        is_held = folds == fold
         own, others = targets.filter(pa.array(~is_held)), targets.filter(pa.array(is_held))
         if output is not Output.LABELS and len(own.unique()) < 2:
             return None
@@ -84,13 +115,13 @@ def _loss_elsewhere(
         if output is Output.LABEL:  # Of a label that it was not shown a head knows nothing, and this one has been.
             found = found[np.isin(to_numbers(others), to_numbers(own))]
         losses.append(found)
-    together = np.concatenate(losses)
-    return float(together.mean()) if len(together) else None
+    found = np.concatenate([np.zeros(0), *losses])
+    return float(found.mean()) if len(found) else None
 
 
-def _folds(output: Output, targets: pa.Array, seed: int) -> NDArray[np.int64]:
+def _folds(output: Output, targets: pa.Array) -> NDArray[np.int64]:
     """Returns each row's fold, rows of a label in turn."""
-    order = np.random.default_rng(seed).permutation(len(targets))
+    order = np.random.default_rng(0).permutation(len(targets))
     if output is Output.LABEL:
         order = order[np.argsort(to_numbers(targets)[order], kind="stable")]
     folds = np.empty(len(targets), np.int64)

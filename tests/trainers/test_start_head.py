@@ -99,3 +99,33 @@ def test_a_class_without_rows_is_never_the_answer() -> None:
     kept = targets != 1
     head = start(Output.LABEL, values[kept], targets[kept])
     assert softmax(values @ head.weights.T + head.bias)[:, 1].max() < 1e-6
+
+
+def test_without_the_time_to_hold_rows_out_a_head_stays_as_it_was_fitted() -> None:
+    values, targets = rows(Output.LABEL, 90, noise=0.6)
+    head = LinearHead(10.0, "none", 0)
+    found = [
+        fit_start_head(
+            head,
+            Output.LABEL,
+            values,
+            arrow(targets),
+            num_labels=WIDTH,
+            limits=Limits(1, Path(), time_limit_seconds=time),
+        )
+        for time in (1.0, 5.0, 1000.0)
+    ]
+    fitted = head.fit(Output.LABEL, values, arrow(targets), num_labels=WIDTH, limits=LIMITS)
+    np.testing.assert_array_equal(found[0].weights, fitted.weights)
+    assert np.abs(found[1].weights).sum() < 0.95 * np.abs(fitted.weights).sum()
+    np.testing.assert_allclose(found[2].weights, found[1].weights, rtol=0.5)
+
+
+def test_trials_on_the_same_rows_fit_their_head_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, targets = rows(Output.LABEL, 90, noise=0.6, seed=7)
+    first = start(Output.LABEL, values, targets)
+    monkeypatch.setattr(LinearHead, "fit", lambda *arguments, **named: pytest.fail("it was fitted again"))
+    again = fit_start_head(
+        LinearHead(10.0, "none", 5), Output.LABEL, values, arrow(targets), num_labels=WIDTH, limits=LIMITS
+    )
+    np.testing.assert_array_equal(again.weights, first.weights)
