@@ -122,8 +122,9 @@ class TransformersTrainer(Trainer):
     def other_starts(cls, default: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Returns a fresh pooled head at three times the rate, where the default's is fitted.
 
-        With MiniLM it ends 7 points of accuracy above the default on GoEmotions and 2 to 3 below it on two other sets;
-        replayed searches that open with it come to the same in a third less compute (`benchmarks/README.md`).
+        With MiniLM it ends 7 points of accuracy above a head as it was fitted on GoEmotions and 2 to 3 below it on two
+        other sets; replayed searches that open with it come to the same in a third less compute
+        (`benchmarks/README.md`, which says too what a softened head makes of that).
         """
         if default["head"] != "mean-from-probe":
             return ()
