@@ -107,7 +107,8 @@ def test_no_text_of_the_data_and_nothing_of_the_machine_is_in_what_is_kept_for_w
     kept = [path for path in (tracked / "wandb").rglob("*.wandb") if path.is_file()]
     content = b"".join(path.read_bytes() for path in kept)
     assert len(kept) == NUM_TRIALS and b"frozen_head" in content
-    assert not [text for text in texts if text.encode() in content or text.split()[-1].encode() in content]
+    # A text's number alone may stand in the digits of a score.
+    assert not [text for text in texts if " ".join(text.split()[-2:]).encode() in content]
     for private in (str(tiny_model), str(tracked), socket.gethostname()):
         assert len(private) < 3 or private.encode() not in content
 
