@@ -236,3 +236,16 @@ def test_what_a_single_call_costs_does_not_make_a_quick_metric_look_slow(timed):
     outputs = numbers(50)
     kind = timed(1e-5, seconds_a_call=0.002)
     assert expected_seconds(kind, make_task(), outputs, outputs, num_rows=200) < 1.0
+
+
+def test_what_a_metric_loads_at_its_first_call_does_not_make_it_look_slow(timed):
+    loaded = []
+
+    def metric(targets, predictions):
+        clock.now += 1e-5 if loaded else 0.7
+        loaded.append(True)
+        return 0.5
+
+    clock, (targets, outputs) = timed(), rows_right(0.8, 100)
+    task = Task("text-classification", "", ("text",), "label", Metric("loads", function=metric), ("0", "1"))
+    assert expected_seconds(KIND, task, targets, outputs, num_rows=1000) < 1.0
