@@ -10,7 +10,6 @@ errors.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
@@ -18,8 +17,8 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from class_names import Bench, rows_of
-from text_classification import SETS, commit
+from few_rows import Bench, parser, rows_of
+from text_classification import commit
 
 from autosft.soup import MOST_TRAININGS
 
@@ -27,13 +26,9 @@ RESULTS = Path(__file__).parent / "results" / "soup.jsonl"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--set", required=True, choices=sorted({*SETS, "goemotions"} - {"banking77_few"}))
-    parser.add_argument("--rows", type=int, default=10, help="rows a class")
-    parser.add_argument("--cuts", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
+    reader = parser(__doc__, cuts=3)
+    reader.add_argument("--rows", type=int, default=10, help="rows a class")
+    arguments = reader.parse_args()
     started, by_size = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(rows_of(arguments.data, arguments.set), Path(folder), arguments.threads)

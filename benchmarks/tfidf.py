@@ -20,7 +20,7 @@ import kinds
 import numpy as np
 import pyarrow as pa
 import text_classification
-from class_names import rows_of
+from few_rows import rows_of
 from text_classification import commit
 
 from autosft.base_models import MINILM, NO_MODEL, describe, locate
