@@ -23,7 +23,7 @@ from autosft.data.source import Source
 from autosft.data.split import Part, Split, SplitPlan, split
 from autosft.data.texts import as_text, codes
 from autosft.errors import RunFolderError, explain
-from autosft.task import Task
+from autosft.task import Output, Task
 
 if TYPE_CHECKING:
     from autosft.tasks.base import TaskKind
@@ -90,6 +90,8 @@ class Data:
         num_folds: Folds of the search part; fold 0 is the validation set.
         parts: Number of rows by part: "search", and "test" or "proof".
         fingerprint: Hash of the search part's content, 16 hexadecimal digits.
+        read_fingerprint: Hash of what models read of the rows that a training sees, likewise: other targets, folds or
+            numbers of the same rows leave it as it is, so that tokens and features of them serve again.
         held_out_folder: Where test or proof rows lie; None in what the search is given.
         given: Files of columns that no model reads, by part: a row for each row of the part, to compare scores by.
         named: File of the search part's rows and, after them, the names of its classes, where these are worth training
@@ -101,6 +103,7 @@ class Data:
     num_folds: int
     parts: Mapping[str, int]
     fingerprint: str
+    read_fingerprint: str
     held_out_folder: Path | None = None
     given: Mapping[str, Path] = field(default_factory=dict)
     named: Path | None = None
@@ -161,6 +164,7 @@ class Data:
             "num_folds": self.num_folds,
             "parts": dict(self.parts),
             "fingerprint": self.fingerprint,
+            "read_fingerprint": self.read_fingerprint,
             "held_out_folder": None if self.held_out_folder is None else str(self.held_out_folder),
             "given": {name: str(path) for name, path in self.given.items()},
             "named": None if self.named is None else str(self.named),
@@ -176,6 +180,8 @@ class Data:
             row["num_folds"],
             dict(row["parts"]),
             row["fingerprint"],
+            # A plan of an earlier version shares with nobody but itself.
+            row.get("read_fingerprint", row["fingerprint"] if named is None else Path(named).stem),
             None if held_out is None else Path(held_out),
             {name: Path(path) for name, path in row.get("given", {}).items()},
             None if named is None else Path(named),
@@ -219,20 +225,23 @@ def materialise(
         counts[name] = held_out.num_rows
         _write(held_out, held_out_folder / f"{name}.arrow")
     given = _write_given(task, parts, home / "search", held_out_folder)
-    names = kind.class_rows(task) if named else None
-    with_names = None if names is None else _write_named(search, names, home / "search")
-    data = Data(home / "search", parts.plan.num_folds, counts, fingerprint, held_out_folder, given, with_names)
+    names, with_names, seen = kind.class_rows(task) if named else None, None, search
+    if names is not None:
+        seen = _with_names(search, names)
+        with_names = home / "search" / f"{_digest(seen)}.arrow"
+        _write(seen, with_names)
+    # What is to be written is read as well, token by token.
+    unread = {"row", "fold", "group"} | ({"target"} if kind.output is not Output.TEXT else set())
+    read = _digest(seen.select([name for name in seen.column_names if name not in unread]))
+    data = Data(home / "search", parts.plan.num_folds, counts, fingerprint, read, held_out_folder, given, with_names)
     return data, parts.plan
 
 
-def _write_named(search: pa.Table, names: pa.Table, folder: Path) -> Path:
-    """Writes the rows once more with the names of the classes after them."""
+def _with_names(search: pa.Table, names: pa.Table) -> pa.Table:
+    """Returns the rows with the names of the classes after them."""
     for place in [name for name in ("row", "fold", "group") if name in search.column_names]:
         names = names.append_column(place, pa.array([-1] * names.num_rows, search.schema.field(place).type))
-    whole = pa.concat_tables([search, names.select(search.column_names).cast(search.schema)]).combine_chunks()
-    path = folder / f"{_digest(whole)}.arrow"
-    _write(whole, path)
-    return path
+    return pa.concat_tables([search, names.select(search.column_names).cast(search.schema)]).combine_chunks()
 
 
 def _write_given(task: Task, parts: Split, search: Path, held_out: Path | None) -> dict[str, Path]:

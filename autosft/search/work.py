@@ -284,7 +284,7 @@ def _training_data(task: Task, data: Data, fold: int | None) -> TrainingData:
         all=seen,
         train=_positions(train),
         validation=nothing if validation is None else _positions(validation),
-        fingerprint=data.fingerprint if data.named is None else data.named.stem,
+        fingerprint=data.read_fingerprint,
         names=np.arange(len(Rows(train.path)), len(seen)),
     )
 

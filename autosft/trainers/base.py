@@ -31,7 +31,7 @@ class TrainingData:
         all: Every row the search may see; caches are keyed by it, never by a fold.
         train: Positions in `all` to train on.
         validation: Positions in `all` to report on; empty when refitting on everything.
-        fingerprint: Content hash of `all`.
+        fingerprint: Hash of what `all` holds for a model to read.
         names: Positions in `all` of the names of classes, rows that nobody gave and that never validate; mostly none.
     """
 

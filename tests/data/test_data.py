@@ -122,6 +122,26 @@ def test_the_fingerprint_ignores_how_the_rows_were_chunked(tmp_path):
     assert len(prints) == 1
 
 
+def test_what_models_read_of_rows_is_told_apart_from_their_targets_and_folds(tmp_path):
+    data, _ = written(tmp_path)
+    others = table(100).set_column(1, "label", pa.array([("b", "a", "a")[at % 3] for at in range(100)]))
+    relabelled, _ = materialise(KIND, TASK, Source({"train": others}, "here"), folder=tmp_path, seed=0)
+    resplit, _ = written(tmp_path, seed=1)
+    for same in (relabelled, resplit):
+        assert same.fingerprint != data.fingerprint and same.read_fingerprint == data.read_fingerprint
+    assert written(tmp_path, 99)[0].read_fingerprint != data.read_fingerprint
+
+
+def test_answers_that_are_to_be_written_are_read_too(tmp_path):
+    task = Task("causal-lm", "", ("prompt",), "answer", Metric("bits_per_byte", greater_is_better=False))
+    found = set()
+    for answer in ("one", "another"):
+        rows = pa.table({"prompt": [f"{at}?" for at in range(60)], "answer": [f"{answer} {at}" for at in range(60)]})
+        source = Source({"train": rows}, "here")
+        found.add(materialise(kind("causal-lm"), task, source, folder=tmp_path, seed=0)[0].read_fingerprint)
+    assert len(found) == 2
+
+
 def test_two_test_sets_for_the_same_training_rows_stay_apart(tmp_path):
     made = [written(tmp_path, test=table(2, start=start))[0] for start in (500, 700)]
     assert made[0].fingerprint == made[1].fingerprint
