@@ -25,13 +25,13 @@ class Examples(ABC):
     Attributes:
         lengths: What each example costs, in tokens (1 for images), shape (examples,).
         max_length: Tokens an example is cut at (pixels of a side for images).
-        share_cut: Share of the rows that lose something by that.
+        cut: Positions of the rows that lose something by that, ascending.
         share_unknown: Share of what was read that the model has no word for.
     """
 
     lengths: NDArray[np.integer[Any]]
     max_length: int
-    share_cut: float = 0.0
+    cut: NDArray[np.int64] = np.zeros(0, np.int64)
     share_unknown: float = 0.0
 
     def __len__(self) -> int:

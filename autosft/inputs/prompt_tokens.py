@@ -44,7 +44,7 @@ class PromptTokens(Examples):
         self.lengths = np.diff(self._offsets)
         self.num_learned = table.column("num_learned").to_numpy()
         self.full_learned = table.column("full_learned").to_numpy()
-        self.share_cut = float((table.column("full_length").to_numpy() > self.max_length).mean()) if len(table) else 0.0
+        self.cut = np.flatnonzero(table.column("full_length").to_numpy() > self.max_length)
 
     def ids(self, row: int) -> NDArray[np.int32]:
         """Returns a row's tokens."""

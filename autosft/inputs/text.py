@@ -11,7 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +71,7 @@ class Tokens(Examples):
         self.max_length = int(table.schema.metadata[b"max_length"])
         self.share_unknown = float(table.schema.metadata.get(b"share_unknown", b"0"))
         self.lengths = np.diff(self._offsets)
-        self.share_cut = float((table.column("full_length").to_numpy() > self.max_length).mean()) if len(table) else 0.0
+        self.cut = np.flatnonzero(table.column("full_length").to_numpy() > self.max_length)
 
     def __getitem__(self, row: int) -> NDArray[np.int32]:
         return self._values["input_ids"][self._offsets[row] : self._offsets[row + 1]]  # type: ignore[no-any-return]
@@ -198,7 +198,7 @@ class TokenPairs(Examples):
         self._overlap = overlap
         self.lengths = first.lengths + second.lengths
         self.max_length = max(first.max_length, second.max_length)
-        self.share_cut = max(first.share_cut, second.share_cut)
+        self.cut = np.union1d(first.cut, second.cut)
         self.share_unknown = max(first.share_unknown, second.share_unknown)
 
     def collate(self, examples: NDArray[np.int64]) -> dict[str, torch.Tensor]:
@@ -265,8 +265,15 @@ def load_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def count_tokens(folder: Path, texts: Sequence[str]) -> list[int] | None:
-    """Returns how many tokens a base model makes of each text; None where its folder holds no fast tokenizer.
+class Counted(NamedTuple):
+    """How many tokens a base model makes of each text, and which share of them it has no word for."""
+
+    lengths: list[int]
+    share_unknown: float
+
+
+def count_tokens(folder: Path, texts: Sequence[str]) -> Counted | None:
+    """Counts what a base model makes of texts; returns None where its folder holds no fast tokenizer.
 
     Transformers is not needed for it: to import that takes longer than all else of a plan that times nothing.
     """
@@ -280,7 +287,12 @@ def count_tokens(folder: Path, texts: Sequence[str]) -> list[int] | None:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     # One by one: where threads were started to do several at once, processes forked afterwards are warned of them.
-    return [len(tokenizer.encode(text)) for text in texts]
+    found = [tokenizer.encode(text).ids for text in texts]
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    of_unknown = None if unknown is None else tokenizer.token_to_id(unknown)
+    num_unknown = sum(ids.count(of_unknown) for ids in found) if of_unknown is not None else 0
+    lengths = [len(ids) for ids in found]
+    return Counted(lengths, num_unknown / max(1, sum(lengths)))
 
 
 def _punctuation(tokenizer: Any) -> tuple[int, ...]:

@@ -88,7 +88,7 @@ class Arm:
                 "base_model": BaseModel(**{**base, **lists}),
                 "space": space_from_json(row["space"]),
                 "rungs": tuple(row.get("rungs", (1.0,))),
-                "cost": Cost(**row["cost"]),
+                "cost": Cost(**{**row["cost"], "cut_rows": tuple(row["cost"].get("cut_rows", ()))}),
             }
         )
 

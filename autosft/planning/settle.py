@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from autosft.prepare import Prepared
 from autosft.search.settings import Machine
 from autosft.task import Task
 from autosft.tasks import kind as task_kind
-from autosft.trainers.base import Cost
+from autosft.trainers.base import NUM_CUT_ROWS, Cost
 
 #: A model that knows less of the tokens than the rest of this was not made for the text.
 _MANY_UNKNOWN = 0.01
@@ -91,7 +91,7 @@ def settle(
         task=prepared.task,
         origin=origin,
         data=data,
-        findings=(*prepared.findings, *_cut_off(lengths.arms, data.parts["search"]), *_unknown_tokens(lengths.arms)),
+        findings=(*prepared.findings, *_reading(lengths.arms, data.parts["search"], timed)),
         arms=lengths.arms,
         facts={**kind.facts(prepared.task, targets), "named_classes": data.named is not None},
         budget=budget,
@@ -204,31 +204,35 @@ def _quote(lengths: Lengths, resources: Resources, *, spent_seconds: float, time
     return Quote(wall, cpus * wall / 3600, gpus * wall / 3600, lengths.num_trials, not untimed, named)
 
 
-def _cut_off(arms: Sequence[Arm], num_rows: int) -> list[Finding]:
-    """Says how many rows are cut, once a model: trainers of one model cut alike."""
-    found = {}
-    for arm in arms:
-        if arm.cost and arm.cost.share_cut > 0:
-            count = round(arm.cost.share_cut * num_rows)
-            message = (
-                f"{arm.cost.share_cut:.1%} of the rows are longer than {arm.max_length} tokens of {arm.base_model.id}"
-            )
-            severity = Severity.WARNING if arm.cost.share_cut > 0.05 else Severity.INFO
-            action = "what does not fit is cut off"
-            found[arm.base_model.id] = Finding("cut-off", severity, message, count, (), action, True)
-    return list(found.values())
+def _reading(arms: Sequence[Arm], num_rows: int, timed: Collection[str]) -> list[Finding]:
+    """Says what each base model makes of the rows, once, as trainers of one model read alike."""
+    by_model = {arm.base_model.id: arm for arm in arms}
+    by_model |= {arm.base_model.id: arm for arm in arms if arm.name in timed}
+    found = [_cut_off(arm, num_rows, timed) for arm in by_model.values()]
+    return list(filter(None, (*found, *map(_unknown_tokens, by_model.values()))))
 
 
-def _unknown_tokens(arms: Sequence[Arm]) -> list[Finding]:
+def _cut_off(arm: Arm, num_rows: int, timed: Collection[str]) -> Finding | None:
+    """Says how many rows are cut, and which are the first."""
+    cost = arm.cost
+    if cost is None or not cost.share_cut:
+        return None
+    about = "" if arm.name in timed else "about "
+    message = f"{about}{cost.share_cut:.1%} of the rows are longer than {cost.max_length} tokens of {arm.base_model.id}"
+    severity = Severity.WARNING if cost.share_cut > 0.05 else Severity.INFO
+    examples = tuple(f"row {row}" for row in cost.cut_rows)
+    count = max(1, round(cost.share_cut * num_rows))
+    return Finding("cut-off", severity, message, count, examples, "what does not fit is cut off", True)
+
+
+def _unknown_tokens(arm: Arm) -> Finding | None:
     """Says where a model has no word for much of the text: it is then read as if that were not there."""
-    found = {}
-    for arm in arms:
-        share = arm.cost.share_unknown if arm.cost else 0.0
-        if share > _MANY_UNKNOWN:
-            message = f"{arm.base_model.id} has no word for {share:.0%} of the rows' text: it was made for other text"
-            advice = "name a model for this language or alphabet with models="
-            found[arm.base_model.id] = Finding("unknown-tokens", Severity.WARNING, message, 0, (), advice, False)
-    return list(found.values())
+    share = arm.cost.share_unknown if arm.cost else 0.0
+    if share <= _MANY_UNKNOWN:
+        return None
+    message = f"{arm.base_model.id} has no word for {share:.0%} of the rows' text: it was made for other text"
+    advice = "name a model for this language or alphabet with models="
+    return Finding("unknown-tokens", Severity.WARNING, message, 0, (), advice, False)
 
 
 def _rough_cost(arm: Arm, train: Rows, *, num_validation: int, machine: Machine) -> Cost:
@@ -240,14 +244,23 @@ def _rough_cost(arm: Arm, train: Rows, *, num_validation: int, machine: Machine)
     base = arm.base_model
     rate = 4e13 * machine.gpus if machine.gpus else 4e10 * min(machine.cpus, MAX_THREADS)
     longest = min(base.context_tokens, prompts.MAX_TOKENS if base.generates else MAX_TOKENS)
-    forward = _READING_SECONDS  # What has no parameters still has to read its rows.
+    forward, facts = _READING_SECONDS, _Facts()  # What has no parameters still has to read its rows.
     if base.num_parameters:
-        tokens = _rough_tokens(train, longest, Path(arm.folder))
+        tokens, facts = _rough_tokens(train, longest, Path(arm.folder))
         forward = 2 * max(base.num_parameters, _LEAST_PARAMETERS) * tokens / rate
     epochs = arm.default.get("num_train_epochs", 0)
     steps = epochs * -(-len(train) // arm.default.get("batch_size", len(train)))
     training = max(3 * epochs * len(train) * forward, steps * _LEAST_STEP_SECONDS)
-    return Cost(1.0, training + (len(train) + num_validation) * forward, 1 / forward, None, longest or None, 0.0)
+    run_seconds = training + (len(train) + num_validation) * forward
+    return Cost(1.0, run_seconds, 1 / forward, None, longest or None, **facts._asdict())
+
+
+class _Facts(NamedTuple):
+    """What a sample of the rows tells of reading them; fields as those of `Cost`."""
+
+    share_cut: float = 0.0
+    share_unknown: float = 0.0
+    cut_rows: tuple[int, ...] = ()
 
 
 def _texts(rows: pa.Table) -> list[str] | None:
@@ -270,24 +283,34 @@ def _text(value: str | list[Any] | None) -> str:
     return value or ""
 
 
-def _rough_tokens(rows: Rows, longest: int, folder: Path) -> float:
+def _rough_tokens(rows: Rows, longest: int, folder: Path) -> tuple[float, _Facts]:
     """Returns the mean tokens of a sample of rows, by the base model's tokenizer; `longest` where they hold no text.
+
+    And what these rows tell else, where there is a tokenizer.
 
     Without a tokenizer, a token is about 4 characters of Latin script (measured with the vocabulary of MiniLM: 3.6 on
     the documentation of Python, 3.5 on this repository's), and 1 of Chinese, Japanese or Korean (likewise, on
     translated messages of programs: 1.3, 1.3 and 0.9).
     """
-    texts = _texts(_sample(rows, _TOKENISED_ROWS))
+    sample = _sample(rows, _TOKENISED_ROWS)
+    texts, facts = _texts(sample), _Facts()
     if texts is None:
-        return float(longest)
-    counts = count_tokens(folder, [text[: _TOKEN_CHARACTERS * longest] for text in texts])
-    if counts is None:
+        return float(longest), facts
+    counted = count_tokens(folder, [text[: _TOKEN_CHARACTERS * longest] for text in texts])
+    if counted is not None:
+        counts = counted.lengths
+        # Of words that carry labels each is read, in as many windows as it takes.
+        cut = np.flatnonzero(np.array(counts) > longest) if "tokens" not in sample.column_names else np.zeros(0, int)
+        numbers = sample.column("row").to_pylist() if "row" in sample.column_names else []
+        named = tuple(numbers[at] for at in cut[:NUM_CUT_ROWS] if numbers)
+        facts = _Facts(len(cut) / max(1, len(counts)), counted.share_unknown, named)
+    else:
         counts = []
         for text in _texts(_sample(rows, _SAMPLE_ROWS)) or []:
             points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
             wide = int((points >= _FIRST_WIDE).sum())
             counts.append(_SPECIAL_TOKENS + wide + (len(points) - wide) // 4)
-    return float(np.minimum(counts, longest).mean())
+    return float(np.minimum(counts, longest).mean()), facts
 
 
 def _sample(rows: Rows, number: int) -> pa.Table:

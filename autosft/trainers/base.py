@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 from autosft.base_models import BaseModel
 from autosft.data.data import Rows
 from autosft.errors import TrialFailed
+from autosft.inputs.base import Examples
 from autosft.task import Input, Output, Task
+
+#: Rows that are named where some are cut.
+NUM_CUT_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Cost:
         max_length: Tokens that rows are cut at; None where they are read whole.
         share_cut: Share of the rows that are cut there.
         share_unknown: Share of their tokens that the model has no word for.
+        cut_rows: Numbers of the first few rows that are cut, as in the data's file.
         checkpointing: Whether activations have to be computed twice, so that a batch fits in memory.
     """
 
@@ -101,6 +106,20 @@ class Cost:
     share_cut: float
     share_unknown: float = 0.0
     checkpointing: bool = False
+    cut_rows: tuple[int, ...] = ()
+
+
+def reading_facts(examples: Examples, data: TrainingData) -> dict[str, Any]:
+    """Returns what reading the rows told, as fields of a `Cost`."""
+    rows = data.all.numbers("row")
+    cut = rows[examples.cut]
+    cut = cut[cut >= 0]  # Nobody gave the names of classes.
+    return {
+        "max_length": examples.max_length,
+        "share_cut": len(cut) / max(1, int((rows >= 0).sum())),
+        "share_unknown": examples.share_unknown,
+        "cut_rows": tuple(cut[:NUM_CUT_ROWS].tolist()),
+    }
 
 
 class Report(Protocol):

@@ -24,7 +24,7 @@ from autosft.inputs.base import Examples, Reader
 from autosft.inputs.overlap import NUM_OVERLAPS
 from autosft.inputs.text import ApartReader
 from autosft.task import Input, Output, Task
-from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData
+from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, reading_facts
 from autosft.trainers.encoder import EncoderModel, read_rows
 from autosft.trainers.features import FeatureCache
 from autosft.trainers.linear_head import Fitted, LinearHead, each_label_first, head_rows, head_seconds
@@ -193,7 +193,7 @@ class FrozenHead(Trainer):
         rows_per_second = features.measure(np.concatenate([data.train, data.validation]))
         run = (len(data.train) + len(data.validation)) / rows_per_second
         run += head_seconds(len(data.train), features.size, len(task.labels))
-        return Cost(setup, run, rows_per_second, None, examples.max_length, examples.share_cut, examples.share_unknown)
+        return Cost(setup, run, rows_per_second, None, **reading_facts(examples, data))
 
     @classmethod
     def load(cls, folder: Path) -> FittedModel:

@@ -19,7 +19,7 @@ from autosft.errors import MissingExtraError, TrialFailed, explain
 from autosft.inputs import reader_class
 from autosft.inputs.base import Examples, Reader
 from autosft.task import Input, Output, Task
-from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, unheard
+from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, reading_facts, unheard
 from autosft.trainers.encoder import EncoderModel, read_rows
 from autosft.trainers.linear_head import head_seconds
 from autosft.trainers.memory import free_memory, is_out_of_memory
@@ -158,8 +158,7 @@ class ContrastiveTrainer(Trainer):
         seconds = _total_steps(config, data) * seconds_per_step
         seconds += (len(data.train) + len(data.validation)) / rows_per_second
         seconds += head_seconds(len(data.train), network.linear.in_features, len(task.labels))
-        lengths = (examples.max_length, examples.share_cut, examples.share_unknown)
-        return Cost(setup, seconds, rows_per_second, micro, *lengths)
+        return Cost(setup, seconds, rows_per_second, micro, **reading_facts(examples, data))
 
     @classmethod
     def load(cls, folder: Path) -> FittedModel:

@@ -25,7 +25,7 @@ from autosft.errors import TrialFailed
 from autosft.inputs import reader_class
 from autosft.inputs.base import Examples, Reader
 from autosft.task import Input, Output, Task
-from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, unheard
+from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, reading_facts, unheard
 from autosft.trainers.encoder import EncoderModel, read_rows
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
 from autosft.trainers.linear_head import Fitted, LinearHead
@@ -218,7 +218,7 @@ class TransformersTrainer(Trainer):
         run = settings.total_steps * seconds_per_step + len(data.validation) / rows_per_second
         if probed:
             run += len(data.train) / rows_per_second
-        return Cost(setup, run, rows_per_second, micro, examples.max_length, examples.share_cut, examples.share_unknown)
+        return Cost(setup, run, rows_per_second, micro, **reading_facts(examples, data))
 
     @classmethod
     def load(cls, folder: Path) -> FittedModel:

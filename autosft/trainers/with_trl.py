@@ -23,7 +23,7 @@ from autosft.errors import TrialFailed
 from autosft.inputs.prompt_tokens import PromptTokens
 from autosft.inputs.prompts import PromptReader
 from autosft.task import Input, Output, Task
-from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, unheard
+from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, reading_facts, unheard
 from autosft.trainers.decoder import PROMPT_READERS, TextGenerator, generates, load_decoder
 from autosft.trainers.memory import free_memory, is_out_of_memory
 from autosft.trainers.networks import weights_key
@@ -183,9 +183,8 @@ class TrlTrainer(Trainer):
             run_seconds=run_seconds,
             predict_rows_per_second=1 / seconds_per_row,
             micro_batch_size=micro,
-            max_length=examples.max_length,
-            share_cut=examples.share_cut,
             checkpointing=checkpointing,
+            **reading_facts(examples, data),
         )
 
     @classmethod

@@ -150,7 +150,7 @@ def test_long_prompts_are_cut_from_the_left_and_completions_stay(base):
         ["a cat</s>"],
     )
     assert examples.lengths.tolist() == [16, 10]
-    assert examples.share_cut == 0.5
+    assert len(examples.cut) == len(examples) / 2
     assert examples.max_length == 16
 
 
@@ -231,7 +231,7 @@ def test_rows_are_cut_later_where_many_are_long(base, num_long, context_tokens, 
     rows = [prompts_table("x" * 1300)] * num_long + [prompts_table("x" * 30)] * (50 - num_long)
     examples = read(PromptReader, base, context_tokens=context_tokens).examples(pa.concat_tables(rows))
     assert examples.max_length == expected
-    assert examples.share_cut == (num_long / 50 if expected < 1300 else 0)
+    assert len(examples.cut) == (num_long if expected < 1300 else 0)
 
 
 def test_many_rows_are_read_in_blocks_and_keep_their_order(base):
@@ -247,7 +247,7 @@ def test_many_rows_are_read_in_blocks_and_keep_their_order(base):
     assert [parts(reader, examples, at)[1] for at in (0, 5, 1500, 9999)] == [
         [f"y{at}</s>"] for at in (0, 5, 1500, 9999)
     ]
-    assert examples.lengths[[5, 1500, 9999]].tolist() == [128] * 3 and examples.share_cut == 3 / 10_000
+    assert examples.lengths[[5, 1500, 9999]].tolist() == [128] * 3 and len(examples.cut) == 3
     assert examples.full_learned[:3].tolist() == examples.num_learned[:3].tolist() == [3, 3, 3]
     assert peak < 8 * examples.lengths.sum(), (
         "a list of a row's tokens takes eight bytes a token, and there are several"

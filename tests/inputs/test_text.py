@@ -59,9 +59,9 @@ def test_the_length_goes_by_all_rows(folder, monkeypatch):
     monkeypatch.setattr("autosft.inputs.text._AT_ONCE", 2)
     texts = [words(3), words(2), words(1), words(15), words(2)]
     found = reader_of(folder).examples(pa.table({"text": texts}))
-    assert (found.max_length, found.share_cut) == (24, 0.0), "17 with both special tokens, in eights"
+    assert (found.max_length, len(found.cut)) == (24, 0), "17 with both special tokens, in eights"
     cut = reader_of(folder, max_length=10).examples(pa.table({"text": texts}))
-    assert (cut.max_length, cut.share_cut, cut.lengths.tolist()) == (10, 0.2, [5, 4, 3, 10, 4])
+    assert (cut.max_length, cut.cut.tolist(), cut.lengths.tolist()) == (10, [3], [5, 4, 3, 10, 4])
     assert cut[3][-1] == reader_of(folder).tokenizer.sep_token_id
 
 
@@ -122,7 +122,7 @@ def test_of_a_very_long_text_a_part_gives_the_tokens_of_the_whole(folder, monkey
         assert len(short[1]) == len(whole[1])
         if other != VERY_LONG:  # Of two very long texts either may be given the last token.
             assert [short[row].tolist() for row in range(2)] == [whole[row].tolist() for row in range(2)]
-        assert (short.max_length, short.share_cut) == (whole.max_length, whole.share_cut)
+        assert (short.max_length, len(short.cut)) == (whole.max_length, len(whole.cut))
 
 
 def test_of_a_very_long_text_little_is_tokenised(folder, monkeypatch):

@@ -56,7 +56,7 @@ def everything(windows):
 def test_no_word_is_lost_and_each_is_read_once(folder, max_length):
     reader = reader_of(folder, max_length)
     windows = reader.examples(table_of(ROWS))
-    assert windows.share_cut == 0
+    assert not len(windows.cut)
     assert windows.lengths.max() <= windows.max_length <= (max_length or 64)
     assert windows.num_words(np.arange(len(ROWS))).tolist() == [len(row) for row in ROWS]
     read = [[] for _ in ROWS]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +12,15 @@ import pytest
 
 import autosft
 from autosft.data.data import Rows
+from autosft.data.finding import Finding, Severity
 from autosft.inputs.text import MAX_TOKENS
 from autosft.planning.plan import Arm
-from autosft.planning.settle import _rough_cost, _unknown_tokens
+from autosft.planning.settle import _rough_cost
 from autosft.search.settings import Machine
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.testing.tiny_images import write_tiny_images
 from autosft.testing.tiny_models import write_tiny_decoder, write_tiny_encoder
 from autosft.tracking.base import Tracker
-from autosft.trainers.base import Cost
 
 
 @pytest.fixture(scope="module")
@@ -136,11 +138,36 @@ def test_images_are_planned_without_timing_and_without_a_pretrained_model(tmp_pa
     assert all(arm.cost is not None and arm.cost.run_seconds > 0 for arm in made.arms)
 
 
-def test_a_model_that_does_not_know_the_text_is_found_out(arm: Arm) -> None:
-    def told(share: float) -> list[str]:
-        cost = Cost(1.0, 1.0, 1.0, None, 128, 0.0, share)
-        return [finding.message for finding in _unknown_tokens([replace(arm, cost=cost)] * 2)]
+@pytest.fixture(params=[True, False], ids=["timed", "untimed"])
+def told(request: pytest.FixtureRequest, model: Path) -> Callable[[list[str]], dict[str, Finding]]:
+    """What a plan finds in texts, by check: where their tokens were read, and where only a sample was."""
 
-    assert told(0.005) == []
-    [message] = told(0.17)
-    assert "has no word for 17% of the rows' text" in message
+    def findings(texts: list[str]) -> dict[str, Finding]:
+        rows = [{"text": text, "label": LABELS[at % 2]} for at, text in enumerate(texts)]
+        plan = autosft.plan(
+            "Which topic is it?", rows, models=str(model), trainer=["frozen_head", "transformers"],
+            timing=request.param, budget="5m", tracker=Tracker(),
+        )  # fmt: skip
+        found = [finding for finding in plan.findings if finding.check in ("cut-off", "unknown-tokens")]
+        by_check = {finding.check: finding for finding in found}
+        assert len(found) == len(by_check), "once for two trainers of a model"
+        return by_check
+
+    return findings
+
+
+def test_rows_that_are_cut_are_named(told: Callable[[list[str]], dict[str, Finding]]) -> None:
+    texts, _ = tiny_texts(80)
+    assert told(texts) == {}
+    [(check, finding)] = told([text + " a" * 600 * (at in (3, 57)) for at, text in enumerate(texts)]).items()
+    assert check == "cut-off" and finding.severity is Severity.INFO
+    assert re.match(r"(2\.5%|about \d\.\d%) of the rows are longer than 64 tokens of ", finding.message)
+    assert (finding.count, finding.examples) == (2, ("row 3", "row 57"))
+
+
+def test_a_model_that_does_not_know_the_text_is_found_out(told: Callable[[list[str]], dict[str, Finding]]) -> None:
+    texts, _ = tiny_texts(80)
+    japanese = "これは天気の話です。明日は雨が降るでしょう。"
+    found = told([f"{text} {japanese[at % 20 :]} {at}" if at % 2 else text for at, text in enumerate(texts)])
+    assert "has no word for" in found["unknown-tokens"].message
+    assert "models=" in found["unknown-tokens"].action

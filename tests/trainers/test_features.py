@@ -37,7 +37,7 @@ class Numbers(Examples):
 
     def __init__(self) -> None:
         self.lengths = np.full(len(ROWS), 4, np.int32)
-        self.max_length, self.share_cut = 4, 0.0
+        self.max_length = 4
 
     def collate(self, examples: NDArray[np.int64]) -> dict[str, torch.Tensor]:
         return {"rows": torch.from_numpy(examples)}
