@@ -75,10 +75,7 @@ def test_the_sampler_proposes_what_was_recorded_once_each(simulate: ModuleType, 
 
 
 def test_the_recorded_tables_hold_what_a_search_opens_with(simulate: ModuleType) -> None:
-    from autosft.trainers.with_transformers import TransformersTrainer
-
     for recorded in simulate.load(FOLDER):
         opening = recorded.opening(rates=True, fresh=simulate.Setting().fresh)
-        default, lower, higher, fresh = (recorded.configs[position] for position in opening)
+        default, lower, higher = (recorded.configs[position] for position in opening)
         assert lower["learning_rate"] < default["learning_rate"] < higher["learning_rate"]
-        assert list(TransformersTrainer.other_starts(default)) == [fresh]

@@ -44,8 +44,7 @@ def policy_for(plan: Plan, *, journal: Path, earlier: Sequence[Trial], closing_s
 
 def _arm_space(arm: Arm, plan: Plan) -> ArmSpace:
     trainer = trainer_class(arm.trainer)
-    starts = tuple(trainer.other_starts(arm.default))
-    return ArmSpace(arm.space, arm.default, plan.facts, arm.base_model.id, trainer.is_probe, starts)
+    return ArmSpace(arm.space, arm.default, plan.facts, arm.base_model.id, trainer.is_probe)
 
 
 def _known(plan: Plan, trials: Sequence[Trial]) -> list[Known]:

@@ -70,7 +70,6 @@ class ArmSpace:
         facts: What is known about the data; see `autosft.search.space.FACTS`.
         base_model: Id of the model that it starts from.
         is_probe: Whether it only reads features of that model, so that its score says what the model is worth here.
-        other_starts: Configurations, every field of them, that start from something else than the default.
     """
 
     space: Space
@@ -78,7 +77,6 @@ class ArmSpace:
     facts: Mapping[str, bool]
     base_model: str = ""
     is_probe: bool = False
-    other_starts: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -415,7 +413,6 @@ class Sampler:
         default = self._arms[arm].defaults
         has_rate = isinstance(default.get(_RATE), float)
         configs = [{**default, _RATE: default[_RATE] * factor} for factor in _RATE_FACTORS if has_rate]
-        configs += [dict(start) for start in self._arms[arm].other_starts]
         allowed = [config for config in configs if self._allows(arm, config)]
         return [config for config in allowed if not self._is_known(arm, config)] if allowed else None
 

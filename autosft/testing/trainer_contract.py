@@ -150,12 +150,6 @@ class TrainerContract:
                 assert parameter.low is not None and parameter.high is not None
                 assert parameter.low * unit <= value <= parameter.high * unit, parameter.name
 
-    def test_other_starts_are_whole_configs_that_start_from_something_else(self, subject: Subject) -> None:
-        trainer, default = type(subject.trainer), dataclasses.asdict(subject.config)
-        for start in trainer.other_starts(default):
-            trainer.Config(**start)
-            assert trainer.starts_from(start) != trainer.starts_from(default)
-
     def test_reports_probabilities_once_at_the_end(self, subject: Subject, training: Training) -> None:
         assert [share for share, _ in training.reports] == [1.0]
         assert training.outputs.shape == (len(subject.data.validation), len(subject.task.labels))

@@ -226,14 +226,6 @@ class Trainer(ABC):
         """
         return ""
 
-    @classmethod
-    def other_starts(cls, default: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        """Returns configurations that start from something else than the default, at rates that suit that; mostly none.
-
-        Who ranks apart what starts apart needs one of each kind early: a search opens with those that its space allows.
-        """
-        return ()
-
     @abstractmethod
     def fit(
         self,

@@ -7,7 +7,7 @@ rungs, and what to do when memory runs out. That loop is imported where it train
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -52,9 +52,6 @@ _DROPOUT_FIELDS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embedding_dropout",
     "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout_rate",
 )  # fmt: skip
-
-#: Factor on the default's learning rate at which a fresh head stands beside it.
-_FRESH_HEAD_FACTOR = 3.0
 
 
 @dataclass(frozen=True)
@@ -117,18 +114,6 @@ class TransformersTrainer(Trainer):
     @classmethod
     def starts_from(cls, config: Mapping[str, Any]) -> str:
         return "probe" if config["head"] == "mean-from-probe" else "fresh head"
-
-    @classmethod
-    def other_starts(cls, default: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        """Returns a fresh pooled head at three times the rate, where the default's is fitted.
-
-        With MiniLM it ends 7 points of accuracy above a head as it was fitted on GoEmotions and 2 to 3 below it on two
-        other sets; replayed searches that open with it come to the same in a third less compute
-        (`benchmarks/README.md`, which says too what a softened head makes of that).
-        """
-        if default["head"] != "mean-from-probe":
-            return ()
-        return ({**default, "head": "mean", "learning_rate": _FRESH_HEAD_FACTOR * default["learning_rate"]},)
 
     @classmethod
     def default_config(cls, base_model: BaseModel, num_rows: int, input: Input, output: Output) -> TransformersConfig:

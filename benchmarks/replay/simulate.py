@@ -54,12 +54,9 @@ RACES = {
 }
 #: What a part of the race is worth: everything else as it is.
 ABLATIONS = {
-    "no_rates": Setting(rates=False),
-    "no_fresh_head": Setting(fresh=()),
-    "default_only": Setting(rates=False, fresh=()),
-    "fresh_head_1_and_3": Setting(fresh=(1.0, 3.0)),
+    "default_only": Setting(rates=False),
+    "fresh_head": Setting(fresh=(3.0,)),
     "best_third_alone": Setting(opening=None),
-    "neither": Setting(fresh=(), opening=None),
     "ranked_together": Setting(grouped=False),
     "by_accuracy": Setting(promote="validation"),
     "by_calibrated": Setting(promote="calibrated"),
@@ -88,7 +85,7 @@ BASELINES: dict[str, Strategy] = {
     "one_epoch": one_epoch,
 }
 #: Whose regret is read off everywhere, so that it can be said where they come to what the target does.
-CURVES = (TARGET, *RACES, "no_fresh_head", "fresh_head_1_and_3", "best_third_alone", "neither")
+CURVES = (TARGET, *RACES, "fresh_head", "best_third_alone")
 STRATEGIES: dict[str, Strategy] = {
     **BASELINES,
     **{name: race(setting) for name, setting in {**RACES, **ABLATIONS}.items()},

@@ -82,7 +82,7 @@ class Setting:
 
     sampler: str = "order"
     rates: bool = True
-    fresh: tuple[float, ...] = (3.0,)
+    fresh: tuple[float, ...] = ()
     promote: str = "loss"
     curve: str = "annealed"
     rungs: tuple[int, ...] = (1, 2, 3)

@@ -501,56 +501,14 @@ def test_other_learning_rates_that_the_journal_holds_are_not_tried_twice(tmp_pat
     assert asked(again).config["learning_rate"] == pytest.approx(3e-3)
 
 
-HEAD = {"type": "choice", "values": ["fitted", "fresh"]}
-STARTS = {"learning_rate": 1e-3, "head": "fitted"}
-
-
-def with_a_fresh_start(**parameters: Any) -> ArmSpace:
-    fresh = {"learning_rate": 3e-3, "head": "fresh"}
-    return ArmSpace(search_space(**parameters), STARTS, {}, other_starts=(fresh,))
-
-
-def test_another_start_comes_after_the_default_and_its_learning_rates() -> None:
-    arms = {"arm": with_a_fresh_start(learning_rate={**RATE, "low": 1e-4}, head=HEAD)}
-    first = [asked(make(arms, seed=seed)) for seed in (0, 1)]
-    assert [one.config for one in first] == [STARTS] * 2
-    opening = run(make(arms), 5)
-    assert [(one.config["head"], one.config["learning_rate"]) for one in opening[:4]] == [
-        ("fitted", 1e-3),
-        ("fitted", pytest.approx(1e-3 / 3)),
-        ("fitted", pytest.approx(3e-3)),
-        ("fresh", 3e-3),
-    ]
-    assert [one.is_default for one in opening] == [True, False, False, False, False]
-    assert [one.config for one in run(make(arms), 5)] == [one.config for one in opening]
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"learning_rate": RATE},
-        {"head": HEAD},
-        {"learning_rate": RATE, "head": {**HEAD, "values": ["fitted"]}},
-        {"learning_rate": RATE, "head": {**HEAD, "only_if": "imbalanced"}},
-        {"learning_rate": {**RATE, "high": 2e-3}, "head": HEAD},
-    ],
-    ids=["head not searched", "rate not searched", "not among the choices", "closed by the data", "rate out of range"],
-)
-def test_a_start_that_the_space_does_not_allow_is_not_tried(parameters: dict[str, Any]) -> None:
-    sampler = make({"arm": with_a_fresh_start(**parameters)})
-    proposals = [one for one in (sampler.ask() for _ in range(30)) if one is not None]
-    assert len(proposals) > 1
-    assert {"learning_rate": 3e-3, "head": "fresh"} not in [one.config for one in proposals]
-
-
-@pytest.mark.parametrize("num_before", range(1, 6))
+@pytest.mark.parametrize("num_before", range(1, 5))
 def test_who_goes_on_tries_no_part_of_the_opening_twice(tmp_path: Path, num_before: int) -> None:
-    arms = {"arm": with_a_fresh_start(learning_rate=RATE, head=HEAD)}
-    whole = run(make(arms), 4)
+    arms = {"arm": ArmSpace(rates(1e-5, 1e-1), {"learning_rate": 1e-3}, {})}
+    whole = run(make(arms), 3)
     before = run(make(arms, journal=tmp_path / "study.log"), num_before)
-    after = run(make(arms, journal=tmp_path / "study.log"), 6 - num_before)
+    after = run(make(arms, journal=tmp_path / "study.log"), 5 - num_before)
     tried = [one.config for one in (*before, *after)]
-    assert tried[:4] == [one.config for one in whole]
+    assert tried[:3] == [one.config for one in whole]
     assert all(config not in tried[:at] for at, config in enumerate(tried))
 
 
