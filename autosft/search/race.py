@@ -23,9 +23,9 @@ ETA = 3
 RUNGS = (1 / 27, 1 / 9, 1 / 3, 1.0)
 
 #: Once there were so many configurations for each arm of several rungs, the best of each group goes on, however few are
-#: ranked there. By then the likeliest arms had their default and its other learning rates; earlier, the first arm would
-#: go all the way before the next had begun.
-OPENING = 3
+#: ranked there. By then the likeliest arms had their default, its other learning rates and a draw; earlier, the first
+#: arm would go all the way before the next had begun.
+OPENING = 4
 
 #: The search ends early once so many full trainings' worth of time went by without a better full-length score.
 PATIENCE_RUNS = 24.0
