@@ -1,12 +1,14 @@
 """Bad rows of every sort in every kind of task: each is found and named by its place, and what is left can be trained.
 
-The line as `autosft.plan` goes it, up to the rows on disk: read, infer, audit, split, write.
+The line as `autosft.plan` goes it, up to the rows on disk: read, infer, audit, split, write. What is left is then
+trained on as a worker of Ray would.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,20 @@ import pytest
 from PIL import Image
 
 from autosft.data.finding import Finding
+from autosft.planning.arms import draft_arms
 from autosft.prepare import Prepared, Question, check, understand
-from autosft.testing.tiny_data import LABELS, tiny_texts
+from autosft.search import work
+from autosft.search.settings import Machine
+from autosft.task import Input, Output
+from autosft.tasks import kind as task_kind
+from autosft.testing.tiny_data import LABELS, WORDS, tiny_texts
 from autosft.testing.tiny_images import tiny_pixels
+from autosft.testing.tiny_models import write_tiny_decoder, write_tiny_encoder, write_tiny_resnet
+from autosft.trainers.base import Limits
 
 NUM_ROWS = 60
 Row = dict[str, Any]
+Trains = Callable[[Prepared], None]
 TEXTS, TARGETS = tiny_texts(NUM_ROWS)
 
 
@@ -49,6 +59,47 @@ def checked(found: Prepared, *expected: tuple[str, int, str]) -> dict[str, Findi
     return by_name
 
 
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny base models by what they are."""
+    folder = tmp_path_factory.mktemp("bases")
+    return {
+        "encoder": write_tiny_encoder(folder / "encoder", words=WORDS),
+        "decoder": write_tiny_decoder(folder / "decoder", words=WORDS),
+        "resnet": write_tiny_resnet(folder / "resnet"),
+    }
+
+
+@pytest.fixture
+def worker_trains(bases: dict[str, Path], tmp_path: Path) -> Trains:
+    """A worker does a tenth of a tiny model's untuned default on the rows that are left, and predicts the test."""
+
+    def train(found: Prepared) -> None:
+        kind = task_kind(found.task.kind)
+        trainer, base = "transformers", bases["resnet" if kind.input is Input.IMAGE else "encoder"]
+        if kind.output is Output.TEXT:
+            trainer, base = "trl", bases["decoder"]
+        [arm], _ = draft_arms(
+            kind.input, kind.output, num_rows=NUM_ROWS, models=[str(base)], trainers=[trainer], space=None,
+            machine=Machine(1),
+        )  # fmt: skip
+        outcome = work.train(
+            lambda *_, **values: None, trainer=trainer, base_model=arm.base_model, folder=arm.folder,
+            config=arm.default, task=found.task, data=found.data, fold=0, fidelity=0.1, seed=0,
+            scratch=tmp_path / "scratch", rungs=(1.0,), limits=Limits(num_threads=1, cache=tmp_path / "cache"),
+        )  # fmt: skip
+        assert math.isfinite(outcome["score"]) and math.isfinite(outcome["loss"])
+        held_out = found.data.held_out()
+        if held_out is not None:
+            models, rows = {"only": (trainer, str(tmp_path / "scratch" / "model"))}, held_out[1]
+            seen, outputs = work.predict(
+                lambda *_, **values: None, task=found.task, models=models, rows=rows, seconds=None, seed=0
+            )
+            assert len(seen) == len(outputs["only"]) == len(rows)
+
+    return train
+
+
 def places(found: Prepared) -> set[int]:
     """The places in the data of all rows that are trained on."""
     return set(found.data.training(None)[0].numbers("row").tolist())
@@ -58,7 +109,7 @@ def messages(label: str = "label") -> list[Row]:
     return [{"text": text, label: LABELS[target]} for text, target in zip(TEXTS, TARGETS, strict=True)]
 
 
-def test_text_classification() -> None:
+def test_text_classification(worker_trains: Trains) -> None:
     bad = {
         3: {"text": "no label here", "label": None},
         7: {"text": " ", "label": "card"},
@@ -94,6 +145,7 @@ def test_text_classification() -> None:
     assert held_out is not None
     assert held_out[1].numbers("row").tolist() == [0, 1, 2, 3], "rows of a test set are never dropped"
     assert held_out[1].targets().is_null().to_pylist() == [False, False, False, True]
+    worker_trains(found)
 
 
 def test_near_repeats_are_named_on_both_sides() -> None:
@@ -114,7 +166,7 @@ def test_near_repeats_are_named_on_both_sides() -> None:
     assert by_name["near-duplicates"].examples[0].startswith("row 9 ~ row 17")
 
 
-def test_multi_label_in_lists() -> None:
+def test_multi_label_in_lists(worker_trains: Trains) -> None:
     good = [
         {"text": text, "topics": [LABELS[at % 3], LABELS[at // 2 % 3]][: 1 + at % 2]} for at, text in enumerate(TEXTS)
     ]
@@ -136,13 +188,14 @@ def test_multi_label_in_lists() -> None:
     assert "unheard" in found.task.labels
     held_out = found.data.held_out()
     assert held_out is not None and held_out[1].targets().is_null().to_pylist() == [False, True]
+    worker_trains(found)
 
 
 def flags(at: int) -> Row:
     return {"card": at % 2, "loan": at // 2 % 2, "transfer": int(at % 3 == 0)}
 
 
-def test_multi_label_in_columns() -> None:
+def test_multi_label_in_columns(worker_trains: Trains) -> None:
     """A cell other than 0 and 1 leaves its row out; a wrong one in the test is not scored."""
     good = [{"text": text, **flags(at)} for at, text in enumerate(TEXTS)]
     bad = {4: {"text": None, **flags(3)}, 6: {"text": "said too often", **flags(1), "loan": 2}}
@@ -152,6 +205,7 @@ def test_multi_label_in_columns() -> None:
     by_name = checked(found, ("unreadable-labels", 2, "row 6: loan is '2'"), ("missing-inputs", 1, "row 4"))
     assert by_name["unreadable-labels"].examples[1] == "test row 0: card is '7'"
     assert not {4, 6} & places(found)
+    worker_trains(found)
 
 
 def numbers(*names: str) -> list[Row]:
@@ -159,7 +213,7 @@ def numbers(*names: str) -> list[Row]:
             enumerate(zip(TEXTS, TARGETS, strict=True))]  # fmt: skip
 
 
-def test_text_regression() -> None:
+def test_text_regression(worker_trains: Trains) -> None:
     bad = {
         1: {"text": "no number", "score": None},
         8: {"text": "not a number", "score": math.nan},
@@ -176,6 +230,7 @@ def test_text_regression() -> None:
         ("missing-inputs", 1, "row 13"),
     )
     assert not {1, 8, 12, 13} & places(found)
+    worker_trains(found)
 
 
 def test_numbers_of_a_file(tmp_path: Path) -> None:
@@ -195,7 +250,7 @@ def test_a_word_among_numbers() -> None:
     assert 5 not in places(found)
 
 
-def test_a_word_among_the_numbers_of_a_file(tmp_path: Path) -> None:
+def test_a_word_among_the_numbers_of_a_file(tmp_path: Path, worker_trains: Trains) -> None:
     lines = [f"{row['text']},{row['score']}" for row in numbers("text")]
     lines[10:10] = ["a word,many", "no number,NA"]
     (tmp_path / "train.csv").write_text("\n".join(["text,score", *lines]), encoding="utf-8")
@@ -203,9 +258,10 @@ def test_a_word_among_the_numbers_of_a_file(tmp_path: Path) -> None:
     assert found.task.kind == "text-regression"
     checked(found, ("unreadable-numbers", 2, "row 10: 'many'"))
     assert not {10, 11} & places(found)
+    worker_trains(found)
 
 
-def test_spans_written_as_text(tmp_path: Path) -> None:
+def test_spans_written_as_text(tmp_path: Path, worker_trains: Trains) -> None:
     def line(text: str, spans: object) -> Row:
         return {"text": text, "entities": spans if isinstance(spans, str) else json.dumps(spans)}
 
@@ -220,10 +276,11 @@ def test_spans_written_as_text(tmp_path: Path) -> None:
         ("missing-labels", 1, "row 7"),
     )
     assert not {5, 7} & places(found)
+    worker_trains(found)
 
 
 @pytest.mark.parametrize("kind", ["text-pair-classification", "text-pair-regression"])
-def test_pairs(kind: str) -> None:
+def test_pairs(kind: str, worker_trains: Trains) -> None:
     sentence, answer = {
         "text-pair-classification": ("Are the two sentences about the same topic?", "label"),
         "text-pair-regression": ("How similar are the two sentences? Predict the score as a number", "score"),
@@ -250,13 +307,14 @@ def test_pairs(kind: str) -> None:
     assert by_name["missing-sides"].examples[1].startswith("row 9: no sentence1")
     assert by_name["missing-sides"].examples[2].startswith("test row 0")
     assert {6, 9} <= places(found) and not {2, 10} & places(found)
+    worker_trains(found)
 
 
 def tagged(text: str, tags: str) -> Row:
     return {"tokens": text.split(), "tags": tags.split()}
 
 
-def test_tagged_words() -> None:
+def test_tagged_words(worker_trains: Trains) -> None:
     good = [{"tokens": ["ask", *text.split()], "tags": ["O", tag, *["O"] * (len(text.split()) - 1)]} for text, tag in
             zip(TEXTS, ["S-CARD", "S-PLACE"] * 30, strict=True)]  # fmt: skip
     bad = {
@@ -282,6 +340,7 @@ def test_tagged_words() -> None:
     )
     assert by_name["unclosed-entities"].examples[1].startswith("test row 0")
     assert not {1, 4, 6, 8} & places(found) and {10, 12, 14} <= places(found)
+    worker_trains(found)
 
 
 def test_bio_closes_nothing() -> None:
@@ -290,7 +349,7 @@ def test_bio_closes_nothing() -> None:
     assert "unclosed-entities" not in {finding.check for finding in found.findings}
 
 
-def test_marked_texts() -> None:
+def test_marked_texts(worker_trains: Trains) -> None:
     def span(start: int, end: int, label: str = "CARD") -> Row:
         return {"start": start, "end": end, "label": label}
 
@@ -318,9 +377,10 @@ def test_marked_texts() -> None:
         ("missing-labels", 1, "row 15"),
     )
     assert not {0, 13, 15} & places(found)
+    worker_trains(found)
 
 
-def test_prompts_and_completions() -> None:
+def test_prompts_and_completions(worker_trains: Trains) -> None:
     good = [{"prompt": text, "completion": f"about my {LABELS[target]} {at}"} for at, (text, target) in
             enumerate(zip(TEXTS, TARGETS, strict=True))]  # fmt: skip
     bad = {
@@ -342,6 +402,7 @@ def test_prompts_and_completions() -> None:
     )
     assert by_name["missing-labels"].examples[1].startswith("row 3")
     assert not {2, 3, 5, 12} & places(found) and {8, 9} <= places(found)
+    worker_trains(found)
 
 
 def talk(*turns: str | tuple[str, str | None]) -> Row:
@@ -354,7 +415,7 @@ def talk(*turns: str | tuple[str, str | None]) -> Row:
     }
 
 
-def test_conversations() -> None:
+def test_conversations(worker_trains: Trains) -> None:
     good = [talk(text, f"about my {LABELS[target]} {at}") for at, (text, target) in
             enumerate(zip(TEXTS, TARGETS, strict=True))]  # fmt: skip
     bad = {
@@ -379,9 +440,10 @@ def test_conversations() -> None:
     )
     assert "mended" in by_name["broken-conversations"].action
     assert not {1, 4, 6, 7, 9, 15} & places(found)
+    worker_trains(found)
 
 
-def test_images(tmp_path: Path) -> None:
+def test_images(tmp_path: Path, worker_trains: Trains) -> None:
     pixels, targets = tiny_pixels(NUM_ROWS)
     for at, image in enumerate(pixels):
         Image.fromarray(image).save(tmp_path / f"{at:03}.png")
@@ -415,6 +477,7 @@ def test_images(tmp_path: Path) -> None:
     assert unreadable.severity == "warning" and "test rows stay and are scored" in unreadable.action
     held_out = found.data.held_out()
     assert held_out is not None and len(held_out[1]) == 2
+    worker_trains(found)
 
 
 SCRIPTS = {"残高": "残高はいくらですか", "卡": "我的卡在哪里", "بطاقة": "أين بطاقتي؟", "כרטיס": "איפה הכרטיס שלי?"}

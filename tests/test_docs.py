@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from autosft.tasks import KINDS
+from autosft.tasks import KINDS, kind
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
@@ -36,6 +36,15 @@ def test_every_kind_has_a_tested_example() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_readme_lists_every_kind(kind: str) -> None:
     assert re.search(rf"^\| \[`{kind}`\]\(docs/", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_page_of_a_kind_names_all_that_its_checks_find(name: str) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(rf"^\| \[`{name}`\]\(([^)#]+)", readme, re.MULTILINE)
+    assert found
+    page = (ROOT / found[1]).read_text(encoding="utf-8")
+    assert not [check for check in kind(name).checks if f"`{check}`" not in page]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -36,7 +36,8 @@ def test_the_whole_line(asked: tuple[str, Question], ray_session: None, tmp_path
     task = result.plan.task
     assert task.kind == kind, result.plan
     assert {arm.trainer for arm in result.plan.arms}
-    assert any(trial.fate == "complete" for trial in result.trials), [trial.message for trial in result.trials]
+    fates = [(trial.fate, trial.message) for trial in result.trials]
+    assert [fate for fate, _ in fates] == ["complete"] * 2, fates
 
     summary = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
     assert summary["kind"] == kind

@@ -20,6 +20,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors import safe_open
@@ -33,13 +34,15 @@ from autosft.planning.machine import machine_here, resources_on
 from autosft.search.job import Ended
 from autosft.search.runner import Runner
 from autosft.search.settings import Machine
+from autosft.task import Input, Metric, Output, Task
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_texts, tiny_training_data
-from autosft.testing.tiny_models import tiny_base_model, write_tiny_encoder
+from autosft.testing.tiny_models import tiny_base_model, write_tiny_decoder, write_tiny_encoder
 from autosft.tracking.base import Tracker
-from autosft.trainers.base import Limits
+from autosft.trainers.base import Limits, TrainingData
 from autosft.trainers.encoder import EncoderModel, PooledClassifier
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
 from autosft.trainers.with_transformers import TransformersConfig, TransformersTrainer
+from autosft.trainers.with_trl import TrlConfig, TrlTrainer
 
 pytestmark = pytest.mark.gpu
 
@@ -422,6 +425,31 @@ class TestTraining:
         assert torch.cuda.max_memory_allocated() <= 1.02 * allowed
         np.testing.assert_allclose(pieces[-1][1], whole[-1][1], atol=5e-2)
 
+    def test_a_decoder_that_computes_activations_twice_learns_the_same_in_less_memory(
+        self, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        base = write_tiny_decoder(place / "decoder", hidden_size=256, context_tokens=1_024)
+        task, data = prompts(tmp_path, "what is the colour of the sky " * 20)
+        trainer = TrlTrainer(tiny_base_model(base), base)
+        config = TrlConfig(method="full", learning_rate=1e-3, num_train_epochs=2, batch_size=8)
+        limits = Limits(num_threads=1, cache=tmp_path / "cache")
+        peaks: list[int] = []
+        nats: list[Any] = []
+        for crowded in (False, False, True):  # The first is there for the workspace that cuBLAS keeps.
+            monkeypatch.setattr(TrlTrainer, "_is_crowded", lambda self, config, crowded=crowded: crowded)
+            before = clear()
+            model = trainer.fit(
+                config, task, data, fidelity=1.0, seed=0, folder=tmp_path, limits=limits,
+                report=lambda share, outputs: nats.append(outputs.field("nats").to_numpy()),
+            )  # fmt: skip
+            peaks.append(torch.cuda.max_memory_allocated() - before)
+            assert model.micro_batch_size is None
+            assert {weight.dtype for weight in model.network.parameters()} == {torch.float32}
+            assert not any(getattr(module, "gradient_checkpointing", False) for module in model.network.modules())
+            del model
+        assert peaks[2] < 0.9 * peaks[1]
+        np.testing.assert_allclose(nats[2], nats[1], rtol=5e-2)
+
     def test_several_gpus_together_see_one_batch_a_step(
         self, place: Path, subject: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -445,6 +473,16 @@ class TestTraining:
         # 96 rows train: sixteen batches of six an epoch.
         fit(place, subject, replace(PLAIN, batch_size=6, num_train_epochs=1), micro_batch_size=3)
         assert steps == [6] * 16
+
+
+def prompts(folder: Path, prompt: str) -> tuple[Task, TrainingData]:
+    """Returns forty rows of a prompt and a colour, of which the last eight validate."""
+    rows = pa.table({"text": [f"{prompt}{at}" for at in range(40)], "target": ["blue", "green"] * 20})
+    with pa.ipc.new_file(str(folder / "rows.arrow"), rows.schema) as writer:
+        writer.write_table(rows)
+    task, at = Task("causal-lm", "", ("text",), "target", Metric("bits_per_byte", False)), np.arange(40)
+    data = TrainingData(Input.TEXT, Output.TEXT, Rows(folder / "rows.arrow"), at[:-8], at[-8:], "fingerprint")
+    return task, data
 
 
 def clear() -> int:

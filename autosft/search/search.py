@@ -212,6 +212,7 @@ class Search:
                 max_length=arm.max_length,
                 time_limit_seconds=None if limit is None else max(limit, _SHORTEST_SECONDS),
                 micro_batch_size=self.micro_batch_sizes.get(arm.name),
+                checkpointing=arm.cost is not None and arm.cost.checkpointing,
                 stop_file=self._stop_file(trial),
             ),
         }

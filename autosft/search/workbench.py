@@ -63,6 +63,7 @@ class Workbench:
             max_length=arm.max_length,
             time_limit_seconds=seconds,
             micro_batch_size=self.micro_batch_sizes.get(arm.name),
+            checkpointing=arm.cost is not None and arm.cost.checkpointing,
             stop_file=stop_file,
         )
         arguments = {

@@ -94,6 +94,24 @@ def write_tiny_convnext(folder: Path, *, side: int = 16, seed: int = 0) -> Path:
     return _write_image_model(folder, ConvNextForImageClassification, config, side, seed)
 
 
+def write_tiny_mobilevit(folder: Path, *, side: int = 32, seed: int = 0) -> Path:
+    """Writes a MobileViT with random weights, for images of `side` pixels; returns the folder.
+
+    Of the models that can checkpoint gradients it is one with batch normalisation.
+    """
+    from transformers import MobileViTConfig, MobileViTForImageClassification
+
+    config = MobileViTConfig(
+        image_size=side,
+        hidden_sizes=[8, 8, 8],
+        neck_hidden_sizes=[4, 4, 4, 4, 4, 4, 8],
+        num_attention_heads=2,
+        hidden_dropout_prob=0.0,
+        classifier_dropout_prob=0.0,
+    )
+    return _write_image_model(folder, MobileViTForImageClassification, config, side, seed)
+
+
 def _write_image_model(folder: Path, model: Any, config: Any, side: int, seed: int) -> Path:
     import torch
 

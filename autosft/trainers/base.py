@@ -60,6 +60,7 @@ class Limits:
         num_threads: CPU threads.
         time_limit_seconds: A training that would take longer anneals to its end earlier; None for no limit.
         micro_batch_size: Largest batch known to fit in memory, or None.
+        checkpointing: Whether even one row is known to fit only where activations are computed twice.
         max_length: Tokens a row is cut at; None lets the trainer choose.
         cache: Folder for tokens and features that several trainings share.
         stop_file: When this file appears the training stops at its next step by raising TrialFailed; None for never.
@@ -70,6 +71,7 @@ class Limits:
     max_length: int | None = None
     time_limit_seconds: float | None = None
     micro_batch_size: int | None = None
+    checkpointing: bool = False
     stop_file: Path | None = None
 
     def raise_if_stopped(self) -> None:

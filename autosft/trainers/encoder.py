@@ -39,6 +39,7 @@ from autosft.trainers.networks import (
     quiet_transformers,
     weights_key,
     with_scaled_logits,
+    wrapped,
 )
 from autosft.trainers.objectives import OBJECTIVES, Objective, width_of
 
@@ -112,7 +113,7 @@ class EncoderModel(FittedModel):
     def save(self, folder: Path) -> None:
         with phase("checkpoint"), quiet_transformers():
             self.reader.save(folder)
-            inner = cast(Any, _inner(self.network))
+            inner = wrapped(self.network)
             inner.config.problem_type = self.objective.problem_type
             if self.labels:
                 inner.config.id2label = dict(enumerate(self.labels))
@@ -198,10 +199,6 @@ class EncoderModel(FittedModel):
                 reader = reader_class(input).load(folder)
             network = network.to(device()).eval()
             return cls(network, reader, input, output, tuple(row["labels"]), frozen_folder=folder)
-
-
-def _inner(network: Network) -> Any:
-    return network.model if isinstance(network, ArchitectureClassifier) else network.encoder
 
 
 def _load_whole(folder: Path, input: Input, output: Output) -> ArchitectureClassifier:

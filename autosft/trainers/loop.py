@@ -96,6 +96,7 @@ class Loop:
         order = np.fromiter(_LengthSampler(self.lengths, settings.batch_size, 0), dtype=np.int64)
         batches = np.array_split(self.positions[order], -(-len(order) // settings.batch_size))
         where = next(self.network.parameters()).device
+        self.network.train()  # As it was loaded, it would neither drop anything out nor checkpoint.
         seconds: list[float] = []
         for at in range(_TIMED_STEPS + _UNTIMED_STEPS):
             rows = batches[at % len(batches)]

@@ -1,4 +1,4 @@
-"""Memory that runs out: how it is told, how it is given back, and batches of half the size until they fit."""
+"""Memory that runs out: how it is told, how it is given back, and what asks for less until it fits."""
 
 from __future__ import annotations
 
@@ -25,6 +25,36 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def what_may_fit(
+    error: RuntimeError, micro_batch_size: int, checkpointing: bool, *, can_checkpoint: bool = True, max_length: int
+) -> tuple[int, bool]:
+    """Returns what a training that failed is tried again with: half the rows at once, and at one row checkpointing.
+
+    Args:
+        error: What it failed with.
+        micro_batch_size: Rows per forward pass that it was tried with.
+        checkpointing: Whether it computed activations again in the backward pass instead of keeping them (Chen et al.,
+            arXiv 1604.06174).
+        can_checkpoint: Whether its model can do that.
+        max_length: Of a row, for the message.
+
+    Returns:
+        Rows per forward pass, and whether to checkpoint.
+
+    Raises:
+        RuntimeError: `error`, where it does not say that memory ran out.
+        TrialFailed: Nothing is left that asks for less.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    # The halved batch comes first: it costs next to nothing, recomputed activations a third more time.
+    if micro_batch_size > 1:
+        return micro_batch_size // 2, checkpointing
+    if checkpointing or not can_checkpoint:
+        raise TrialFailed(f"one row of length {max_length} does not fit in memory") from error
+    return 1, True
 
 
 def in_batches_that_fit(run: Callable[[int], Found], batch_size: int, *, max_length: int) -> tuple[Found, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -91,14 +92,11 @@ class ArchitectureClassifier(nn.Module):
 
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         """Returns logits, shape (rows, width); of a classifier of tokens (rows, tokens, width)."""
-        norms = self._batch_norms() if self.training and len(next(iter(batch.values()))) < _FEW_ROWS else []
-        for norm in norms:
-            norm.eval()
-        try:
-            return cast(torch.Tensor, self.model(**batch).logits)
-        finally:
-            for norm in norms:
-                norm.train()
+        if self.training:
+            # They stay so for the backward pass, which may compute activations again.
+            for norm in self._batch_norms():
+                norm.train(len(next(iter(batch.values()))) >= _FEW_ROWS)
+        return cast(torch.Tensor, self.model(**batch).logits)
 
     def features(self, **batch: torch.Tensor) -> torch.Tensor:
         """Returns what the layer that gives the logits is given, shape (rows, its size)."""
@@ -146,6 +144,32 @@ class PairClassifier(nn.Module):
 
 
 Network = PooledClassifier | PairClassifier | ArchitectureClassifier
+
+
+def wrapped(network: Network) -> Any:
+    """Returns the Transformers model inside of a network."""
+    return network.model if isinstance(network, ArchitectureClassifier) else network.encoder
+
+
+def can_checkpoint(network: Network) -> bool:
+    """Whether a network can compute activations again in the backward pass instead of keeping them."""
+    return bool(wrapped(network).supports_gradient_checkpointing)
+
+
+@contextlib.contextmanager
+def checkpointed(network: Network, wanted: bool) -> Iterator[None]:
+    """Lets a network compute activations again where that is wanted, and puts it back."""
+    if not wanted:
+        yield
+        return
+    model = wrapped(network)
+    with quiet_transformers():
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    try:
+        yield
+    finally:
+        with quiet_transformers():
+            model.gradient_checkpointing_disable()
 
 
 def last_linear(network: nn.Module) -> nn.Linear:
@@ -198,14 +222,17 @@ def device() -> torch.device:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keeps Transformers' progress bars and remarks about new heads off the screen."""
+    """Keeps Transformers' progress bars off the screen, and remarks about new heads and names that it gave up."""
     from transformers.utils import logging
 
     had_bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        yield
+        with warnings.catch_warnings():
+            # TRL and PEFT, and all releases of Transformers 5, still use these.
+            warnings.filterwarnings("ignore", r".*gradient_checkpointing\w*` is deprecated", FutureWarning)
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if had_bar:

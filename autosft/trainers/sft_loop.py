@@ -5,10 +5,8 @@ TRL and PEFT are imported only when a training begins.
 
 from __future__ import annotations
 
-import contextlib
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -86,7 +84,7 @@ class Run:
         clockwork = Clockwork(self.settings.total_steps, limit)
         sft = self._sft_trainer(clockwork)
         sft.add_callback(_rungs_callback(self, clockwork))
-        with phase("train"), _quiet():
+        with phase("train"), quiet_transformers():
             clockwork.start()
             sft.train()
         model = self._fitted(sft)
@@ -104,7 +102,7 @@ class Run:
         loading = time.monotonic() - started
         ends: list[float] = []
         sft.add_callback(timing_callback(ends, self.settings.deadline))
-        with _quiet():
+        with quiet_transformers():
             begun = time.perf_counter()
             sft.train()
         self._fitted(sft)
@@ -141,7 +139,7 @@ class Run:
         trl = _imported("trl")
         from datasets import Dataset
 
-        with phase("load"), _quiet():
+        with phase("load"), quiet_transformers():
             torch.manual_seed(self.settings.seed)
             self.network = self.load()
             self._set_generation()
@@ -235,7 +233,8 @@ class Run:
         network.generation_config = generation
         network.config.use_cache = True
         if self.settings.checkpointing:
-            network.gradient_checkpointing_disable()
+            with quiet_transformers():
+                network.gradient_checkpointing_disable()
         for parameter in network.parameters():
             parameter.grad = None
         self.network = network.eval()
@@ -318,14 +317,6 @@ def timing_callback(ends: list[float], deadline: float | None) -> Any:
             return control
 
     return Timing()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps remarks about names that TRL and PEFT, and all releases of Transformers 5, still use off the output."""
-    with quiet_transformers(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*gradient_checkpointing` is deprecated", FutureWarning)
-        yield
 
 
 def _attention_layers(network: nn.Module) -> list[str]:

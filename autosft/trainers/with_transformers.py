@@ -29,11 +29,13 @@ from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, Tr
 from autosft.trainers.encoder import EncoderModel, read_rows
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
 from autosft.trainers.linear_head import Fitted, LinearHead
-from autosft.trainers.memory import free_memory, is_out_of_memory
+from autosft.trainers.memory import free_memory, what_may_fit
 from autosft.trainers.networks import (
     ArchitectureClassifier,
     Network,
     PooledClassifier,
+    can_checkpoint,
+    checkpointed,
     device,
     last_linear,
     load_encoder,
@@ -63,17 +65,18 @@ class TransformersConfig:
         num_train_epochs: Length of a full run, in passes over the training rows. Fixed by the plan, never searched:
             under a decaying schedule runs of different length cannot be compared half-way.
         batch_size: Rows per optimizer step; smaller micro-batches are accumulated where memory asks for it.
-        weight_decay: AdamW's, on matrices only.
+        weight_decay: AdamW's, apart from the gradient (Loshchilov and Hutter, arXiv 1711.05101), on matrices only.
         warmup_share: Share of the run over which the rate rises.
-        dropout: Inside the encoder and before a pooled head.
-        layer_decay: Factor on the rate per layer below the head.
+        dropout: Inside the encoder and before a pooled head (Srivastava et al., JMLR 15, 2014).
+        layer_decay: Factor on the rate per layer below the head (ULMFiT, arXiv 1801.06146).
         frozen_share: Share of the encoder's layers, from the embeddings up, that stay as they were pretrained.
-        label_smoothing: Share of the target spread over the other labels.
+        label_smoothing: Share of the target spread over the other labels (Szegedy et al., arXiv 1512.00567).
         head: "mean-from-probe" starts a mean-pooled head at the logistic regression of `frozen_head`, fitted on this
             run's training rows (linear probing then fine-tuning, arXiv 2202.10054) and softened (`start_head`); "mean"
             starts it at random, as pairs of texts always do; "architecture" takes the model's own classification head,
             and is the only one for images.
-        class_weights: "none", or "balanced" for a loss weighted inversely to class counts.
+        class_weights: "none", or "balanced" for a loss weighted inversely to class counts (King and Zeng, "Logistic
+            Regression in Rare Events Data", Political Analysis 9, 2001).
         augmentation: "none" or the name of an augmentation of the input.
         class_name_rows: As how many rows of its class a class's name counts, where `TrainingData` has names.
     """
@@ -144,7 +147,7 @@ class TransformersTrainer(Trainer):
         started = time.monotonic()
         data = data.with_names(config.class_name_rows)
         reader, examples = self._read(data, limits)
-        fits = limits.micro_batch_size or config.batch_size
+        fits, checkpointing = limits.micro_batch_size or config.batch_size, limits.checkpointing
         while True:
             micro_batch_size, _ = division(config.batch_size, fits, torch.cuda.device_count())
             torch.manual_seed(seed)
@@ -154,7 +157,8 @@ class TransformersTrainer(Trainer):
                 network = self._network(config, task, data, seed, limits)
                 objective = _objective(config, task, data)
                 loop = Loop(network, examples, objective, data, settings, report, rungs, folder, limits)
-                share_trained = train(loop)
+                with checkpointed(network, checkpointing):
+                    share_trained = train(loop)
                 break
             except ValueError as error:
                 # Transformers' words, where a decoder looks for a row's last token.
@@ -163,11 +167,10 @@ class TransformersTrainer(Trainer):
                 wrong = "its tokenizer has no padding token, and the architecture's own head needs one for its batches"
                 raise TrialFailed(wrong) from error
             except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if micro_batch_size == 1:
-                    raise TrialFailed(f"one row of length {examples.max_length} does not fit in memory") from error
-            fits = micro_batch_size // 2
+                # Activations are nothing to save where the model itself was not there yet.
+                can, longest = network is not None and can_checkpoint(network), examples.max_length
+                tried = micro_batch_size, checkpointing
+                fits, checkpointing = what_may_fit(error, *tried, can_checkpoint=can, max_length=longest)
             _free(network)
         objective.settle(last_linear(network))
         reader = reader.cut_at(examples.max_length)
@@ -187,23 +190,24 @@ class TransformersTrainer(Trainer):
         settings = self._settings(config, data, examples, 1.0, 0, config.batch_size, limits, started)
         network, objective = self._network(config, task, data, 0, limits), _objective(config, task, data)
         setup = time.monotonic() - started
-        micro = config.batch_size
+        micro, checkpointing, can = config.batch_size, False, can_checkpoint(network)
         while True:
             timed = replace(settings, micro_batch_size=micro)
             loop = Loop(network, examples, objective, data, timed, unheard, (1.0,), limits.cache, limits)
             try:
-                seconds_per_step = loop.time_steps()
+                with checkpointed(network, checkpointing):
+                    seconds_per_step = loop.time_steps()
                 break
             except RuntimeError as error:
-                if not is_out_of_memory(error) or micro == 1:
-                    raise
-                micro //= 2
-                _free(None)
+                longest = examples.max_length
+                micro, checkpointing = what_may_fit(error, micro, checkpointing, can_checkpoint=can, max_length=longest)
+            _free(None)
         rows_per_second = config.batch_size / (FORWARD_SHARE * seconds_per_step)
         run = settings.total_steps * seconds_per_step + len(data.validation) / rows_per_second
         if probed:
             run += len(data.train) / rows_per_second
-        return Cost(setup, run, rows_per_second, micro, **reading_facts(examples, data))
+        facts = reading_facts(examples, data)
+        return Cost(setup, run, rows_per_second, micro, checkpointing=checkpointing, **facts)
 
     @classmethod
     def load(cls, folder: Path) -> FittedModel:

@@ -19,13 +19,12 @@ import torch
 
 from autosft.accounting import phase
 from autosft.base_models import BaseModel
-from autosft.errors import TrialFailed
 from autosft.inputs.prompt_tokens import PromptTokens
 from autosft.inputs.prompts import PromptReader
 from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, reading_facts, unheard
 from autosft.trainers.decoder import PROMPT_READERS, TextGenerator, generates, load_decoder
-from autosft.trainers.memory import free_memory, is_out_of_memory
+from autosft.trainers.memory import free_memory, what_may_fit
 from autosft.trainers.networks import weights_key
 from autosft.trainers.optimization import FORWARD_SHARE
 from autosft.trainers.sft_loop import TIMED_STEPS, UNTIMED_STEPS, Run, Settings, lacks
@@ -131,7 +130,8 @@ class TrlTrainer(Trainer):
         steps = max(1, round(fidelity * config.num_train_epochs * -(-len(data.train) // config.batch_size)))
         deadline = None if limits.time_limit_seconds is None else started + limits.time_limit_seconds
         fits = limits.micro_batch_size or config.batch_size
-        checkpointing = self._is_crowded(config)
+        checkpointing = limits.checkpointing or self._is_crowded(config)
+        longest = int(examples.lengths.max(initial=1))
         while True:
             micro_batch_size = division(config.batch_size, fits, 1)[0]
             settings = Settings(steps, micro_batch_size, checkpointing, seed, deadline)
@@ -140,14 +140,7 @@ class TrlTrainer(Trainer):
                 model = run.train()
                 break
             except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if micro_batch_size == 1 and checkpointing:
-                    longest = int(examples.lengths.max(initial=1))
-                    raise TrialFailed(f"one row of length {longest} does not fit in memory") from error
-            # The halved batch comes first: it costs next to nothing, recomputed activations a third more time.
-            checkpointing = checkpointing or micro_batch_size == 1
-            fits = max(1, micro_batch_size // 2)
+                fits, checkpointing = what_may_fit(error, micro_batch_size, checkpointing, max_length=longest)
             _free(run)
         model.micro_batch_size = fits if fits < config.batch_size else limits.micro_batch_size
         return model
@@ -160,18 +153,17 @@ class TrlTrainer(Trainer):
         total = config.num_train_epochs * -(-len(data.train) // config.batch_size)
         deadline = None if limits.time_limit_seconds is None else started + limits.time_limit_seconds
         setup = time.monotonic() - started
-        micro, checkpointing = config.batch_size, self._is_crowded(config)
+        fits, checkpointing = config.batch_size, self._is_crowded(config)
+        longest = int(examples.lengths.max(initial=1))
         while True:
+            micro = division(config.batch_size, fits, 1)[0]
             settings = Settings(TIMED_STEPS + UNTIMED_STEPS, micro, checkpointing, 0, deadline)
             run = Run(load, config, task, data, reader, examples, settings, limits, limits.cache, unheard, (1.0,))
             try:
                 seconds_per_step, loading = run.time_steps()
                 break
             except RuntimeError as error:
-                if not is_out_of_memory(error) or (micro == 1 and checkpointing):
-                    raise
-            checkpointing = checkpointing or micro == 1
-            micro = division(config.batch_size, max(1, micro // 2), 1)[0]
+                fits, checkpointing = what_may_fit(error, micro, checkpointing, max_length=longest)
             _free(run)
         seconds_per_row = FORWARD_SHARE * seconds_per_step / config.batch_size
         if generates(task):

@@ -12,6 +12,7 @@ from autosft.data.audit import audit
 from autosft.data.data import materialise
 from autosft.data.source import Source
 from autosft.errors import DataError
+from autosft.prepare import Question, check, understand
 from autosft.task import Metric, Task
 from autosft.tasks import kind
 from autosft.tasks.entities import bio_labels, types_of_tags
@@ -79,6 +80,29 @@ def test_every_scheme_gives_the_same_targets_and_scores(scheme):
     assert scores["entity_f1"] == pytest.approx(2 / 7)
     assert scores["macro_entity_f1"] == pytest.approx(1 / 3)
     assert scores["token_accuracy"] == pytest.approx(6 / 9)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_files_of_every_scheme_give_the_same_score_for_the_same_predictions(scheme, tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path / "cache"))
+
+    def write(name, num_rows):
+        pairs = [[(f"{name}{row}word{at}", tag) for at, tag in enumerate(SCHEMES[scheme].split())]
+                 for row in range(num_rows)]  # fmt: skip
+        path = tmp_path / f"{name}.conll"
+        path.write_text("\n\n".join("\n".join(map("\t".join, row)) for row in pairs) + "\n", encoding="utf-8")
+        return path
+
+    asked = Question("Find the named entities", write("train", 20), test=write("test", 2))
+    prepared = check(asked, *understand(asked))
+    task = prepared.task
+    assert task.kind == "token-classification" and task.labels == bio_labels(["LOC", "PER"])
+    assert not [finding for finding in prepared.findings if finding.severity == "warning"]
+    _, rows = prepared.data.held_out()
+    # Of four entities in either sentence all are found in the first, and in the second one, beside one too long.
+    predicted = [SCHEMES["BIO"].split(), ["B-PER", "I-PER", "I-PER", "O", "B-LOC", "O", "O"]]
+    outputs = outputs_for(predicted, task.labels)
+    assert KIND.scores(task, rows.targets(), outputs)["entity_f1"] == pytest.approx(2 * 5 / (6 + 8))
 
 
 def test_bare_types_are_tags_of_their_own():

@@ -16,7 +16,7 @@ from autosft.arrays import largest_difference, to_matrix, to_numbers
 from autosft.augment import augmentation
 from autosft.base_models import candidates, describe, locate
 from autosft.data.data import Rows
-from autosft.errors import PlanError
+from autosft.errors import PlanError, TrialFailed
 from autosft.inputs.batches import shuffled_by_length
 from autosft.made_models import PIXELS, SCRATCH_RESNET
 from autosft.planning.arms import draft_arms
@@ -24,7 +24,13 @@ from autosft.search.settings import Machine
 from autosft.search.space_file import load_space
 from autosft.task import Input, Output
 from autosft.testing.tiny_images import IMAGE_LABELS, tiny_image_data
-from autosft.testing.tiny_models import tiny_base_model, write_tiny_convnext, write_tiny_resnet, write_tiny_vit
+from autosft.testing.tiny_models import (
+    tiny_base_model,
+    write_tiny_convnext,
+    write_tiny_mobilevit,
+    write_tiny_resnet,
+    write_tiny_vit,
+)
 from autosft.trainers import loop
 from autosft.trainers.base import Limits
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
@@ -44,6 +50,7 @@ def place(tmp_path_factory):
     write_tiny_resnet(folder / "resnet")
     write_tiny_vit(folder / "vit")
     write_tiny_convnext(folder / "convnext")
+    write_tiny_mobilevit(folder / "mobilevit")
     return folder
 
 
@@ -214,10 +221,31 @@ def test_a_tiny_batch_does_not_break_batch_normalisation(place, rows):
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [norm.running_mean.clone() for norm in norms]
     network(pixel_values=torch.rand(rows, 3, 4, 4)).sum().backward()
-    assert all(norm.training for norm in norms)
     assert all(torch.equal(norm.running_mean, mean) for norm, mean in zip(norms, before, strict=True))
     network(pixel_values=torch.rand(16, 3, 16, 16))
     assert not torch.equal(norms[0].running_mean, before[0])
+
+
+@pytest.mark.parametrize("base", ["vit", "mobilevit", "convnext"])
+def test_where_one_image_does_not_fit_activations_are_computed_twice(place, subject, monkeypatch, base):
+    config = replace(PLAIN, num_train_epochs=1)
+    _, [(_, kept)] = fit(place, subject, config, base=base, micro_batch_size=1)
+    forward = ArchitectureClassifier.forward
+
+    def limited(self, **batch):
+        if self.training and not any(getattr(module, "gradient_checkpointing", False) for module in self.modules()):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, **batch)
+
+    monkeypatch.setattr(ArchitectureClassifier, "forward", limited)
+    if base == "convnext":
+        # Its layers are not made for that.
+        with pytest.raises(TrialFailed, match=r"one row of length .* does not fit in memory"):
+            fit(place, subject, config, base=base)
+        return
+    model, [(_, again)] = fit(place, subject, config, base=base)
+    assert model.micro_batch_size == 1
+    np.testing.assert_allclose(again, kept, atol=1e-4)
 
 
 def test_features_are_what_the_last_layer_is_given(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -9,18 +10,23 @@ import pytest
 import torch
 import transformers
 from torch import nn
+from transformers.loss.loss_utils import ForSequenceClassificationLoss
+from transformers.models.bert.modeling_bert import BertEncoder, BertPreTrainedModel
 
 from autosft.arrays import to_matrix, to_numbers
 from autosft.data.data import Rows
 from autosft.errors import TrialFailed
 from autosft.inputs.batches import shuffled_by_length
+from autosft.prepare import Question, check, understand
 from autosft.task import Output
+from autosft.tasks import kind
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_training_data
+from autosft.testing.tiny_kinds import question
 from autosft.testing.tiny_models import tiny_base_model, write_tiny_encoder
 from autosft.trainers import loop
-from autosft.trainers.base import Limits
+from autosft.trainers.base import Limits, TrainingData
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
-from autosft.trainers.networks import ArchitectureClassifier, PooledClassifier, load_encoder
+from autosft.trainers.networks import ArchitectureClassifier, PooledClassifier, last_linear, load_encoder
 from autosft.trainers.objectives import OBJECTIVES, softmax
 from autosft.trainers.with_transformers import TransformersConfig, TransformersTrainer
 
@@ -44,8 +50,22 @@ def bound(place, trainer=TransformersTrainer):
     return trainer(tiny_base_model(place / "base"), place / "base")
 
 
-def fit(place, subject, config, *, trainer=TransformersTrainer, rungs=(1.0,), fidelity=1.0, seed=0, **limits):
-    """Returns the model, and what was reported: shares with probabilities of shape (rows, labels)."""
+def fit(
+    place,
+    subject,
+    config,
+    *,
+    trainer=TransformersTrainer,
+    rungs=(1.0,),
+    fidelity=1.0,
+    seed=0,
+    outputs=to_matrix,
+    **limits,
+):
+    """Returns the model, and what was reported: shares with what `outputs` makes of those of rows.
+
+    By default these are probabilities of shape (rows, labels).
+    """
     reports = []
     model = bound(place, trainer).fit(
         config,
@@ -53,7 +73,7 @@ def fit(place, subject, config, *, trainer=TransformersTrainer, rungs=(1.0,), fi
         fidelity=fidelity,
         seed=seed,
         folder=place,
-        report=lambda share, outputs: reports.append((share, to_matrix(outputs))),
+        report=lambda share, found: reports.append((share, outputs(found))),
         rungs=rungs,
         limits=Limits(num_threads=1, cache=place / "cache", **limits),
     )
@@ -108,6 +128,86 @@ def test_a_row_that_does_not_fit_fails_the_trial(place, subject, monkeypatch):
     monkeypatch.setattr(PooledClassifier, "forward", full)
     with pytest.raises(TrialFailed, match="does not fit in memory"):
         fit(place, subject, PLAIN)
+
+
+@pytest.fixture
+def memory_for_checkpoints(monkeypatch):
+    """Makes memory run out in training unless layers compute their activations again."""
+    forward = BertEncoder.forward
+
+    def limited(self, *arguments, **keywords):
+        if self.training and not any(checkpointing(self)):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, *arguments, **keywords)
+
+    monkeypatch.setattr(BertEncoder, "forward", limited)
+
+
+def checkpointing(network):
+    """Of each part that could checkpoint, whether it does now."""
+    layers = [module for module in network.modules() if hasattr(module, "gradient_checkpointing")]
+    assert layers
+    return [layer.gradient_checkpointing and layer.training for layer in layers]
+
+
+@pytest.fixture
+def losses(monkeypatch):
+    """Every loss of a training pass, in order."""
+    found, compute = [], loop._Trainer.compute_loss
+
+    def recorded(self, *arguments, **keywords):
+        loss = compute(self, *arguments, **keywords)
+        found.append(loss.item())
+        return loss
+
+    monkeypatch.setattr(loop._Trainer, "compute_loss", recorded)
+    return found
+
+
+@pytest.mark.parametrize("head", ["mean", "architecture"])
+def test_where_one_row_does_not_fit_activations_are_computed_twice(place, subject, request, tmp_path, losses, head):
+    config = replace(PLAIN, head=head, frozen_share=0.5)
+    _, [(_, kept)] = fit(place, subject, config, micro_batch_size=1)
+    expected = list(losses)
+    losses.clear()
+    request.getfixturevalue("memory_for_checkpoints")
+    model, [(_, again)] = fit(place, subject, config)
+    assert model.micro_batch_size == 1
+    np.testing.assert_allclose(losses, expected, atol=1e-4)
+    np.testing.assert_allclose(again, kept, atol=1e-4)
+    assert not any(checkpointing(model.network.train())), "it is left as it was loaded"
+    model.network.eval()
+    model.save(tmp_path)
+    loaded = TransformersTrainer.load(tmp_path)
+    np.testing.assert_allclose(to_matrix(loaded.predict(rows_of(subject))), again, atol=1e-5)
+    assert not any(checkpointing(loaded.network.train()))
+
+
+def test_timing_says_where_activations_are_computed_twice(place, subject, memory_for_checkpoints):
+    cost = bound(place).measure(PLAIN, *subject, limits=Limits(num_threads=1, cache=place / "cache"))
+    assert cost.micro_batch_size == 1 and cost.checkpointing
+
+
+def test_a_trial_does_not_find_out_again_what_its_timing_did(place, subject, monkeypatch, memory_for_checkpoints):
+    make, made = TransformersTrainer._network, []
+
+    def counted(self, *arguments):
+        made.append(make(self, *arguments))
+        return made[-1]
+
+    monkeypatch.setattr(TransformersTrainer, "_network", counted)
+    fit(place, subject, PLAIN, micro_batch_size=1, checkpointing=True)
+    assert len(made) == 1
+
+
+def test_a_model_that_cannot_compute_activations_twice_fails_the_trial(
+    place, subject, monkeypatch, memory_for_checkpoints
+):
+    monkeypatch.setattr(BertPreTrainedModel, "supports_gradient_checkpointing", False)
+    with pytest.raises(TrialFailed, match=r"one row of length .* does not fit in memory"):
+        fit(place, subject, PLAIN)
+    with pytest.raises(TrialFailed, match=r"one row of length .* does not fit in memory"):
+        bound(place).measure(PLAIN, *subject, limits=Limits(num_threads=1, cache=place / "cache"))
 
 
 def test_a_loss_that_is_not_a_number_fails_the_trial(place, subject):
@@ -276,19 +376,51 @@ def test_a_pooled_head_is_a_sentence_transformers_folder(place, subject, tmp_pat
 
 
 class WithLoss(nn.Module):
-    """A classifier as `transformers.Trainer` expects one, which returns its loss."""
+    """A pooled classifier as `transformers.Trainer` expects one, which returns the library's loss for its problem."""
 
-    def __init__(self, module):
+    def __init__(self, module, problem_type):
         super().__init__()
         self.module = module
+        self.config = transformers.PretrainedConfig(num_labels=module.linear.out_features, problem_type=problem_type)
 
-    def forward(self, input_ids, attention_mask, labels):
-        logits = self.module(input_ids=input_ids, attention_mask=attention_mask)
-        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+    def forward(self, labels, **batch):
+        logits = self.module(**batch)
+        return {"loss": ForSequenceClassificationLoss(labels, logits, self.config), "logits": logits}
 
 
-def test_losses_equal_those_of_a_bare_trainer(place, subject, monkeypatch):
-    config = replace(PLAIN, weight_decay=0.05, warmup_share=0.2)
+@pytest.fixture
+def asked(request, place, tmp_path, monkeypatch):
+    """The small question of a kind: its task, and its rows as training data of which a fifth validates."""
+    monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path / "cache"))
+    given = question(request.param, tmp_path)
+    wanted = Question(given.sentence, given.data)
+    prepared = check(wanted, *understand(wanted))
+    found, rows = kind(prepared.task.kind), prepared.data.training(None)[0]
+    assert found.name == request.param
+    train, validation = (part.indices for part in prepared.data.training(0))
+    data = TrainingData(found.input, found.output, rows, train, validation, prepared.data.fingerprint)
+    return prepared.task, data
+
+
+@pytest.mark.parametrize(
+    ("asked", "head"),
+    [
+        *itertools.product(
+            (
+                "text-classification",
+                "multi-label-classification",
+                "text-regression",
+                "text-pair-classification",
+                "text-pair-regression",
+            ),
+            ("mean", "architecture"),
+        ),
+        ("token-classification", "architecture"),
+    ],
+    indirect=["asked"],
+)
+def test_losses_equal_those_of_a_bare_trainer(place, asked, monkeypatch, head):
+    config = replace(PLAIN, learning_rate=5e-3, num_train_epochs=5, weight_decay=0.05, warmup_share=0.2, head=head)
     losses, step = [], loop._Trainer.training_step
 
     def recorded(self, *arguments, **keywords):
@@ -297,32 +429,36 @@ def test_losses_equal_those_of_a_bare_trainer(place, subject, monkeypatch):
         return loss
 
     monkeypatch.setattr(loop._Trainer, "training_step", recorded)
-    model, _ = fit(place, subject, config, seed=3)
-    bare, expected = bare_training(place, subject, config, seed=3)
+    model, _ = fit(place, asked, config, seed=3, outputs=list)
+    bare, expected = bare_training(place, asked, config, seed=3)
     assert losses == pytest.approx(expected, abs=1e-4)
-    assert losses[-1] < losses[0] - 0.05, "a run that learns nothing would prove nothing"
-    np.testing.assert_allclose(model.network.linear.weight.detach(), bare.linear.weight.detach(), atol=1e-4)
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.05, "a run that learns nothing would prove nothing"
+    # A number's model gives it in the user's unit, though it learns in that of the rows' deviation.
+    _, data = asked
+    unit = to_numbers(data.all.targets())[data.train].std() if data.output is Output.NUMBER else 1.0
+    ours, theirs = (last_linear(network).weight.detach() for network in (model.network, bare))
+    np.testing.assert_allclose(ours / unit, theirs, atol=1e-4)
 
 
 def bare_training(place, subject, config, *, seed):
-    """Trains the same module on the same batches and schedule by the library alone; returns it and its losses."""
+    """Trains the same network on the same batches and schedule by the library alone; returns it and its losses."""
     task, data = subject
-    torch.manual_seed(seed)
-    encoder = load_encoder(place / "base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    module = PooledClassifier(encoder, len(task.labels))
     tokenizer = transformers.AutoTokenizer.from_pretrained(place / "base")
-    ids = tokenizer(data.all.column("text"))["input_ids"]
-    labels, lengths = to_numbers(data.all.targets()), np.array([len(ids[row]) for row in data.train])
+    rows = bare_rows(tokenizer, data)
+    network = bare_network(place, task, data, config, seed=seed)
+    lengths = np.array([len(rows[row]["input_ids"]) for row in data.train])
+    if data.output is Output.TOKEN_LABELS:
+        collate = transformers.DataCollatorForTokenClassification(tokenizer)
+    else:
+        collate = transformers.DataCollatorWithPadding(tokenizer)
     batches = []
     for epoch in range(config.num_train_epochs):
         order = data.train[shuffled_by_length(lengths, config.batch_size, np.random.default_rng((seed, epoch)))]
         for start in range(0, len(order), config.batch_size):
-            rows = order[start : start + config.batch_size]
-            batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
-            batches.append({**batch, "labels": torch.from_numpy(labels[rows])})
+            batches.append(dict(collate([rows[row] for row in order[start : start + config.batch_size]])))
     total, warmup = len(batches), config.warmup_share
-    matrices = [weight for weight in module.parameters() if weight.ndim > 1]
-    others = [weight for weight in module.parameters() if weight.ndim <= 1]
+    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
+    others = [weight for weight in network.parameters() if weight.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=config.learning_rate,
@@ -332,7 +468,7 @@ def bare_training(place, subject, config, *, seed):
         optimizer, lambda step: min(middle[step] / warmup, max(0.0, 1 - middle[step]) / (1 - warmup))
     )
     trainer = transformers.Trainer(
-        model=WithLoss(module),
+        model=network,
         args=transformers.TrainingArguments(
             output_dir=str(place / "bare"), max_steps=total, logging_steps=1, use_cpu=True, seed=seed,
             save_strategy="no", report_to="none", disable_tqdm=True, max_grad_norm=1.0,
@@ -343,7 +479,50 @@ def bare_training(place, subject, config, *, seed):
     # The batches are made already, and in order.
     trainer.get_train_dataloader = lambda: torch.utils.data.DataLoader(batches, batch_size=None)
     trainer.train()
-    return module, [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    return network, [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+
+def bare_rows(tokenizer, data):
+    """Returns every row as the library's own recipes tokenise and label it."""
+    table, targets = data.all.table(), data.all.targets()
+    if data.output is Output.TOKEN_LABELS:
+        rows = []
+        for words, tags in zip(table["tokens"].to_pylist(), targets.to_pylist(), strict=True):
+            found = tokenizer(words, is_split_into_words=True)
+            owners = found.word_ids()
+            firsts = [at for at, word in enumerate(owners) if word is not None and word != owners[at - 1]]
+            labels = [tags[word] if at in firsts else -100 for at, word in enumerate(owners)]
+            rows.append({**found, "labels": labels})
+        return rows
+    texts = [table[name].to_pylist() for name in ("text", "text_pair") if name in table.column_names]
+    found = tokenizer(*texts)
+    if data.output is Output.NUMBER:
+        numbers = to_numbers(targets)
+        labels = (numbers - numbers[data.train].mean()) / numbers[data.train].std()
+    elif data.output is Output.LABELS:
+        labels = to_matrix(targets).astype(float)
+    else:
+        labels = to_numbers(targets)
+    names = ("input_ids", "attention_mask", *(["token_type_ids"] if len(texts) == 2 else []))
+    return [{**{name: found[name][at] for name in names}, "labels": labels[at].tolist()} for at in range(len(table))]
+
+
+def bare_network(place, task, data, config, *, seed):
+    """Returns a network that gives its own loss: the library's own class, or an encoder under a pooled head."""
+    width = 1 if data.output is Output.NUMBER else len(task.labels)
+    problem_type = {
+        Output.LABEL: "single_label_classification",
+        Output.LABELS: "multi_label_classification",
+        Output.NUMBER: "regression",
+    }.get(data.output)
+    without_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    torch.manual_seed(seed)
+    if config.head == "mean":
+        return WithLoss(PooledClassifier(load_encoder(place / "base", **without_dropout), width), problem_type)
+    model_class = {Output.TOKEN_LABELS: transformers.AutoModelForTokenClassification}.get(
+        data.output, transformers.AutoModelForSequenceClassification
+    )
+    return model_class.from_pretrained(place / "base", num_labels=width, problem_type=problem_type, **without_dropout)
 
 
 def test_a_base_model_that_is_a_classifier_of_other_labels_gets_a_new_head(tiny_model, subject, tmp_path):

@@ -102,7 +102,6 @@ def losses(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("setting", ["chat"], indirect=True)
 @pytest.mark.parametrize(
     "config", [{**FULL, "num_train_epochs": 3}, {**LORA, "neftune_noise_alpha": 5.0}], ids=["full", "lora-neftune"]
 )
@@ -116,13 +115,19 @@ def test_losses_are_those_of_trl_alone(base, setting, tmp_path, losses, config):
     ours = list(losses)
     losses.clear()
 
-    _, data = setting
+    task, data = setting
     tokenizer = AutoTokenizer.from_pretrained(base)
+    table = data.all.table().take(pa.array(data.train))
     rows = []
-    for messages in data.all.table().take(pa.array(data.train)).column("messages").to_pylist():
-        prompt = tokenizer(f"<|user|>\n{messages[0]['content']}\n<|assistant|>\n")["input_ids"]
-        answer = tokenizer(messages[1]["content"] + "</s>", add_special_tokens=False)["input_ids"]
-        rows.append({"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)})
+    if task.kind == "causal-lm":
+        # TRL tokenises these itself, and ends a completion.
+        for text, target in zip(table["text"].to_pylist(), table["target"].to_pylist(), strict=True):
+            rows.append({"prompt": f"{text}\n", "completion": target})
+    else:
+        for messages in table.column("messages").to_pylist():
+            prompt = tokenizer(f"<|user|>\n{messages[0]['content']}\n<|assistant|>\n")["input_ids"]
+            answer = tokenizer(messages[1]["content"] + "</s>", add_special_tokens=False)["input_ids"]
+            rows.append({"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)})
     from datasets import Dataset
 
     total = config["num_train_epochs"] * 5
@@ -258,6 +263,45 @@ def test_out_of_memory_halves_the_micro_batch(base, setting, tmp_path, monkeypat
     monkeypatch.setattr(trl.SFTTrainer, "compute_loss", limited)
     model, reports = fit(base, setting, tmp_path, {**FULL, "num_train_epochs": 1})
     assert model.micro_batch_size == 2 and len(reports) == 1
+
+
+@pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
+@pytest.mark.parametrize("config", [FULL, LORA], ids=["full", "lora"])
+@pytest.mark.filterwarnings("error:.*gradient_checkpointing:FutureWarning")
+def test_where_one_row_does_not_fit_activations_are_computed_twice(
+    base, setting, tmp_path, monkeypatch, losses, config
+):
+    import trl
+
+    config = {**config, "num_train_epochs": 1}
+    task, data = setting
+    _, kept = fit(base, setting, tmp_path, config, micro_batch_size=1)
+    expected = list(losses)
+    plain = trl.SFTTrainer.compute_loss
+
+    def limited(self, model, inputs, *args, **kwargs):
+        layers = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
+        if not any(layer.gradient_checkpointing and layer.training for layer in layers):
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(trl.SFTTrainer, "compute_loss", limited)
+    trainer, limits = trainer_class("trl")(tiny_base_model(base), base), Limits(num_threads=1, cache=tmp_path)
+    cost = trainer.measure(trainer.Config(**config), task, data, limits=limits)
+    assert cost.micro_batch_size == 1 and cost.checkpointing
+    losses.clear()
+    model, again = fit(base, setting, tmp_path, config, rungs=(0.5, 1.0))
+    assert model.micro_batch_size == 1
+    np.testing.assert_allclose(losses, expected, atol=1e-4)
+    outputs = [reports[-1][1] for reports in (kept, again)]
+    assert outputs[0].field("text") == outputs[1].field("text")
+    np.testing.assert_allclose(*(found.field("nats").to_numpy() for found in outputs), rtol=1e-4)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model.save(folder)
+    for network in (model.network, trainer_class("trl").load(folder).network):
+        assert not any(getattr(module, "gradient_checkpointing", False) for module in network.modules())
+        assert network.config.use_cache
 
 
 @pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)
