@@ -110,7 +110,11 @@ Cluster = Annotated[
 ]
 TrackerName = Annotated[
     str | None,
-    typer.Option("--tracker", help="Track beside the terminal: wandb, or wandb:ENTITY/PROJECT.", rich_help_panel=_RUN),
+    typer.Option(
+        "--tracker",
+        help="Track beside the terminal: wandb, or wandb:ENTITY/PROJECT. Never sends rows.",
+        rich_help_panel=_RUN,
+    ),
 ]
 Folder = Annotated[
     str | None, typer.Option(help="The run's folder, new or empty; else one under runs/.", rich_help_panel=_RUN)

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 import autosft
-from autosft.base_models import BASE_MODELS, MINILM
+from autosft.base_models import BASE_MODELS, MINILM, NO_MODEL
 from autosft.calibration import Calibration
 from autosft.card.loading import loading
 from autosft.card.markdown import code, escaped, table
@@ -327,9 +327,29 @@ def test_the_card_says_what_decided_and_on_which_rows(plan: Plan, tmp_path: Path
     assert "* Probabilities: not calibrated: too few rows." in found
     assert "no other library" not in found.lower() and "optimistic" not in found
     assert "None" not in found
-    assert "What was asked for" not in found, "the title says it all"
-    asked = replace(plan.task, description="sort " + 30 * "many " + "messages")
-    assert f"What was asked for: {asked.description}" in model_card(shipped(plan, tmp_path, task=asked))
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "elsewhere"),
+    [
+        ("text-classification", "text", "other languages"),
+        ("chat", "messages", "other languages"),
+        ("image-classification", "image", "images of other things"),
+    ],
+)
+def test_the_card_says_what_the_model_is_for_and_what_it_is_not_for(
+    planned: Callable[[str], Plan], tmp_path: Path, kind: str, column: str, elsewhere: str
+) -> None:
+    asked = replace(planned(kind), task=replace(planned(kind).task, description="Do what I *need* done"))
+    found = model_card(shipped(asked, tmp_path))
+    use = found.split("\n## Intended use\n")[1].split("\n## ")[0]
+    assert found.count("Do what I") == 1 and "What was asked for: Do what I \\*need\\* done" in use
+    assert f"Kind of task: {kind}." in use
+    assert f"`{column}`" in use and f"Predicts `{asked.task.target_column}`: " in use
+    assert f"Not for {elsewhere}" in use and "Not for decisions that no person looks at" in use
+    assert f"Made from the local model `{Path(asked.arms[0].base_model.id).name}` by autosft." in found
+    silent = model_card(shipped(replace(asked, task=replace(asked.task, description="")), tmp_path))
+    assert "What was asked for" not in silent
 
 
 def test_a_score_of_the_rows_that_chose_is_called_so(plan: Plan, tmp_path: Path) -> None:
@@ -387,6 +407,11 @@ def test_only_what_the_hub_has_is_a_base_model_there(
     assert data.license == licence
     assert "jane/models" not in found and "/cache" not in found
     assert data.language == ("en" if base == MINILM else None)
+
+
+def test_a_model_that_began_with_nothing_names_no_base_model(plan: Plan, tmp_path: Path) -> None:
+    arms = tuple(replace(arm, base_model=NO_MODEL) for arm in plan.arms)
+    assert "Made without a base model by autosft." in model_card(shipped(replace(plan, arms=arms), tmp_path))
 
 
 def test_data_of_the_hub_are_named_and_paths_are_not(plan: Plan, tmp_path: Path) -> None:

@@ -75,12 +75,12 @@ class Shipped:
 def model_card(shipped: Shipped) -> str:
     """Returns the content of README.md, the hub's metadata first."""
     task = shipped.task
-    title = shortened(line(task.description) or task.kind)
+    title = shortened(line(f"{task.kind}: {task.target_column}"))
     how = loading(shipped.folder, task)
     parts = [
         [f"# {escaped(title)}"],
-        _about(shipped, title),
-        ["## Inputs and outputs", "", *_inputs_and_outputs(task)],
+        [_origin(shipped.arm)],
+        ["## Intended use", "", *_intended_use(task)],
         ["## How to load it", "", *_how_to_load(shipped, how)],
         ["## Scores", "", *_scores(shipped)],
         ["## Data", "", *_data(shipped)],
@@ -91,25 +91,31 @@ def model_card(shipped: Shipped) -> str:
     return f"---\n{yaml}\n---\n\n" + "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-def _about(shipped: Shipped, title: str) -> list[str]:
-    asked = line(shipped.task.description)
-    made = f"A model for {escaped(shipped.task.kind)}, made from {_base(shipped.arm)} by autosft."
-    return [made] if asked in ("", title) else [f"What was asked for: {escaped(asked)}", "", made]
-
-
-def _inputs_and_outputs(task: Task) -> list[str]:
+def _intended_use(task: Task) -> list[str]:
+    kind, asked = task_kind(task.kind), line(task.description)
     names = ", ".join(map(code, task.input_columns))
     many = "columns" if len(task.input_columns) > 1 else "column"
-    lines = [
+    lines = [f"What was asked for: {escaped(asked)}", ""] if asked else []
+    lines += [
+        f"* Kind of task: {escaped(task.kind)}.",
         f"* Reads the {many} {names}.",
-        f"* Predicts {code(task.target_column)}: {escaped(task_kind(task.kind).wording(task))}.",
+        f"* Predicts {code(task.target_column)}: {escaped(kind.wording(task))}.",
     ]
     if task.labels:
         named = ", ".join(code(shortened(label)) for label in task.labels[:_NUM_LABELS])
         hidden = len(task.labels) - _NUM_LABELS
         more = f", and {hidden:,} more in autosft.json" if hidden > 0 else ""
         lines.append(f"* Labels ({len(task.labels):,}): {named}{more}.")
-    return lines
+    other = (
+        "images of other things, or from other sources,"
+        if kind.input is Input.IMAGE
+        else "other languages, or other subjects and sources,"
+    )
+    return [
+        *lines,
+        f"* Not for {other} than its training rows hold.",
+        "* Not for decisions that no person looks at, where an error does harm.",
+    ]
 
 
 def _how_to_load(shipped: Shipped, how: Loading) -> list[str]:
@@ -224,8 +230,8 @@ def _limits(shipped: Shipped) -> list[str]:
     kind, group = task_kind(shipped.task.kind), shipped.task.group_column
     between = "rows" if group is None else f"groups of rows by {code(shortened(group))}"
     lines = [
-        f"The intervals say how much the scores may vary between {between} like those scored. They say nothing of "
-        "other data: other writers, other times, other languages, other cameras."
+        f"The intervals say how much the scores may vary between {between} like those scored; they say nothing of "
+        "other data."
     ]
     if shipped.proof.selected_on:
         lines.append("There were too few rows to set some aside. On new rows expect less than the score above.")
@@ -276,6 +282,11 @@ def _base(arm: Arm) -> str:
     """Returns the base model as others may know it; of a folder the name alone, as its path is nobody's business."""
     known = is_on_hub(arm) or not arm.base_model.pretrained
     return code(arm.base_model.id) if known else f"the local model {code(Path(arm.base_model.id).name)}"
+
+
+def _origin(arm: Arm) -> str:
+    made = "without a base model" if arm.base_model == NO_MODEL else f"from {_base(arm)}"
+    return f"Made {made} by autosft."
 
 
 def _start(arm: Arm) -> str:

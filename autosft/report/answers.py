@@ -174,7 +174,7 @@ def _confusion(names: Sequence[str], matrix: NDArray[np.int64], wrong: NDArray[n
         for i in range(len(chosen)) for j in range(len(chosen)) if few and kept[i, j]
     ]  # fmt: skip
     layout = {
-        "xaxis": axis("predicted", tickangle=-60 if len(chosen) > 6 else 0, type="category", showgrid=False),
+        "xaxis": axis("predicted", autotickangles=[0, -60], type="category", showgrid=False),
         "yaxis": axis("true", autorange="reversed", type="category", showgrid=False),
         "annotations": annotations,
         "margin": {"l": 60, "r": 10, "t": 8, "b": 60},
@@ -187,7 +187,8 @@ def _confusion(names: Sequence[str], matrix: NDArray[np.int64], wrong: NDArray[n
         (Column("is", "data"), Column("given", "data"), Column("rows", "count"), Column("of its rows", "share")),
         tuple((names[int(chosen[i])], names[int(chosen[j])], int(kept[i, j]), shares[i, j] / 100) for i, j in cells),
     )
-    width = 200 + 20 * len(chosen) if len(chosen) > 8 else 0
+    # The scale and the margins, the longest label at the side, and cells that their numbers fit into.
+    width = 130 + 7 * max(map(len, words)) + (34 if few else 20) * len(chosen)
     return Figure("confusion", "Confusion of labels", told, (data,), layout, table, height=size, min_width=width)
 
 

@@ -23,8 +23,8 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "
 
 
 def axis(title: str, **others: Any) -> dict[str, Any]:
-    """Returns an axis of plotly's."""
-    return {"title": {"text": title}, **others}
+    """Returns an axis of plotly's; its title keeps off the labels, however long these are."""
+    return {"title": {"text": title, "standoff": 10}, **others}
 
 
 def legend_below() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from autosft.base_models import NO_MODEL
 from autosft.budget import format_seconds
 from autosft.counting import counted
 from autosft.data.finding import Severity
@@ -18,8 +19,8 @@ from autosft.tasks import kind as task_kind
 
 
 def sentences(ended: Ended) -> tuple[str, ...]:
-    """Returns what came of the run, what tuning added, and what it took."""
-    return _worth(ended), gain_sentence(ended), _effort(ended)
+    """Returns three sentences: what ships and how good it is, what tuning added to that, and what it cost."""
+    return _worth(ended), _gain(ended), _effort(ended)
 
 
 def tiles(ended: Ended) -> tuple[Tile, ...]:
@@ -32,6 +33,7 @@ def tiles(ended: Ended) -> tuple[Tile, ...]:
         Tile(metric.name, number(score.score), f"{interval(score.interval)}, {direction(ended)}"),
         Tile("gain over the default", gain, _verdict(ended)),
         Tile("rows that prove it", f"{score.num_rows:,}", _which_rows(ended)),
+        Tile("warnings", f"{_num_warnings(ended):,}", "of the audit of the data"),
         Tile("trials", f"{len(ended.trials):,}", _fates(ended)),
         Tile("time", format_seconds(summary["seconds"]["wall"]), f"{summary['seconds']['workers']:.3g} at once"),
     )
@@ -49,7 +51,7 @@ def direction(ended: Ended) -> str:
     return f"{'greater' if ended.plan.task.metric.greater_is_better else 'smaller'} is better"
 
 
-def gain_sentence(ended: Ended) -> str:
+def _gain(ended: Ended) -> str:
     """Says what tuning added, and how sure that is."""
     proof, name = ended.proof, ended.plan.task.metric.name
     if _default_won(ended):
@@ -65,29 +67,28 @@ def gain_sentence(ended: Ended) -> str:
         if proof.is_worse
         else "so it cannot be told from no gain at all"
     )
-    short = ""
+    default = ended.default.arm
     if ended.default.fidelity < SAME_LENGTH * ended.winner.fidelity:
-        short = f" That default was trained for {ended.default.fidelity:.0%} of the full length only."
+        default += f", trained for {ended.default.fidelity:.0%} of the full length only"
+    gained = (
+        f"gained {proof.gain:+.4f} in {name} ({interval(proof.gain_interval)}; above zero is better) on the same rows, "
+        f"{verdict}."
+    )
     if ended.winner.is_default:
         below = " and scored below it" if proof.gain < 0 else ""
-        return (
-            f"What won is an untuned default itself{below}: against another untuned default, the best on validation "
-            f"rows ({ended.default.arm}), it gained {proof.gain:+.4f} in {name} on the same rows "
-            f"({interval(proof.gain_interval)}; above zero is better), {verdict}.{short}"
-        )
-    return (
-        f"Against the best untuned default ({ended.default.arm}) on the same rows, tuning gained {proof.gain:+.4f} in "
-        f"{name} ({interval(proof.gain_interval)}; above zero is better), {verdict}.{short}"
-    )
+        against = f"against another untuned default, the best on validation rows ({default})"
+        return f"What won is an untuned default itself{below}: {against}, it {gained}"
+    return f"Against the best untuned default ({default}), tuning {gained}"
 
 
 def _worth(ended: Ended) -> str:
     proof, metric, arm = ended.proof, ended.plan.task.metric, ended.plan.arm(ended.winner.arm)
     # Of a model in a folder the name alone: its path tells a reader nothing.
     base = Path(arm.base_model.id).name if Path(arm.base_model.id).is_absolute() else arm.base_model.id
+    what = f"{arm.trainer}, without a base model" if arm.base_model == NO_MODEL else f"{arm.trainer} on {base}"
     score = proof.shipped
     text = (
-        f"The shipped model is {arm.trainer} on {base}: {metric.name} {number(score.score)} "
+        f"The shipped model is {what}: {metric.name} {number(score.score)} "
         f"({interval(score.interval)}) on {_rows(ended)}"
     )
     text += f"; it was {ended.winner.trained}" if ended.winner.trained else ""
@@ -113,8 +114,7 @@ def _effort(ended: Ended) -> str:
     text += f"; {counted(failed, 'trial')} failed" if failed else ", and none failed"
     if ended.summary["interrupted"]:
         text += "; it was interrupted"
-    warnings = sum(finding.severity is not Severity.INFO for finding in ended.plan.findings)
-    return f"{text}. The audit of the data gave {counted(warnings, 'warning')}{' to read' if warnings else ''}."
+    return f"{text}."
 
 
 def _rows(ended: Ended) -> str:
@@ -126,6 +126,10 @@ def _rows(ended: Ended) -> str:
         before = ", before it was trained on them too" if ended.summary["refit"]["done"] else ""
         return f"{count} that the search also chose by{before}, so expect worse on new ones"
     return f"{count} that the search never read"
+
+
+def _num_warnings(ended: Ended) -> int:
+    return sum(finding.severity is not Severity.INFO for finding in ended.plan.findings)
 
 
 def _which_rows(ended: Ended) -> str:

@@ -137,16 +137,17 @@ def _search_seconds(sweep: Sweep) -> float | None:
 def _more_labels(sweep: Sweep) -> Claim:
     found = _by_rows(sweep)
     if found is None:
+        # A head that is fitted at once leaves rows out where its time ends, but then its fit is cut short as well, and
+        # validation rows may be left unread: such scores are no learning curve.
+        lengths = (
+            " Scores at shorter lengths do not tell it either: those trainings had fewer steps on the same rows, or "
+            "left out, of rows and fitting alike, what there was no time for."
+        )
         told = (
             "What more labels would bring cannot be told: no trial says how many rows it trained on, or all trained on "
-            "the same."
-            + (
-                " The lengths of the race are of training, not of rows."
-                if any(t.length < 1 for t in sweep.searched)
-                else ""
-            )
-            + " To find out, train the winner's configuration on a random half of the rows and score it on the same "
-            "test rows: doubling the rows you have brings at most about what halving them costs."
+            f"the same.{lengths if any(trial.length < 1 for trial in sweep.searched) else ''} To find out, train the "
+            "winner's configuration on a random half of the rows and score it on the same test rows: doubling the rows "
+            "you have brings at most about what halving them costs."
         )
         return Claim("further", told, level="unknown")
     field, best = found

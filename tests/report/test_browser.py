@@ -1,6 +1,7 @@
 """The report in a real browser: it fetches nothing, sorts, filters, follows the keyboard and the theme, and prints.
 
 Needs Chromium: the one that PLAYWRIGHT_CHROMIUM_PATH names, else `chromium` on the path. With CI set, none is an error.
+Pictures for people to look at go to the folder that AUTOSFT_TEST_PICTURES names, where there is one.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hostile_data import SCRIPT, Finished
+from PIL import Image
 
 pytestmark = pytest.mark.browser
 
@@ -153,6 +157,28 @@ def test_no_window_scrolls_sideways(browser: Any, finished: Finished, width: int
         "one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML.slice(0, 80))"
     )
     assert wide == []
+    found.context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "width"), [("wide", 1280), ("narrow", 390)])
+def test_pictures_of_the_whole_page_have_its_theme_and_fit(
+    browser: Any, finished: Finished, tmp_path: Path, theme: str, name: str, width: int
+) -> None:
+    found = Opened(browser, finished, color_scheme=theme, viewport={"width": width, "height": 900})
+    folder = Path(os.environ.get("AUTOSFT_TEST_PICTURES") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"report-{theme}-{name}.png"
+    found.page.screenshot(path=path, full_page=True)
+    assert found.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    with Image.open(path) as picture:
+        grey = np.asarray(picture.convert("L"))
+    assert grey.shape[1] == width, "nothing widens the page"
+    # A sharp mean, and that no screenful of it is of one colour.
+    assert grey.mean() > 200 if theme == "light" else grey.mean() < 70
+    screens = [grey[top : top + 900] for top in range(0, len(grey), 900)]
+    assert len(screens) > 2 and all(screen.std() > 2 for screen in screens if len(screen) > 300), "part of it is blank"
+    assert not found.complaints
     found.context.close()
 
 

@@ -170,6 +170,18 @@ def test_a_kind_that_says_nothing_of_rows_does_not_call_them_wrong(monkeypatch: 
     assert isinstance(block, Said) and "wrong" not in block.text
 
 
+def test_a_narrow_window_scrolls_a_confusion_matrix_before_its_labels_take_the_cells_room() -> None:
+    def width(labels: tuple[str, ...]) -> int:
+        task = replace(TASK, labels=labels)
+        outputs = from_matrix(np.eye(5, dtype=np.float32)[np.arange(20) % 4])
+        rows = Evidence(task, task, Rows("nowhere"), pa.array(np.arange(20) % 5), outputs, outputs, outputs)  # type: ignore[arg-type]
+        return next(block for block in answers(rows).blocks if isinstance(block, Figure)).min_width
+
+    short, long = tuple("abcde"), tuple(f"transfer_not_received_{at}" for at in range(5))
+    # A telephone has some 310 pixels for a figure.
+    assert width(short) < 320 < 400 < width(long)
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "text"),
     [

@@ -103,6 +103,7 @@ def test_the_summary_says_what_the_result_does(page: Page, finished: Finished) -
     assert f"accuracy {summary['test']['score']:.4f} (95 % interval {low:.4f} to {high:.4f}) on 75 test rows" in words
     assert f"ran {len(finished.result.trials)} trials" in words
     assert "75" in words and "your test rows, never read by the search" in words
+    assert finished.html.split('<div class="summary">')[1].split("</div>")[0].count("<p>") == 3
 
 
 def test_every_trial_stands_in_the_leaderboard(page: Page, finished: Finished) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,37 @@ def test_sync_sends_sweep_runs_and_report_and_nothing_twice(folder: Path, server
     assert not [body for body in server.bodies if KEY.encode() in body]
     kept = b"".join(path.read_bytes() for path in (folder / "wandb").rglob("*") if path.is_file())
     assert KEY.encode() not in kept
+
+
+@pytest.mark.parametrize("longest", [1.0, 1 / 3])
+def test_what_mattered_is_drawn_from_the_longest_trainings_and_the_curves_from_all(
+    folder: Path, server: WandbServer, longest: float
+) -> None:
+    log = TrialLog(folder / "trials.jsonl")
+    for trial in log.trials():
+        # A race, whose first trials were short ones; one of the whole length was stopped on its way.
+        for number, rung, fate in ((0, longest, "complete"), (10, 1 / 9, "complete"), (20, longest, "stopped")):
+            raced = replace(trial, number=trial.number + number, rung=rung, fidelity=rung, fate=fate)
+            log.append("ended", trial=raced.to_json(), spent_seconds=100.0)
+    autosft.sync(folder)
+    [report] = server.reports.values()
+    grids = [block["metadata"] for block in report["spec"]["blocks"] if block["type"] == "panel-grid"]
+    shown = {
+        panel["viewType"]: {run.config["trial"] for run in server.runs.values() if matches(run, runset["filters"])}
+        for grid in grids
+        for panel in grid["panelBankSectionConfig"]["panels"]
+        for runset in grid["runSets"]
+    }
+    numbers = set(range(NUM_TRIALS))
+    assert shown["Parallel Coordinates Plot"] == shown["Parameter Importance"] == numbers
+    assert shown["Run History Line Plot"] == {first + at for first in (0, 10, 20) for at in numbers}
+
+
+def matches(run: Any, filters: dict[str, Any]) -> bool:
+    """Whether W&B would show a run under the filters of a report's runset."""
+    of = {"group": [run.variables["groupName"]], "tags": run.variables["tags"]}
+    known = {"=": lambda given, value: value in given, "IN": lambda given, value: bool({*given} & {*value})}
+    return all(known[one["op"]](of[one["key"]["name"]], one["value"]) for one in filters["filters"])
 
 
 def test_sync_finds_the_runs_again_where_it_forgot_that_it_sent_them(folder: Path, server: WandbServer) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autosft.result import default_won
-from autosft.tracking.wandb_mirror.runs import COMPARED, WON, TrackedRun, TrackedSearch, digest
+from autosft.tracking.wandb_mirror.runs import COMPARED, COMPLETE, WON, TrackedRun, TrackedSearch, digest, length_tag
 
 _NUM_SHOWN = 10
 #: Axes of the parallel coordinates: more cannot be read.
@@ -40,7 +40,8 @@ def write_report(search: TrackedSearch, entity: str, project: str, *, report: st
 
 def _blocks(reports: Any, search: TrackedSearch, entity: str, project: str) -> list[Any]:
     result = search.result or {}
-    names = _axes(search)
+    compared = _longest(search)
+    length = length_tag(compared[0].config["rung"])
     trials = f"Group = '{search.name}'"
     order = [reports.OrderBy(reports.SummaryMetric("score"), ascending=not search.greater_is_better)]
 
@@ -61,19 +62,26 @@ def _blocks(reports: Any, search: TrackedSearch, entity: str, project: str) -> l
         reports.MarkdownBlock("\n".join(_leaderboard(search))),
         reports.H1("What mattered"),
         reports.PanelGrid(
-            runsets=[runset("all trials", trials)],
+            # Among scores of several lengths, what mattered would be the length.
+            runsets=[runset(f"complete, {length}", f"{trials} and Tags in ['{COMPLETE}'] and Tags in ['{length}']")],
             panels=[
                 reports.ParallelCoordinatesPlot(
                     title=f"Configurations and {search.metric}",
                     columns=[
-                        *(_axis(reports, search, name) for name in names),
+                        *(_axis(reports, search, name) for name in _axes(search, compared)),
                         reports.ParallelCoordinatesPlotColumn(
                             reports.SummaryMetric("score"), display_name=search.metric
                         ),
                     ],
                     layout=reports.Layout(w=24, h=10),
                 ),
-                reports.ParameterImportancePlot(with_respect_to="score", layout=reports.Layout(y=10, w=12, h=9)),
+                reports.ParameterImportancePlot(with_respect_to="score", layout=reports.Layout(y=10, w=24, h=9)),
+            ],
+        ),
+        reports.H1("Scores by length"),
+        reports.PanelGrid(
+            runsets=[runset("all trials", trials)],
+            panels=[
                 reports.LinePlot(
                     title=f"{search.metric} by length of training, a line a configuration",
                     x="fidelity",
@@ -82,7 +90,7 @@ def _blocks(reports: Any, search: TrackedSearch, entity: str, project: str) -> l
                     title_y=search.metric,
                     groupby=reports.Config("configuration"),
                     range_x=(0, 1),
-                    layout=reports.Layout(x=12, y=10, w=12, h=9),
+                    layout=reports.Layout(w=24, h=9),
                 ),
             ],
         ),
@@ -91,9 +99,16 @@ def _blocks(reports: Any, search: TrackedSearch, entity: str, project: str) -> l
     ]
 
 
-def _axes(search: TrackedSearch) -> list[str]:
-    """Returns the parameters that took more than one value."""
-    taken = {name: {str(run.config.get(name)) for run in search.runs} for name in search.sweep["parameters"]}
+def _longest(search: TrackedSearch) -> list[TrackedRun]:
+    """Returns the complete runs of the longest length; all runs where none is complete."""
+    complete = [run for run in search.runs if run.summary["fate"] == COMPLETE] or [*search.runs]
+    longest = max(run.config["rung"] for run in complete)
+    return [run for run in complete if run.config["rung"] == longest]
+
+
+def _axes(search: TrackedSearch, compared: Sequence[TrackedRun]) -> list[str]:
+    """Returns the parameters that took more than one value in these runs."""
+    taken = {name: {str(run.config.get(name)) for run in compared} for name in search.sweep["parameters"]}
     return [name for name, values in taken.items() if len(values) > 1][:_NUM_AXES]
 
 

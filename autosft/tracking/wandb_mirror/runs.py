@@ -19,7 +19,7 @@ from autosft.run_folder import RunFolder, as_json
 from autosft.search.trial import Trial, read_events
 from autosft.tracking.wandb_mirror.parameters import sweep_parameters
 
-WON, COMPARED = "won", "best default"
+WON, COMPARED, COMPLETE = "won", "best default", "complete"
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ class TrackedSearch:
 def digest(value: Any) -> str:
     """Returns a short text that differs where the value does."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def length_tag(rung: float) -> str:
+    """Returns the tag of runs of which this length, a share of a full run, was asked."""
+    return f"length {rung:.0%}"
 
 
 def read_search(folder: Path, *, group: str | None = None) -> TrackedSearch | None:
@@ -163,7 +168,7 @@ def _of(result: Mapping[str, Any] | None, key: str) -> int | None:
 
 
 def _run(search_id: str, trial: Trial, arm: _Arm, *, won: Mapping[str, int | None], metric: str) -> TrackedRun:
-    tags = [trial.fate, f"length {trial.rung:.0%}", *(["default"] if trial.is_default else [])]
+    tags = [trial.fate, length_tag(trial.rung), *(["default"] if trial.is_default else [])]
     tags += [tag for tag, number in won.items() if number == trial.number]
     decided = {
         "arm": arm.shown,
