@@ -14,7 +14,7 @@ from autosft.disk import scratch_folder
 from autosft.errors import PlanError, explain
 from autosft.finish import seconds_before
 from autosft.label_errors import find_label_errors
-from autosft.planning.arms import draft_arms
+from autosft.planning.arms import draft_arms, that_fit
 from autosft.planning.machine import fitted, machine_here, resources_on
 from autosft.planning.options import Options, given_fields, refuse_settled
 from autosft.planning.plan import Plan
@@ -328,6 +328,8 @@ def _plan(
         machine=machine,
         language=prepared.language,
     )
+    arms, too_large = that_fit(arms, resources)
+    reasons = (*reasons, *too_large)
     if runner is not None and options.timing:
         listener.phase("measure")
         arms, left_out = time_arms(arms, prepared, runner, resources, clock)

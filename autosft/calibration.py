@@ -165,7 +165,7 @@ def calibrate(
         return left_alone("there was no time for it")
     into = {model: folder / str(at) for at, model in enumerate(models)}
     arguments = {"trainer": plan.arm(winner.arm).trainer, "models": into, "temperature": value, "rows": validation}
-    ended = bench.run("autosft.search.work:scale", arguments, kill_after_seconds=seconds)
+    ended = bench.run("autosft.search.work:scale", arguments, [winner], kill_after_seconds=seconds)
     if ended.fate != "complete":
         return left_alone(f"it failed ({ended.reason})")
     if not ended.value:

@@ -66,9 +66,8 @@ def find_label_errors(
         "limits": Limits(num_threads=resources.cpus_per_trial, cache=cache_folder(), max_length=arm.max_length),
     }
     kill_after = None if limit_seconds is None else 2 * _SHARE * limit_seconds
-    ended = runner.run(
-        "autosft.search.work:predict_folds", arguments, **resources.per_job, kill_after_seconds=kill_after
-    )
+    room = resources.per_job((arm, arm.default))
+    ended = runner.run("autosft.search.work:predict_folds", arguments, **room, kill_after_seconds=kill_after)
     if ended.fate != "complete":
         return ()
     rows, outputs = ended.value

@@ -230,8 +230,9 @@ def _predicted(
         "seed": plan.seed,
     }
     kill_after = None if seconds is None else seconds + _PASS_OVERRUN_SECONDS
+    trials = [of.trial for of, _ in models.values()]
     for _ in range(2):
-        ended = bench.run("autosft.search.work:predict", arguments, kill_after_seconds=kill_after)
+        ended = bench.run("autosft.search.work:predict", arguments, trials, kill_after_seconds=kill_after)
         if not ended.worker_died:
             break
     if ended.fate != "complete":

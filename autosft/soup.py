@@ -79,7 +79,8 @@ def _averaged(
         "rows": Rows(rows.path, np.sort(some)),
         "scratch": folder,
     }
-    ended = bench.run("autosft.search.work:average", arguments, kill_after_seconds=max(_SECONDS, seconds_left))
+    kill_after = max(_SECONDS, seconds_left)
+    ended = bench.run("autosft.search.work:average", arguments, [winner], kill_after_seconds=kill_after)
     if ended.fate != "complete" or ended.value is None:
         return first
     reason = f"{first.reason}, as the average of {len(models)} trainings that differ by their seed"

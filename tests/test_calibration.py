@@ -267,6 +267,7 @@ def test_what_was_found_is_told(plan: Plan, tmp_path: Path) -> None:
     assert found.of(tmp_path / "other") == tmp_path / "other"
     assert f"{found.temperature:.2f}" in found.reason
     assert runner.jobs[0]["kill_after_seconds"] == 15.0
+    assert runner.jobs[0]["memory_bytes"] >= 4 * plan.arms[0].base_model.num_parameters
     assert found.to_json().keys() == {"temperature", "loss_before", "loss_after", "num_rows", "reason"}
 
 

@@ -37,9 +37,10 @@ class Theirs(FrozenHead):
 
 
 class Here:
-    """Does a job at once, in this process."""
+    """Does a job at once, in this process, which has the memory that an arm needs."""
 
-    def run(self, function: str, arguments: Mapping[str, Any], **room: Any) -> Ended:
+    def run(self, function: str, arguments: Mapping[str, Any], *, memory_bytes: int, **room: Any) -> Ended:
+        assert memory_bytes == 4 * arguments["base_model"].num_parameters
         return Ended("job", "complete", getattr(work, function.partition(":")[2])(lambda *found: None, **arguments))
 
 

@@ -39,8 +39,10 @@ class Answering:
 
     def __init__(self, answer: Callable[[Mapping[str, Any]], Ended]) -> None:
         self.answer = answer
+        self.jobs: list[dict[str, Any]] = []
 
     def run(self, function: str, arguments: Mapping[str, Any], **job: Any) -> Ended:
+        self.jobs.append({**arguments, **job})
         return self.answer(arguments)
 
 
@@ -83,6 +85,15 @@ def test_what_takes_a_moment_is_timed_first_and_stays_in_its_place(plan: Plan) -
     arms, _ = timed(replace(plan, arms=(tuning, head)), answer)
     assert asked == ["frozen_head", "transformers"]
     assert [arm.name for arm in arms] == [tuning.name, head.name]
+
+
+def test_an_arm_is_timed_only_where_it_fits(plan: Plan) -> None:
+    runner: Any = Answering(lambda arguments: Ended("", "complete", COST))
+    prepared: Any = SimpleNamespace(task=plan.task, data=plan.data)
+    time_arms(plan.arms, prepared, runner, plan.resources, Clock())
+    weights = plan.arms[0].base_model.num_parameters
+    needed = {job["trainer"]: job["memory_bytes"] for job in runner.jobs}
+    assert needed == {"frozen_head": 4 * weights, "transformers": 16 * weights}
 
 
 class SimulatedClock(Clock):

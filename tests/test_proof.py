@@ -143,6 +143,7 @@ def test_folds_share_the_time_that_they_may_take_by_what_their_trials_took(plan:
         assert job["scratch"] not in job["stop_file"].parents, "a training empties its folder"
         assert job["limits"].micro_batch_size == 4, "as many rows as fitted before"
         assert (job["cpus"], job["gpus"]) == (plan.resources.cpus_per_trial, plan.resources.gpus_per_trial)
+        assert job["memory_bytes"] == 4 * plan.arms[0].base_model.num_parameters
 
 
 def test_folds_are_left_out_where_the_intervals_need_what_is_left(

@@ -98,6 +98,8 @@ def test_refits_of_other_seeds_are_averaged(plan: Plan, tmp_path: Path) -> None:
     assert len({arguments["seed"] for arguments in trained}) == 3
     assert [arguments["fold"] for arguments in trained] == [None] * 3
     assert all(arguments["config"] == trained[0]["config"] for arguments in trained)
+    needed = 16 * plan.arms[0].base_model.num_parameters
+    assert [job["memory_bytes"] for _, _, job in runner.jobs] == [needed] * 4, "each runs only where it fits"
     assert mean.num_trainings == 3 and first.num_trainings == 1
     assert mean.model is not None and first.model is not None
     members = [weights(arguments["scratch"] / "model") for arguments in trained]

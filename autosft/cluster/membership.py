@@ -6,7 +6,6 @@ import time
 
 from autosft.cluster.nodes import Member, examined, members
 from autosft.search.job import Job
-from autosft.search.settings import Node
 
 #: How often the nodes are counted.
 _COUNT_SECONDS = 10.0
@@ -52,7 +51,7 @@ class Membership:
     def avoided(self, job: Job) -> tuple[str, ...]:
         """Returns the nodes that must not get a job; where all have too little memory it may still try any of them."""
         able = [member for member in self._members.values() if member.node.carries(job.cpus, job.gpus)]
-        small = [member.id for member in able if _is_too_small(member.node, job)]
+        small = [member.id for member in able if not member.node.has_memory(job.memory_bytes, gpus=job.gpus)]
         return (*sorted(self._refused), *(small if len(small) < len(able) else ()))
 
     def is_at(self, job_id: str, node_id: str) -> None:
@@ -77,9 +76,3 @@ class Membership:
 
     def _leave(self, node_id: str) -> None:
         self._gone[node_id] = (time.time(), self._members.pop(node_id).place[0])
-
-
-def _is_too_small(node: Node, job: Job) -> bool:
-    """Whether a node, or each of its GPUs, is known to have less memory than a job needs."""
-    has = node.gpu_memory_bytes if job.gpus else node.memory_bytes
-    return 0 < has < job.memory_bytes

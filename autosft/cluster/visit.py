@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from autosft.cache import cache_folder
+from autosft.cache import cache_folder, cached_file
 from autosft.cluster.depot import CHUNK_BYTES, Entry, digest, entries, find_depot
 from autosft.cluster.image_rows import missing_images, write_with_images
 from autosft.cluster.nodes import own_id
@@ -34,6 +34,9 @@ _DEPOT_SECONDS = 60.0
 
 #: Between two looks for a stop file on the driver's machine.
 _STOP_SECONDS = 1.0
+
+#: Files and folders whose content this process has looked at: as they were then, and the sha256 of each file.
+_SOUND: set[tuple[Path, tuple[Entry, ...], tuple[str, ...]]] = set()
 
 
 class Visit:
@@ -124,20 +127,18 @@ class Visit:
     def _at_hand(self, path: Path) -> Path:
         """Returns where a file or folder of the driver's machine is on this one, fetched if it must be."""
         wanted: tuple[Entry, ...] = self._ask("entries", path)
-        own = _own_entries(path)
-        if own == wanted:
+        if _own_entries(path) == wanted:
             return path
         digests: tuple[str, ...] = self._ask("digests", path)
-        if own is not None and [(at.name, at.size) for at in own] == [(at.name, at.size) for at in wanted]:
-            files = [path / entry.name if entry.name else path for entry in own]
-            if all(digest(file) == known for file, known in zip(files, digests, strict=True)):
-                return path
+        if _holds(path, wanted, digests):
+            return path
         named = "\n".join(f"{entry.name}\0{known}" for entry, known in zip(wanted, digests, strict=True))
         home = cache_folder() / "fetched" / hashlib.sha256(named.encode()).hexdigest()[:32]
         target = home / path.name
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(str(home / "lock")):
-            if not target.exists():
+            if not _holds(target, wanted, digests):
+                _remove(target)
                 unfinished = home / f".{uuid.uuid4().hex}"
                 try:
                     for entry, known in zip(wanted, digests, strict=True):
@@ -156,17 +157,12 @@ class Visit:
             return here
         # Rows of images hold the hash of each image, so their own hash tells these apart as well.
         target = cache_folder() / "fetched" / f"{digest(here)[:32]}-images" / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
-            if not target.exists():
-                unfinished = target.with_name(f".{uuid.uuid4().hex}")
-                try:
-                    write_with_images(here, unfinished, missing, lambda paths: self._ask("contents", paths))
-                    os.replace(unfinished, target)
-                finally:
-                    _remove(unfinished)
-                self._ask("count", self._node_id, path.with_name("images"))
-        return target
+
+        def write(unfinished: Path) -> None:
+            write_with_images(here, unfinished, missing, lambda paths: self._ask("contents", paths))
+            self._ask("count", self._node_id, path.with_name("images"))
+
+        return cached_file(target, write)
 
     def _fetch(self, source: Path, target: Path, size: int, known: str) -> None:
         """Fetches one file; raises TrialFailed where it changed meanwhile."""
@@ -202,6 +198,19 @@ def _own_entries(path: Path) -> tuple[Entry, ...] | None:
         return entries(path)
     except OSError:
         return None
+
+
+def _holds(path: Path, wanted: tuple[Entry, ...], digests: tuple[str, ...]) -> bool:
+    """Whether there is what is wanted, by names, sizes and content. Each process reads it once as it is."""
+    own = _own_entries(path)
+    if own is None or [(at.name, at.size) for at in own] != [(at.name, at.size) for at in wanted]:
+        return False
+    if (path, own, digests) not in _SOUND:
+        files = [path / entry.name if entry.name else path for entry in own]
+        if any(digest(file) != known for file, known in zip(files, digests, strict=True)):
+            return False
+        _SOUND.add((path, own, digests))
+    return True
 
 
 def _remove(path: Path) -> None:

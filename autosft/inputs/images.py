@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 from numpy.typing import NDArray
 
+from autosft.cache import cached_file
 from autosft.data.data import Rows
 from autosft.data.pixels import UnreadableImage, content_of, pillow, rgb_of, size_of
 from autosft.errors import BaseModelError, explain
@@ -129,18 +129,15 @@ class ImageReader(Reader):
             return self.cut_at(_choose_side(images, self.sides)).cached(rows, key, cache)
         name = f"{key}|{json.dumps(self._settings(), sort_keys=True, default=str)}"
         path = cache / "images" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                unfinished = path.with_suffix(".unfinished")
-                shape = (len(images), *self._none().shape[1:])
-                values = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
-                for row, image in enumerate(images):
-                    values[row] = self.pixels(image)
-                values.flush()
-                del values
-                unfinished.replace(path)
-        return self._pixels(np.load(path, mmap_mode="r", allow_pickle=False))
+
+        def write(unfinished: Path) -> None:
+            shape = (len(images), *self._none().shape[1:])
+            values = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
+            for row, image in enumerate(images):
+                values[row] = self.pixels(image)
+            values.flush()
+
+        return self._pixels(np.load(cached_file(path, write), mmap_mode="r", allow_pickle=False))
 
     def pixels(self, image: pa.StructScalar) -> NDArray[np.uint8]:
         """Returns one image as bytes, shape (height, width, 3): grey all over where it cannot be read."""

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from autosft.arrays import from_matrix, one_array, to_matrix
+from autosft.cache import cached_file
 from autosft.data.data import Rows
 from autosft.inputs.base import Examples, Reader
 from autosft.inputs.overlap import overlaps
@@ -39,9 +37,6 @@ _LONG_CHARACTERS, _SPARE_TOKENS = 50, 128
 
 #: Characters of a beginning for each of its tokens, where it is tried first.
 _TRIED_CHARACTERS = 8
-
-#: Cached files that this process has looked at: path, size in bytes and time of the last change in nanoseconds.
-_SOUND: set[tuple[str, int, int]] = set()
 
 #: Rows that are tokenised at once: more are no quicker, and of long texts take hundreds of megabytes.
 _AT_ONCE = 256
@@ -306,57 +301,14 @@ def pad_token_id(tokenizer: Any) -> int:
 
 
 def cached_table(path: Path, make: Callable[[], pa.Table]) -> pa.Table:
-    """Returns a table mapped from a file, which one process makes, and which is whole or not there.
+    """Returns a table mapped from a file; see `cached_file`."""
 
-    A file beside it holds its checksum. One that does not fit, after a power cut or on a disk that fails, is made
-    again: what it held would be trained on without a word. Each process looks once at a file as it is.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not _is_sound(path):
-            table = make()
-            unfinished = path.with_suffix(".unfinished")
-            with pa.ipc.new_file(str(unfinished), table.schema) as writer:
-                writer.write_table(table)
-            with unfinished.open("rb") as file:
-                os.fsync(file.fileno())
-            _checksum_file(path).write_text(f"{_checksum(unfinished)}\n", encoding="utf-8")
-            unfinished.replace(path)
-            _SOUND.add(_version(path))
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    def write(unfinished: Path) -> None:
+        table = make()
+        with pa.ipc.new_file(str(unfinished), table.schema) as writer:
+            writer.write_table(table)
 
-
-def _is_sound(path: Path) -> bool:
-    """Whether a cached file is there and holds what was written to it."""
-    if not path.exists():
-        return False
-    if (version := _version(path)) not in _SOUND:
-        try:
-            kept = _checksum_file(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            return False
-        if kept != _checksum(path):
-            return False
-        _SOUND.add(version)
-    return True
-
-
-def _version(path: Path) -> tuple[str, int, int]:
-    found = path.stat()
-    return str(path), found.st_size, found.st_mtime_ns
-
-
-def _checksum_file(path: Path) -> Path:
-    return path.with_suffix(".crc32")
-
-
-def _checksum(path: Path) -> str:
-    """Returns the file's CRC-32, which is read at a gigabyte a second or so."""
-    found = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            found = zlib.crc32(block, found)
-    return f"{found:08x}"
+    return pa.ipc.open_file(pa.memory_map(str(cached_file(path, write)))).read_all()
 
 
 def in_blocks(table: pa.Table, make: Callable[[int, pa.Table], pa.Table]) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from autosft.base_models import BaseModel, at_hand, candidates, describe, locate
 from autosft.errors import BaseModelError, MissingExtraError, PlanError, explain
 from autosft.made_models import made_folder
-from autosft.planning.plan import Arm
+from autosft.planning.plan import Arm, Resources
 from autosft.planning.spaces import GivenSpace, given_spaces, space_of
 from autosft.search.settings import Machine
 from autosft.search.space import SearchSpace
@@ -89,6 +89,31 @@ def draft_arms(
         fix = "leave trainer= or models= out, or name another one"
         raise PlanError(explain(wrong=wrong, expected="a trainer that a model is made for", fix=fix))
     return tuple(arms), reasons
+
+
+def that_fit(arms: Sequence[Arm], resources: Resources) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
+    """Leaves out arms that no node, of those that hold a trial, has the memory to train; says why.
+
+    Raises:
+        PlanError: None is left.
+    """
+    machine, gpus = resources.machine, resources.gpus_per_trial
+    able = [node for node in machine.parts if node.carries(resources.cpus_per_trial, gpus)] or machine.parts
+    needed = {arm.name: arm.least_memory_bytes(arm.default) for arm in arms}
+    fitting = tuple(arm for arm in arms if any(node.has_memory(needed[arm.name], gpus=gpus) for node in able))
+    most = max((node.gpu_memory_bytes if gpus else node.memory_bytes for node in able), default=0)
+    whose = "a GPU" if gpus else "a node" if machine.nodes else "this machine"
+    reasons = [
+        f"{arm.name} is left out: training it takes at least {needed[arm.name] / 1e9:.1f} GB of memory, and {whose} "
+        f"has {'at most ' if machine.nodes else ''}{most / 1e9:.1f} GB"
+        for arm in arms
+        if arm not in fitting
+    ]
+    if not fitting:
+        wrong = "; ".join(reasons)
+        fix = "name smaller ones with models=, or run where there is more memory"
+        raise PlanError(explain(wrong=wrong, expected="a model whose training fits in memory", fix=fix))
+    return fitting, tuple(reasons)
 
 
 def _equipped(able: dict[str, type[Trainer]], *, named: bool) -> tuple[dict[str, type[Trainer]], tuple[str, ...]]:

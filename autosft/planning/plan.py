@@ -68,6 +68,10 @@ class Arm:
         """Whether a trial takes a moment: there is nothing to stop half-way, and no length worth choosing."""
         return not trainer_class(self.trainer).reports_rungs
 
+    def least_memory_bytes(self, config: Mapping[str, Any]) -> int:
+        """Returns what a training of one of its configurations takes of its device's memory at least."""
+        return trainer_class(self.trainer).least_memory_bytes(self.base_model, config)
+
     def to_json(self) -> dict[str, Any]:
         return {
             **{key: getattr(self, key) for key in ("name", "trainer", "folder", "max_length", "fidelity")},
@@ -128,10 +132,14 @@ class Resources:
     max_concurrent: int
     follows_nodes: bool = False
 
-    @property
-    def per_job(self) -> dict[str, Any]:
-        """What a job takes of a machine, as fields of `Job`."""
-        return {"cpus": float(self.cpus_per_trial), "gpus": self.gpus_per_trial}
+    def per_job(self, *trainings: tuple[Arm, Mapping[str, Any]]) -> dict[str, Any]:
+        """Returns what a job takes of a machine, as fields of `Job`.
+
+        Args:
+            trainings: Arms and configurations that it trains, or whose models it loads, which takes no more.
+        """
+        memory = max(arm.least_memory_bytes(config) for arm, config in trainings)
+        return {"cpus": float(self.cpus_per_trial), "gpus": self.gpus_per_trial, "memory_bytes": memory}
 
 
 @dataclass(frozen=True)

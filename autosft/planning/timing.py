@@ -64,9 +64,8 @@ def _measured(arm: Arm, prepared: Prepared, runner: Runner, resources: Resources
     kill_after = None if left is None or clock.limit_seconds is None else left + _SHARE * clock.limit_seconds
     for _ in range(2):
         began = clock.spent
-        ended = runner.run(
-            "autosft.search.work:measure", arguments, **resources.per_job, kill_after_seconds=kill_after
-        ).or_raise()
+        room = resources.per_job((arm, arm.default))
+        ended = runner.run("autosft.search.work:measure", arguments, **room, kill_after_seconds=kill_after).or_raise()
         # What killed a worker once, from outside, need not do so again; without its cost an arm would be left out.
         if not ended.worker_died:
             break

@@ -26,7 +26,6 @@ from autosft.search.slots import slots_allowed
 from autosft.search.trial import OUTPUTS_FILE, Trial, TrialLog
 from autosft.task import Metric
 from autosft.tracking.base import Tracker
-from autosft.trainers import trainer_class
 from autosft.trainers.base import Limits
 
 #: Share of the budget's tolerance that trials may overrun before they are told to stop.
@@ -220,10 +219,9 @@ class Search:
     def _job(self, trial: Trial, start: Start) -> dict[str, Any]:
         arm = self._plan.arm(trial.arm)
         return {
-            **self._plan.resources.per_job,
+            **self._plan.resources.per_job((arm, trial.config)),
             "may_be_stopped": start.may_be_stopped,
             "stop_file": self._stop_file(trial),
-            "memory_bytes": trainer_class(arm.trainer).least_memory_bytes(arm.base_model, trial.config),
             # Of a repetition only the outputs count, so its model need not come back from another machine.
             "leaves": (OUTPUTS_FILE,) if trial.stage == "finals" else None,
         }

@@ -26,6 +26,11 @@ class Node:
             return by_cpus
         return min(by_cpus, self.gpus * int(1 / gpus + 1e-9) if gpus <= 1 else int(self.gpus / gpus))
 
+    def has_memory(self, needed_bytes: int, *, gpus: float) -> bool:
+        """Whether it, or each of its GPUs where a trial takes any, has so much memory as far as is known."""
+        has = self.gpu_memory_bytes if gpus else self.memory_bytes
+        return not has or has >= needed_bytes
+
 
 @dataclass(frozen=True)
 class Machine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,15 +74,21 @@ class Workbench:
             "limits": limits,
         }
         job = {"stop_file": stop_file, "kill_after_seconds": kill_after_seconds, "leaves": leaves}
-        return self._run("autosft.search.work:train", arguments, interrupt=self.interrupt, **job)
+        return self._run("autosft.search.work:train", arguments, (trial,), interrupt=self.interrupt, **job)
 
-    def run(self, function: str, arguments: Mapping[str, Any], *, kill_after_seconds: float | None) -> Ended:
+    def run(
+        self, function: str, arguments: Mapping[str, Any], trials: Iterable[Trial], *, kill_after_seconds: float | None
+    ) -> Ended:
         """Runs another job, which Ctrl-C does not end; see `Job`.
+
+        Args:
+            trials: Those whose models it loads, so that it runs where these fit.
 
         Raises:
             AutosftError: It met something that the caller can change.
         """
-        return self._run(function, arguments, kill_after_seconds=kill_after_seconds)
+        return self._run(function, arguments, trials, kill_after_seconds=kill_after_seconds)
 
-    def _run(self, function: str, arguments: Mapping[str, Any], **job: Any) -> Ended:
-        return self.runner.run(function, arguments, **self.plan.resources.per_job, **job).or_raise()
+    def _run(self, function: str, arguments: Mapping[str, Any], trials: Iterable[Trial], **job: Any) -> Ended:
+        room = self.plan.resources.per_job(*((self.plan.arm(trial.arm), trial.config) for trial in trials))
+        return self.runner.run(function, arguments, **room, **job).or_raise()

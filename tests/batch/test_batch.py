@@ -19,6 +19,7 @@ from autosft.batch.many import BatchResult, run_batch
 from autosft.cli import app
 from autosft.errors import PlanError
 from autosft.run_folder import RunFolder
+from autosft.search.trial import read_events
 from autosft.shell import exit_code
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
@@ -134,3 +135,26 @@ def test_jobs_without_time_are_not_started_and_say_so(night: Night, tmp_path: Pa
     found = autosft.fit_many([job], budget="5s", folder=tmp_path / "batch")
     assert found["late"].state == "not started"
     assert "too little to be of use" in str(found["late"].error)
+
+
+@pytest.mark.faults
+def test_what_a_job_leaves_of_the_batchs_time_goes_to_the_one_that_could_use_more(
+    night: Night, tmp_path: Path, tiny_model: Path
+) -> None:
+    rows = [{"text": text, "label": LABELS[at]} for text, at in zip(*tiny_texts(4000), strict=True)]
+    question = {"task": "Sort by topic", "data": rows, "models": [str(tiny_model)]}
+    jobs = [
+        {"name": "early", "budget": "1 trial", "trainer": "frozen_head", **question},
+        # Too few trainings to tell whether it still improves.
+        {"name": "more", "budget": "20s", "trainer": "transformers", "scheduler": "none", **question},
+    ]
+    found = autosft.fit_many(jobs, budget="2m", folder=tmp_path / "batch")
+    assert [job.state for job in found] == ["finished", "finished"]
+    events = [json.loads(line) for line in (tmp_path / "batch" / "batch.jsonl").read_text().splitlines()]
+    begun = [(event["name"], event["more_seconds"]) for event in events if event["event"] == "started"]
+    assert begun[:3] == [("early", None), ("more", None), ("more", 20.0)], "no more at a time than it once asked for"
+    assert {name for name, _ in begun[3:]} <= {"more"}
+    run = RunFolder(tmp_path / "batch" / "more")
+    assert run.read(run.plan)["budget"]["seconds"] > 20, "its run may spend what it got"
+    spent = [row["spent_seconds"] for row in read_events(run.trials) if row["event"] == "ended"]
+    assert max(spent) > 25, "and has spent it on trainings"

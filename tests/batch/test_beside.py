@@ -13,7 +13,8 @@ import pytest
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_texts
 from autosft.testing.tiny_models import write_tiny_encoder
 
-pytestmark = pytest.mark.slow
+#: It kills nothing, but half a minute of it is worth more before every merge than once in a while.
+pytestmark = pytest.mark.faults
 
 #: Ray counts CPUs as it is told, so eight of them make two slots on any machine.
 PROGRAM = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import torch
 from prepared import planned
 from shell import Shell
 
+from autosft import cache
 from autosft.errors import PlanError
-from autosft.inputs import text
+from autosft.inputs.images import ImageReader
 from autosft.inputs.text import cached_table
 from autosft.prepare import with_rows
+from autosft.testing.tiny_images import tiny_image_data
 from autosft.trainers.base import Limits
 from autosft.trainers.features import FeatureCache
 
@@ -86,7 +89,7 @@ def test_tokens_are_made_again(
         return table
 
     def another_process() -> pa.Table:
-        monkeypatch.setattr(text, "_SOUND", set())
+        monkeypatch.setattr(cache, "_SOUND", set())
         return cached_table(tmp_path / "table.arrow", make)
 
     assert another_process() == table == another_process()
@@ -96,6 +99,28 @@ def test_tokens_are_made_again(
     found = another_process()
     assert found == table and found.schema.metadata == table.schema.metadata
     assert len(made) == 2
+
+
+@damages
+@pytest.mark.parametrize("which", ["*.npy", "*.crc32"])
+def test_images_are_decoded_again(
+    tmp_path: Path, which: str, damage: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, data = tiny_image_data(tmp_path / "data", num_rows=12)
+    processor = {"image_processor_type": "ViTImageProcessor", "size": 16}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+
+    def another_process() -> torch.Tensor:
+        monkeypatch.setattr(cache, "_SOUND", set())
+        reader = ImageReader.of_base(tmp_path, max_length=None, context_tokens=1)
+        return reader.cached(data.all, "key", tmp_path / "cache").collate(np.arange(12))["pixel_values"]
+
+    good = another_process()
+    [file] = (tmp_path / "cache").rglob(which)
+    kept = file.read_bytes()
+    file.write_bytes(damage(kept))
+    assert another_process().equal(good)
+    assert file.read_bytes() == kept
 
 
 class Numbered:

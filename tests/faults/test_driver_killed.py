@@ -19,6 +19,7 @@ pytestmark = pytest.mark.faults
 PLACES = (
     fault("autosft.search.search:Search._record", "SIGKILL", nth=3),  # A trial ended, and its line is not yet written.
     fault("autosft.search.finals:Finals.tell", "SIGKILL", nth=1),
+    fault("autosft.refit:retrain", "SIGKILL", when="after"),  # It is trained, and nobody has looked at it.
     fault("autosft.calibration:calibrate", "SIGKILL"),  # The refit is done, and nothing more.
     fault("autosft.proof:prove", "SIGKILL"),
     fault("autosft.predictor:describe_model", "SIGKILL"),  # Of the model, half is copied.

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from autosft.errors import BaseModelError, MissingExtraError, PlanError
-from autosft.planning.arms import draft_arms
-from autosft.planning.plan import Arm
+from autosft.planning.arms import draft_arms, that_fit
+from autosft.planning.plan import Arm, Resources
 from autosft.search.sampler import ArmSpace, Sampler
-from autosft.search.settings import Machine
+from autosft.search.settings import Machine, Node
 from autosft.search.space_file import load_space, space_from_json
 from autosft.task import Input, Output
 from autosft.testing.tiny_data import WORDS
@@ -51,6 +51,42 @@ def test_all_weights_are_trained_only_where_they_fit(tmp_path: Path, gigabytes: 
         assert "learning_rate" not in {parameter.name for parameter in arm.space.parameters}  # type: ignore[union-attr]
     else:
         assert methods == {"lora", "full"} and not any("method" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "left", "said"),
+    [
+        ([Node(4, 0, 9_000), Node(4, 0, 900_000)], 0, ["frozen_head/model", "transformers/model"], None),
+        ([Node(4, 0, 9_000), Node(4, 0, 0)], 0, ["frozen_head/model", "transformers/model"], None),
+        ([Node(4, 0, 9_000), Node(4, 0, 50_000)], 0, ["frozen_head/model"], "a node has at most 0.0 GB"),
+        # The large one holds no trial.
+        ([Node(4, 0, 50_000), Node(1, 0, 900_000)], 0, ["frozen_head/model"], "a node has at most 0.0 GB"),
+        ([Node(4, 1, 900_000, 50_000)], 1, ["frozen_head/model"], "a GPU has at most 0.0 GB"),
+        ([], 0, ["frozen_head/model"], "this machine has 0.0 GB"),
+    ],
+)
+def test_an_arm_that_fits_nowhere_is_left_out(
+    tmp_path: Path, nodes: list[Node], gpus: float, left: list[str], said: str | None
+) -> None:
+    arms = both(tmp_path)
+    assert 4 * arms[0].base_model.num_parameters < 50_000 < 16 * arms[0].base_model.num_parameters < 900_000
+    machine = Machine(8, len(nodes) and int(gpus), nodes=tuple(nodes), memory_bytes=0 if nodes else 50_000)
+    fitting, reasons = that_fit(arms, Resources(machine, 2, gpus, 1))
+    assert [arm.name for arm in fitting] == left
+    assert [said in reason for reason in reasons] == ([True] if said else [])
+    assert all(reason.startswith("transformers/model is left out: training it takes at least") for reason in reasons)
+
+
+def test_where_no_arm_fits_it_is_said_what_each_takes(tmp_path: Path) -> None:
+    resources = Resources(Machine(2, memory_bytes=10), 2, 0, 1)
+    with pytest.raises(PlanError, match=r"(?s)frozen_head/model.*transformers/model.*To fix: name smaller ones"):
+        that_fit(both(tmp_path), resources)
+
+
+def both(tmp_path: Path) -> tuple[Arm, ...]:
+    model = write_tiny_encoder(tmp_path / "model", words=WORDS)
+    options = {"models": [str(model)], "trainers": ["frozen_head", "transformers"], "space": None}
+    return draft_arms(Input.TEXT, Output.LABEL, num_rows=100, machine=Machine(2), **options)[0]  # type: ignore[arg-type]
 
 
 SPACE = "format: 1\nname: theirs\ntrainer: distant\ninput: text\noutput: label\nparameters:\n"
