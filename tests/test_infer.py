@@ -698,6 +698,9 @@ SNLI = {
     "gold_label": cycle("entailment", "neutral"),
     "annotator_labels": [["entailment", "neutral"]] * ROWS,
 }
+FEW_QUESTIONS = {"sentence1": cycle("lamp", "chair", "radio"), "sentence2": texts(8), "score": FRACTIONS}
+FEW_ANSWERS = {"text_a": texts(12), "text_b": cycle("yes sir", "no sir", "maybe"), "match": cycle("fits", "does not")}
+SURVEY = {"q1": texts(12), "q2": cycle("red", "green", "blue")}
 STS = {"genre": cycle("news", "forum"), "score": FRACTIONS, "sentence1": texts(8), "sentence2": texts(8, 3)}
 TOXIC = {"comment_text": texts(20), "toxic": cycle(0, 1), "insult": cycle(0, 1, 0), "threat": cycle(1, 0, 0)}
 YES = "Does the context answer the question with yes, no or maybe?"
@@ -722,6 +725,9 @@ AS_USERS_WRITE = [
     ("natural language inference", SNLI, "text-pair-classification", ["sentence1", "sentence2"], "gold_label"),
     ("Predict relatedness", SICK, "text-pair-regression", ["sentence_A", "sentence_B"], "relatedness_score"),
     ("Predict entailment", SICK, "text-pair-classification", ["sentence_A", "sentence_B"], "entailment_judgment"),
+    ("How alike are they?", FEW_QUESTIONS, "text-pair-regression", ["sentence1", "sentence2"], "score"),
+    ("Does it match?", FEW_ANSWERS, "text-pair-classification", ["text_a", "text_b"], "match"),
+    ("Which colour?", SURVEY, "text-classification", ["q1"], "q2"),
     ("Semantic similarity", STS, "text-pair-regression", ["sentence1", "sentence2"], "score"),
     ("Which kinds of toxicity are in it?", TOXIC, "multi-label-classification", ["comment_text"], "labels"),
     ("Find the toxic comments", TOXIC, "text-classification", ["comment_text"], "toxic"),

@@ -6,7 +6,7 @@ Nothing here knows the user's sentence; which column is chosen for what is decid
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -48,6 +48,7 @@ BODIES = word_set(
     "synopsis overview"
 )
 TEXT_NAMES = BODIES | word_set("sentence utterance query question tweet document input prompt transcript ticket")
+_TWIN = re.compile(r"^(.*?)[ _-]?([012ab]|one|two|left|right)$", re.IGNORECASE)
 _SPLIT_NAMES = word_set("split fold partition subset is_train is_test is_valid set")
 _SPLIT_VALUES = word_set("train training test testing dev val valid validation eval holdout unused")
 
@@ -139,7 +140,7 @@ def name_words(name: str) -> tuple[str, ...]:
 def profile(table: pa.Table) -> list[ColumnProfile]:
     """Profiles every column of a table that has rows."""
     columns = [_profile_column(name, i, plain(table.column(i))) for i, name in enumerate(table.column_names)]
-    columns = _texts_first(columns)
+    columns = _with_both_sides(_texts_first(columns))
     texts = [column.name for column in columns if column.role is Role.TEXTS]
     return [
         replace(column, role=Role.PARTS)
@@ -164,6 +165,29 @@ def _texts_first(columns: list[ColumnProfile]) -> list[ColumnProfile]:
         else column
         for column in columns
     ]
+
+
+def _with_both_sides(columns: list[ColumnProfile]) -> list[ColumnProfile]:
+    """Returns the columns, of which one that repeats is text where its twin is: a few questions, and many answers."""
+    texts = [column.name for column in columns if column.role is Role.TEXT]
+    return [
+        replace(column, role=Role.TEXT)
+        if column.role is Role.LABEL and column.is_string and is_side_of(column.name, texts)
+        else column
+        for column in columns
+    ]
+
+
+def are_twins(first: str, second: str) -> bool:
+    """Tells whether two names are one with two numbers or letters: "question1" and "question2"."""
+    twins = (_TWIN.match(first), _TWIN.match(second))
+    return bool(twins[0] and twins[1] and twins[0][1] == twins[1][1] and twins[0][1].lower() not in ("column", ""))
+
+
+def is_side_of(name: str, others: Iterable[str]) -> bool:
+    """Tells whether a name is that of a text of which another one is the twin: "sentence1" and "sentence2"."""
+    twin = _TWIN.match(name)
+    return bool(twin and set(name_words(twin[1])) & TEXT_NAMES) and any(are_twins(name, other) for other in others)
 
 
 def given_away(profiles: list[ColumnProfile], parts: Mapping[str, str | None]) -> str:

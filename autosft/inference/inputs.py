@@ -11,11 +11,20 @@ from itertools import combinations
 
 from autosft.data.nested import how_to_flatten
 from autosft.errors import TaskError, explain
-from autosft.inference.columns import TEXT_NAMES, TEXT_ROLES, ColumnProfile, Role, is_string, name_words, word_set
+from autosft.inference.columns import (
+    TEXT_NAMES,
+    TEXT_ROLES,
+    ColumnProfile,
+    Role,
+    are_twins,
+    is_side_of,
+    is_string,
+    name_words,
+    word_set,
+)
 from autosft.inference.pairs import (
     AFTERTHOUGHTS,
     are_side_by_side,
-    are_twins,
     belong_together,
     is_pair,
     is_title,
@@ -135,7 +144,9 @@ def _readable(profiles: list[ColumnProfile], sentence: Sentence, excluded: Conta
     wordy = [column for column in texts if column.mean_words >= _WORDY]
     if wordy:
         # Names of people and products are unique strings too, but read only beside nothing better, or when asked for.
-        return [c for c in texts if c in wordy or is_title(c) or sentence.mention(c.name).as_input]
+        long = [column.name for column in wordy]
+        wanted = {c.name for c in texts if is_title(c) or is_side_of(c.name, long) or sentence.mention(c.name).as_input}
+        return [column for column in texts if column in wordy or column.name in wanted]
     if texts:
         return texts
     words = [column for column in free if _holds_words(column)]

@@ -5,10 +5,9 @@ A title and its body are one text, unless the sentence compares them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from autosft.inference.columns import BODIES, TEXT_NAMES, TEXT_ROLES, ColumnProfile, name_words, word_set
+from autosft.inference.columns import BODIES, TEXT_NAMES, TEXT_ROLES, ColumnProfile, are_twins, name_words, word_set
 from autosft.inference.sentence import Sentence, stem
 
 _TITLES = word_set("title subject headline heading header")
@@ -24,7 +23,6 @@ _PARTNERS = tuple(
         "comment reply", "article summary", "document summary", "source summary",
     )
 )  # fmt: skip
-_TWIN = re.compile(r"^(.*?)[ _-]?([012ab]|one|two|left|right)$", re.IGNORECASE)
 # Two texts of one kind are about as long; the shorter one has at least this share of the longer one's length.
 _ALIKE = 0.5
 _WORDY = 3.0
@@ -39,12 +37,6 @@ def is_pair(names: Sequence[str]) -> bool:
     if any(words[0] & pair and words[1] & pair and (words[0] | words[1]) >= pair for pair in _PARTNERS):
         return True
     return are_twins(first, second)
-
-
-def are_twins(first: str, second: str) -> bool:
-    """Tells whether two names are one with two numbers or letters: "question1" and "question2"."""
-    twins = (_TWIN.match(first), _TWIN.match(second))
-    return bool(twins[0] and twins[1] and twins[0][1] == twins[1][1] and twins[0][1].lower() not in ("column", ""))
 
 
 def are_side_by_side(columns: Sequence[ColumnProfile], sentence: Sentence) -> bool:

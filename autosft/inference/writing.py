@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 
-from autosft.inference.columns import TEXT_ROLES, ColumnProfile, name_words, word_set
-from autosft.inference.pairs import are_twins
+from autosft.inference.columns import TEXT_ROLES, ColumnProfile, are_twins, name_words, word_set
 from autosft.inference.prompts import prompt_of
 from autosft.inference.sentence import Sentence
 
