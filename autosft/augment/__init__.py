@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from autosft.errors import PlanError
+from autosft.errors import PlanError, explain
 from autosft.plugins import load_plugin
+from autosft.task import Input, Output
 
 if TYPE_CHECKING:
     from autosft.augment.base import BatchAugmentation
@@ -20,11 +21,25 @@ AUGMENTATIONS = {
 }
 
 
-def augmentation(name: str) -> BatchAugmentation:
-    """Returns an augmentation by name, at its untuned strength.
+def augmentation_class(name: str) -> type[BatchAugmentation]:
+    """Returns an augmentation by name.
 
     Raises:
         PlanError: No augmentation has this name.
     """
     found = load_plugin(name, AUGMENTATIONS, "autosft.augment", what="augmentation", error=PlanError)
-    return cast("BatchAugmentation", found())
+    return cast("type[BatchAugmentation]", found)
+
+
+def augmentation(name: str, input: Input, output: Output) -> BatchAugmentation:
+    """Returns an augmentation at its untuned strength.
+
+    Raises:
+        PlanError: No augmentation has this name, or it is not one for such inputs and outputs.
+    """
+    found = augmentation_class(name)
+    if input not in found.inputs or output not in found.outputs:
+        wrong = f"the augmentation '{name}' is not one for {input} to {output}"
+        expected = f"one of {' or '.join(sorted(found.inputs))} to {' or '.join(sorted(found.outputs))}, as it is"
+        raise PlanError(explain(wrong=wrong, expected=expected, fix="leave it out of the search space"))
+    return found()

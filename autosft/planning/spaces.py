@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autosft.augment import augmentation
 from autosft.errors import PlanError, explain
 from autosft.planning.plan import Arm, Plan
 from autosft.search.space import FunctionSpace, SearchSpace, Space
@@ -45,8 +46,16 @@ def given_spaces(given: GivenSpace, trainers: Sequence[str]) -> dict[str, Space]
             expected = f"a space for {' or '.join(trainers)}"
             fix = f"pass trainer='{space.trainer}', or leave this file out"
             raise PlanError(explain(wrong=wrong, expected=expected, fix=fix))
+        _check_augmentations(space)
         found[space.trainer] = space
     return found
+
+
+def _check_augmentations(space: SearchSpace) -> None:
+    """Raises PlanError where a space names an augmentation that is not one for its inputs and outputs."""
+    named = {value for parameter in space.parameters if parameter.name == "augmentation" for value in parameter.values}
+    for name in sorted(named - {"none"}, key=str):
+        augmentation(str(name), space.input, space.output)
 
 
 def _files(path: Path) -> list[Path]:

@@ -241,7 +241,7 @@ class TransformersTrainer(Trainer):
             warmup_share=config.warmup_share,
             weight_decay=config.weight_decay,
             layer_decay=config.layer_decay,
-            augmentation=_augmentation(config),
+            augmentation=_augmentation(config, data),
             seed=seed,
             deadline=None if limit is None else started + limit,
         )
@@ -320,8 +320,8 @@ def _objective(config: TransformersConfig, task: Task, data: TrainingData) -> Ob
     return objective.learn(data.all.targets(), data.train, balanced=balanced, smoothing=config.label_smoothing)
 
 
-def _augmentation(config: TransformersConfig) -> BatchAugmentation | None:
-    return None if config.augmentation == "none" else augmentation(config.augmentation)
+def _augmentation(config: TransformersConfig, data: TrainingData) -> BatchAugmentation | None:
+    return None if config.augmentation == "none" else augmentation(config.augmentation, data.input, data.output)
 
 
 def _free(network: nn.Module | None) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from autosft.augment import AUGMENTATIONS, augmentation
+from autosft.augment import AUGMENTATIONS, augmentation_class
 from autosft.augment.punctuation import Punctuation
 from autosft.augment.token_cutoff import TokenCutoff
 from autosft.errors import PlanError
@@ -25,9 +25,9 @@ def batch(num_rows=64, num_tokens=20):
     return {"input_ids": ids, "attention_mask": mask}
 
 
-@pytest.fixture(params=[name for name in AUGMENTATIONS if Input.TEXT in augmentation(name).inputs])
+@pytest.fixture(params=[name for name in AUGMENTATIONS if Input.TEXT in augmentation_class(name).inputs])
 def augment(request, examples):
-    found = augmentation(request.param)
+    found = augmentation_class(request.param)()
     assert found.name == request.param
     return found.prepared(examples, 3)
 
@@ -72,7 +72,7 @@ def test_cutoff_hides_its_share_of_tokens_and_never_the_first(share):
 
 
 def test_punctuation_leaves_every_token_in_its_order_between_the_first_and_the_last(examples):
-    augment, given = augmentation("punctuation").prepared(examples, 3), batch()
+    augment, given = augmentation_class("punctuation")().prepared(examples, 3), batch()
     given["input_ids"] = given["input_ids"] + 1000
     given["token_type_ids"] = (torch.arange(20) >= 5).long().repeat(64, 1) * given["attention_mask"]
     changed = augment(given, np.random.default_rng(0))
@@ -98,4 +98,4 @@ def test_where_a_tokenizer_has_no_marks_a_row_stays_as_it_is(examples):
 
 def test_an_unknown_augmentation_gets_the_nearest_match():
     with pytest.raises(PlanError, match="did you mean 'token-cutoff'"):
-        augmentation("token_cutof")
+        augmentation_class("token_cutof")

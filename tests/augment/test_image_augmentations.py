@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from autosft.augment import AUGMENTATIONS, augmentation
+from autosft.augment import AUGMENTATIONS, augmentation_class
 from autosft.augment import trivial_augment as trivial
 from autosft.augment.mixup import Mixup
 from autosft.augment.random_erasing import RandomErasing
 from autosft.augment.trivial_augment import TrivialAugment
 from autosft.task import Input, Output
 
-OF_IMAGES = [name for name in AUGMENTATIONS if Input.IMAGE in augmentation(name).inputs]
+OF_IMAGES = [name for name in AUGMENTATIONS if Input.IMAGE in augmentation_class(name).inputs]
 
 
 def batch(num_rows=64, height=16, width=24):
@@ -26,7 +26,7 @@ def batch(num_rows=64, height=16, width=24):
 
 @pytest.fixture(params=OF_IMAGES)
 def augment(request):
-    found = augmentation(request.param)
+    found = augmentation_class(request.param)()
     assert found.name == request.param
     return found.prepared(SimpleNamespace(black=np.float32([-1] * 3), white=np.float32([1] * 3)), 3)
 
@@ -64,7 +64,7 @@ def test_one_row_is_enough(augment):
 
 def test_a_flip_mirrors_and_a_crop_moves():
     ramp = torch.arange(24.0).expand(200, 3, 16, 24).contiguous()
-    changed = augmentation("flip-crop")({"pixel_values": ramp}, np.random.default_rng(0))["pixel_values"]
+    changed = augmentation_class("flip-crop")()({"pixel_values": ramp}, np.random.default_rng(0))["pixel_values"]
     steps = changed.diff(dim=3)[:, 0, 0, 6:18]
     assert (steps.abs() == 1).all(), "inside the edges it is still the ramp"
     assert 0.35 < (steps[:, 0] < 0).float().mean() < 0.65

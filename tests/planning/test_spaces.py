@@ -77,3 +77,16 @@ def test_a_file_that_would_not_be_used_is_refused(files: dict[str, str], words: 
         (tmp_path / name).write_text(text)
     with pytest.raises(PlanError, match=words):
         given_spaces(tmp_path, ["frozen_head"])
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ("flip-crop", "'flip-crop' is not one for text to label"),
+        ("token-cutof", r"token-cutof"),
+    ],
+)
+def test_an_augmentation_that_these_rows_cannot_have_is_refused_at_once(named: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"{TUNED}  augmentation: {{type: choice, values: [none, {named}]}}\n")
+    with pytest.raises(PlanError, match=words):
+        given_spaces(tmp_path, ["transformers"])

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from autosft.arrays import largest_difference, to_matrix, to_numbers
-from autosft.augment import augmentation
+from autosft.augment import augmentation_class
 from autosft.base_models import candidates, describe, locate
 from autosft.data.data import Rows
 from autosft.errors import PlanError, TrialFailed
@@ -187,7 +187,7 @@ def test_mixed_labels_count_once_a_row(place, subject, monkeypatch):
     losses = {}
     ours = loop._Trainer.compute_loss
 
-    class Unmixed(type(augmentation("mixup"))):
+    class Unmixed(augmentation_class("mixup")):
         def __call__(self, batch, rng):
             return {**batch, "labels": nn.functional.one_hot(batch["labels"], 3).float()}
 
