@@ -120,3 +120,25 @@ def test_where_the_labels_say_nothing_no_row_is_accused(tmp_path: Path, monkeypa
     [finding] = suspected(plan_of(numbers, tmp_path, monkeypatch), "frozen_head")
     assert finding.severity == Severity.WARNING and finding.count > 0.4 * 240
     assert finding.examples == () and "examples" not in finding.action
+
+
+def test_of_several_labels_each_is_doubted_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOSFT_CACHE", str(tmp_path / "cache"))
+    about = [sorted({LABELS[at % 3], LABELS[at // 3 % 3]}) for at in range(240)]
+    labels = [list(own) for own in about]
+    labels[7] = [label for label in LABELS if label not in about[7]][:1]
+    labels[60] = list(LABELS)
+    rows = [
+        {"text": f"{' '.join(own * (6 // len(own)))} {at * 7919 + 100_003}", "topics": given}
+        for at, (own, given) in enumerate(zip(about, labels, strict=True))
+    ]
+    model = write_tiny_encoder(tmp_path / "tiny", words=WORDS)
+    made = autosft.plan(
+        "which topics is it about?", rows, models=str(model), trainer="frozen_head", timing=False, tracker=Tracker()
+    )
+    question = Question(made.task, rows)
+    [finding] = suspected((check(question, *understand(question)), made), "frozen_head")
+    assert finding.count == 2 and "2 of 240 rows looked at (0.8%) have probably wrong labels" in finding.message
+    [too_many] = set(LABELS) - set(about[60])
+    for doubt in (f"row 7: '{about[7][0]}' seems to be missing", f"row 60: '{too_many}' looks wrong"):
+        assert any(example.startswith(doubt) for example in finding.examples)
