@@ -325,8 +325,8 @@ def _lines(plan: Plan) -> list[str]:
     for finding in plan.findings:
         told = "; ".join(filter(None, (finding.message.rstrip("."), finding.action)))
         lines.append(f"          {_MARKS[finding.severity]} {told}")
-        shown = finding.examples[:1] if finding.severity is Severity.INFO else finding.examples
-        lines += [f"            {example}" for example in shown]
+        if finding.severity is not Severity.INFO:
+            lines += [f"            {example}" for example in finding.examples]
     lines += [f"Arm       {_describe(arm)}" for arm in plan.arms]
     lines.append(
         f"Search    {plan.sampler}, {plan.scheduler}; {counted(plan.resources.max_concurrent, 'trial')} at once on "

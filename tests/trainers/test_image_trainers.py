@@ -197,7 +197,7 @@ def test_mixed_labels_count_once_a_row(place, subject, monkeypatch):
         return loss
 
     monkeypatch.setattr(loop._Trainer, "compute_loss", noted)
-    monkeypatch.setattr("autosft.trainers.with_transformers.augmentation", lambda name: Unmixed().prepared(None, 3))
+    monkeypatch.setattr("autosft.trainers.with_transformers.augmentation", lambda *named: Unmixed().prepared(None, 3))
     monkeypatch.setattr(Unmixed, "prepared", lambda self, examples, width: self)
     for config in (PLAIN, replace(PLAIN, augmentation="mixup")):
         fit(place, subject, config)

@@ -60,6 +60,7 @@ def setting(request, tmp_path_factory):
 def training_data(found, task, table, folder):
     rows = found.encode_inputs(task, table)
     rows = rows.append_column("target", found.encode_targets(task, table))
+    rows = rows.append_column("row", pa.array(range(len(table)), pa.int64()))
     path = folder / "rows.arrow"
     with pa.ipc.new_file(str(path), rows.schema) as writer:
         writer.write_table(rows.combine_chunks())
