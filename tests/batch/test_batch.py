@@ -19,7 +19,6 @@ from autosft.batch.many import BatchResult, run_batch
 from autosft.cli import app
 from autosft.errors import PlanError
 from autosft.run_folder import RunFolder
-from autosft.search.trial import read_events
 from autosft.shell import exit_code
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
@@ -137,7 +136,7 @@ def test_jobs_without_time_are_not_started_and_say_so(night: Night, tmp_path: Pa
     assert "too little to be of use" in str(found["late"].error)
 
 
-@pytest.mark.faults
+@pytest.mark.slow
 def test_what_a_job_leaves_of_the_batchs_time_goes_to_the_one_that_could_use_more(
     night: Night, tmp_path: Path, tiny_model: Path
 ) -> None:
@@ -156,5 +155,4 @@ def test_what_a_job_leaves_of_the_batchs_time_goes_to_the_one_that_could_use_mor
     assert {name for name, _ in begun[3:]} <= {"more"}
     run = RunFolder(tmp_path / "batch" / "more")
     assert run.read(run.plan)["budget"]["seconds"] > 20, "its run may spend what it got"
-    spent = [row["spent_seconds"] for row in read_events(run.trials) if row["event"] == "ended"]
-    assert max(spent) > 25, "and has spent it on trainings"
+    assert run.read(run.result)["seconds"]["wall"] > 25, "and has spent some of it, on trainings or on a refit"

@@ -13,8 +13,7 @@ import pytest
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_texts
 from autosft.testing.tiny_models import write_tiny_encoder
 
-#: It kills nothing, but half a minute of it is worth more before every merge than once in a while.
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.slow
 
 #: Ray counts CPUs as it is told, so eight of them make two slots on any machine.
 PROGRAM = """
