@@ -40,6 +40,7 @@ def augmentation(name: str, input: Input, output: Output) -> BatchAugmentation:
     found = augmentation_class(name)
     if input not in found.inputs or output not in found.outputs:
         wrong = f"the augmentation '{name}' is not one for {input} to {output}"
-        expected = f"one of {' or '.join(sorted(found.inputs))} to {' or '.join(sorted(found.outputs))}, as it is"
-        raise PlanError(explain(wrong=wrong, expected=expected, fix="leave it out of the search space"))
+        own = ", ".join(sorted(found.inputs))
+        expected = f"an augmentation of {input} that leaves {output} true; '{name}' is one of {own}"
+        raise PlanError(explain(wrong=wrong, expected=expected, fix="take it out of the search space"))
     return found()
