@@ -80,6 +80,21 @@ def test_what_is_started_to_outlive_its_terminal_does_not_hear_it() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+def test_a_second_signal_is_not_lost_where_python_only_prints_what_is_raised(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
+        interrupt.requested = True
+        Finalized()
+        time.sleep(10)
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize("sent", ["Ctrl-C", "Ctrl-C twice", "SIGTERM"])
 def test_before_there_is_a_model_it_ends_at_once(fresh: Shell, quick: Plan, sent: str) -> None:
     process = planned_fit(fresh, quick)
