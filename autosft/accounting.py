@@ -1,4 +1,4 @@
-"""Where a worker's seconds went: train, evaluate, load, compile, checkpoint.
+"""Where a worker's seconds went: train, evaluate, features, load, compile, checkpoint.
 
 Trainers mark their phases; whoever runs them reads the ledger. Nested phases count once, for the inner one.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-PHASES = ("train", "evaluate", "load", "compile", "checkpoint")
+PHASES = ("train", "evaluate", "features", "load", "compile", "checkpoint")
 
 
 class Ledger:

@@ -310,7 +310,7 @@ def _other_folds(
     """
     plan = bench.plan
     # Never zero, since the time is shared out by it.
-    took = {one.trial.number: max(0.1, one.trial.seconds.get("total", 0.0)) for one in candidates}
+    took = {one.trial.number: max(0.1, one.trial.seconds_again) for one in candidates}
     one_fold = sum(took.values())
     wanted = [(one.trial, fold) for one in candidates for fold in range(1, plan.data.num_folds)]
     known = {

@@ -56,7 +56,7 @@ def reason_against(plan: Plan, winner: Trial, *, seconds_left: float | None, int
 
     Where the plan kept no time for a refit, one that fits whole into what is left is made all the same.
     """
-    took = winner.seconds.get("total", 0.0)
+    took = winner.seconds_again
     needed = took * (_ENOUGH if plan.refit else plan.refit_factor)
     if plan.budget.refit is False:
         return "no refit was asked for; the model of the search is shipped"
@@ -64,7 +64,7 @@ def reason_against(plan: Plan, winner: Trial, *, seconds_left: float | None, int
         return "no refit, as the run was interrupted; the model of the search is shipped"
     if seconds_left is not None and seconds_left < needed:
         left = f"{max(seconds_left, 0):.0f} s were left beside what the proof needs"
-        short = f"no time for a refit: {left}, and the winner's training took {took:.0f} s"
+        short = f"no time for a refit: {left}, and the winner's training takes {took:.0f} s"
         return f"{short}; the model of the search is shipped"
     return None
 

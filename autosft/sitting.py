@@ -169,7 +169,7 @@ class Sitting:
         # Those of an earlier sitting count although there is no time for more.
         if plan.finals_share or any(trial.stage == "finals" for trial in trials):
             self.listener.phase("finals")
-            kept = closing + plan.refit_factor * winner.seconds.get("total", 0.0) * plan.refit
+            kept = closing + plan.refit_factor * winner.seconds_again * plan.refit
             finals = Finals(plan, trials, search.outputs, kept_seconds=kept)
             search.run(finals)
             self.listener.note(finals.remark())

@@ -66,7 +66,12 @@ class Bench:
 
     def score(self, trainer: str, data: TrainingData) -> float:
         """Fits the untuned default; returns its score on the validation rows."""
-        subject = trainer_class(trainer)(*TRAINERS[trainer])
+        targets = data.all.targets().take(pa.array(data.validation))
+        return self._kind.score(self._task, targets, self.outputs(trainer, data))
+
+    def outputs(self, trainer: str, data: TrainingData) -> pa.Array:
+        """Fits the untuned default; returns its outputs for the validation rows."""
+        subject = trainer_class(trainer)(*TRAINERS.get(trainer, TRAINERS["frozen_head"]))
         config = subject.default_config(subject.base_model, len(data.train), data.input, data.output)
         reports: list[pa.Array] = []
         (self._folder / "scratch").mkdir(exist_ok=True)
@@ -74,8 +79,7 @@ class Bench:
             config, self._task, data, fidelity=1.0, seed=0, folder=self._folder / "scratch",
             report=lambda share, outputs: reports.append(outputs), limits=self._limits,
         )  # fmt: skip
-        targets = data.all.targets().take(pa.array(data.validation))
-        return self._kind.score(self._task, targets, reports[-1])
+        return reports[-1]
 
     @property
     def metric(self) -> str:

@@ -18,7 +18,7 @@ from autosft.calibration import tempered
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
 from autosft.proof import Candidate, Proof, prove
-from autosft.refit import distrust
+from autosft.refit import distrust, reason_against
 from autosft.search.job import Ended
 from autosft.search.trial import OUTPUTS_FILE, Trial
 from autosft.search.workbench import Workbench
@@ -98,6 +98,18 @@ def make_plan(tiny_model: Path) -> Callable[[int], Plan]:
         )
 
     return make
+
+
+@pytest.mark.parametrize(("seconds_left", "is_made"), [(1.0, False), (30.0, True)])
+def test_a_refit_needs_no_time_for_features_that_are_kept(
+    make_plan: Callable[[int], Plan], seconds_left: float, is_made: bool
+) -> None:
+    plan = make_plan(100)
+    seconds = {"total": 45.0, "features": 40.0}
+    winner = Trial(0, plan.arms[0].name, {}, 1.0, 0, 0, True, "complete", 0.5, seconds=seconds)
+    reason = reason_against(plan, winner, seconds_left=seconds_left, interrupt=Interrupt())
+    assert (reason is None) == is_made
+    assert is_made or "takes 5 s" in str(reason)
 
 
 def proven(plan: Plan, folder: Path, *, refitted: pa.Array, won: pa.Array, temperature: float = 1.0) -> Proof:

@@ -24,7 +24,7 @@ COLUMNS = {
     "priority": "double", "folder": "string", "report": "string", "reason": "string",
 }  # fmt: skip
 
-_WORKED = ("start_up", "load", "compile", "train", "evaluate", "checkpoint")
+_WORKED = ("start_up", "load", "compile", "features", "train", "evaluate", "checkpoint")
 
 
 def rows_of(

@@ -15,7 +15,7 @@ from autosft.report.ended import Ended
 from autosft.report.figures import SERIES, axis, legend_below, numbers
 from autosft.tasks import kind as task_kind
 
-_PHASES = ("train", "evaluate", "load", "compile", "checkpoint", "start_up", "idle")
+_PHASES = ("train", "evaluate", "features", "load", "compile", "checkpoint", "start_up", "idle")
 
 
 def audit(ended: Ended) -> Section:
@@ -57,7 +57,7 @@ def cost(ended: Ended) -> Section:
     seconds = ended.summary["seconds"]
     workers = seconds["workers"]
     total = seconds["wall"] * workers or 1.0
-    phases = tuple((name.replace("_", " "), seconds[name], seconds[name] / total) for name in _PHASES)
+    phases = tuple((name.replace("_", " "), seconds.get(name, 0.0), seconds.get(name, 0.0) / total) for name in _PHASES)
     table = Table(
         "phases-numbers",
         "Worker seconds by phase",

@@ -18,6 +18,9 @@ from autosft.reviewing.sweep import Sweep, SweepTrial
 #: What is shorter than this share of all trial time is not worth a word; failures always are.
 _WORTH_SAYING = 0.01
 
+#: Phases of a worker's time that make models better, or tell how good they are.
+_USEFUL = ("train", "evaluate", "features")
+
 #: A trial is over-long where its score last rose before this share of it, and it reported so often.
 _LATE, _FEWEST_REPORTS = 0.75, 4
 
@@ -228,11 +231,11 @@ def _by_phases(sweep: Sweep) -> Claim:
     whole = phases["wall"] * phases["workers"]
     shares = {
         name: phases[name] / whole if whole else 0.0
-        for name in ("train", "evaluate", "load", "start_up", "compile", "checkpoint", "idle")
+        for name in (*_USEFUL, "load", "start_up", "compile", "checkpoint", "idle")
         if name in phases
     }
-    useful = shares.get("train", 0.0) + shares.get("evaluate", 0.0)
-    rest = sorted(((part, name) for name, part in shares.items() if name not in ("train", "evaluate")), reverse=True)
+    useful = sum(shares.get(name, 0.0) for name in _USEFUL)
+    rest = sorted(((part, name) for name, part in shares.items() if name not in _USEFUL), reverse=True)
     told = ", ".join(f"{words.share(part)} {name.replace('_', ' ')}" for part, name in rest if part >= _WORTH_SAYING)
     # Sittings of one run may have had different numbers of them.
     workers = f"{phases['workers']:.3g} worker{'' if phases['workers'] == 1 else 's'}"

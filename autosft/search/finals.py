@@ -57,7 +57,7 @@ class _Finalist:
 
     @property
     def seconds(self) -> float:
-        return _SLACK * self.first.seconds.get("total", 0.0)
+        return _SLACK * self.first.seconds_again
 
 
 class Finals:

@@ -176,9 +176,7 @@ class Racing:
         arms = {winner.arm for winner in winners} or {arm.name for arm in self._plan.arms}
         # As measured, where it was: a machine may be slower than it was timed to be.
         longest = [self._race.full_seconds(arm) for arm in arms]
-        longest += [
-            trial.seconds.get("total", 0.0) for trial in winners if trial.rung == self._arms[trial.arm].rungs[-1]
-        ]
+        longest += [trial.seconds_again for trial in winners if trial.rung == self._arms[trial.arm].rungs[-1]]
         return self._plan.refit_factor * max(longest)
 
 

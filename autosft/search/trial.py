@@ -90,6 +90,11 @@ class Trial:
         return self.fidelity if self.fate == "complete" or not self.reports else self.reports[-1][0]
 
     @property
+    def seconds_again(self) -> float:
+        """Seconds that the same training takes another time: the features of its rows are there."""
+        return self.seconds.get("total", 0.0) - self.seconds.get("features", 0.0)
+
+    @property
     def curve(self) -> tuple[tuple[float, float], ...]:
         """Its reports at the shares of a full run that it really had been trained for.
 

@@ -85,7 +85,7 @@ class WholeRuns:
         return self._pace.limit(
             standing.seconds_left,
             still_to_come=math.ceil((beside + len(waiting | {arm.name})) / self._num_at_once(standing)),
-            leader_seconds=max((trial.seconds.get("total", 0.0) for trial in winners), default=None),
+            leader_seconds=max((trial.seconds_again for trial in winners), default=None),
         )
 
     def _num_at_once(self, standing: Standing) -> int:

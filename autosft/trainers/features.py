@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from autosft.accounting import phase
 from autosft.inputs.base import Examples
 from autosft.inputs.batches import batches_by_length
 from autosft.trainers.base import Limits
@@ -91,7 +92,7 @@ class FeatureCache:
             TrialFailed: The stop file appeared, or not even one row fits in memory; what was computed until then is
                 kept.
         """
-        with FileLock(str(self._folder / "lock")):
+        with phase("features"), FileLock(str(self._folder / "lock")):
             self._refresh()
             missing = rows if order is None or deadline is None else order
             missing = missing[self._places[missing] < 0]

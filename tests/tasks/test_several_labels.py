@@ -162,12 +162,24 @@ def test_tuned_thresholds_beat_a_half_on_other_rows(metric):
     assert Task.from_json(json.loads(json.dumps(tuned.to_json()))) == tuned
 
 
-def test_micro_f1_has_one_threshold_and_macro_f1_one_a_label():
+def test_a_label_whose_probabilities_are_too_low_has_a_lower_threshold():
     targets, outputs = (to_matrix(part) for part in outputs_for(3000, SHARES))
     outputs = outputs * np.float32([1, 1, 0.3])
-    common = thresholds(targets.astype(bool), outputs, "micro_f1")
+    common = thresholds(targets.astype(bool), outputs, "samples_f1")
     own = thresholds(targets.astype(bool), outputs, "macro_f1")
-    assert len(set(common)) == 1 and own[0] > own[2] + 0.03
+    together = thresholds(targets.astype(bool), outputs, "micro_f1")
+    assert len(set(common)) == 1 and own[0] > own[2] + 0.03 and together[0] > together[2] + 0.03
+    unseen_targets, unseen = (to_matrix(part) for part in outputs_for(3000, SHARES, seed=2))
+    unseen = unseen * np.float32([1, 1, 0.3])
+    score, before = (reference.f1_score(unseen_targets, unseen >= cuts, average="micro") for cuts in (together, common))
+    assert score > before + 0.01
+
+
+def test_where_probabilities_are_right_micro_f1_has_nearly_one_threshold():
+    draw = np.random.default_rng(0)
+    outputs = draw.beta(1, 3, size=(20_000, 4)).astype(np.float32)
+    found = thresholds(draw.random(outputs.shape) < outputs, outputs, "micro_f1")
+    assert np.ptp(found) < 0.05
 
 
 def test_a_rare_labels_threshold_is_drawn_to_the_common_one():
@@ -178,7 +190,7 @@ def test_a_rare_labels_threshold_is_drawn_to_the_common_one():
     targets[np.argsort(outputs[:, 1])[0], 1] = True
     with_one = thresholds(targets, outputs, "macro_f1")[1]
     alone = thresholds(targets[:, 1:], outputs[:, 1:], "macro_f1")[0]
-    assert alone < with_one < thresholds(targets, outputs, "micro_f1")[0]
+    assert alone < with_one < thresholds(targets, outputs, "samples_f1")[0]
 
 
 @pytest.mark.parametrize("metric", ["micro_f1", "macro_f1"])

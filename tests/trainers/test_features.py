@@ -17,6 +17,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from autosft.accounting import open_ledger, phase
 from autosft.arrays import to_matrix
 from autosft.errors import TrialFailed
 from autosft.inputs.base import Examples
@@ -183,6 +184,16 @@ def test_what_was_half_written_is_written_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows, ROWS[:40])
     for each in (features, cache(tmp_path)):
         np.testing.assert_array_equal(each.take(rows), np.stack([rows, -rows], axis=1))
+
+
+def test_the_time_for_features_is_a_phase_of_its_own_that_no_later_training_has(tmp_path: Path) -> None:
+    first: dict[str, float] = {}
+    later: dict[str, float] = {}
+    for found in (first, later):
+        with open_ledger() as ledger, phase("evaluate"):
+            cache(tmp_path).compute(ROWS[:40], Limits(1, tmp_path))
+        found.update(ledger.seconds)
+    assert first["features"] > 40 * SECONDS_A_ROW > 10 * (later["features"] + later["evaluate"])
 
 
 def test_two_that_are_open_share_what_either_computes(tmp_path: Path) -> None:
