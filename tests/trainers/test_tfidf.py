@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -141,6 +142,20 @@ def test_a_time_limit_leaves_rows_out_and_says_so(tmp_path):
     model, outputs, targets = fitted(tmp_path / "cut", TEXT, table, limits=limits)
     assert whole.share_trained == 1 and model.share_trained < 0.8
     assert accuracy(outputs, targets) > 0.6
+
+
+def test_what_a_new_process_loads_is_not_taken_for_the_pace_of_rows(tmp_path):
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import test_tfidf as tests\n"
+        "from pathlib import Path\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "limits = tests.Limits(1, folder / 'cache', time_limit_seconds=12.0)\n"
+        "rows = tests.texts(3000, {'fruit': ['apple', 'pear'], 'tool': ['hammer', 'saw']})\n"
+        "print(tests.fitted(folder, tests.TEXT, rows, limits=limits)[0].share_trained)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) == 1.0, "three thousand short rows take a second"
 
 
 def test_a_saved_model_needs_neither_torch_nor_the_search_to_predict(tmp_path):
