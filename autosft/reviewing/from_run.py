@@ -140,6 +140,7 @@ def _outcome(summary: Mapping[str, Any]) -> Outcome:
         is_default=default_won(summary),
         on_fresh_rows=fresh,
         num_gain_rows=test["num_rows"],
+        default_length=summary["default"].get("fidelity", 1.0) / max(summary["best"].get("fidelity", 1.0), 1e-9),
     )
 
 

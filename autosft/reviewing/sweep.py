@@ -106,6 +106,7 @@ class Outcome:
         is_default: Whether the default that the winner is compared with won itself.
         on_fresh_rows: Whether the gain was measured on rows that the search did not choose by.
         num_gain_rows: Rows that it was measured on.
+        default_length: Share of the winner's training that the default was trained for.
     """
 
     winner: str
@@ -119,6 +120,7 @@ class Outcome:
     is_default: bool
     on_fresh_rows: bool
     num_gain_rows: int
+    default_length: float = 1.0
 
 
 @dataclass(frozen=True)

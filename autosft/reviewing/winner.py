@@ -9,6 +9,7 @@ from autosft.reviewing import words
 from autosft.reviewing.claim import Claim
 from autosft.reviewing.noise import noise
 from autosft.reviewing.sweep import Outcome, Sweep, standard_error
+from autosft.search.finals import SAME_LENGTH
 
 
 def winner(sweep: Sweep) -> list[Claim]:
@@ -34,6 +35,8 @@ def winner(sweep: Sweep) -> list[Claim]:
     caution = "" if outcome.on_fresh_rows else " The search also chose by these rows, so the gain is optimistic."
     is_untuned = any(trial.is_default for trial in sweep.trials if trial.name == outcome.winner)
     over = "another untuned default, the best on validation rows," if is_untuned else "the best untuned default"
+    if outcome.default_length < SAME_LENGTH:
+        over = f"{over.rstrip(',')}, trained for {outcome.default_length:.0%} of its length only,"
     below = " and scored below it" if outcome.gain < 0 else ""
     itself = f", which is an untuned default itself{below}" if is_untuned else ""
     sentence = (

@@ -160,6 +160,14 @@ def test_the_gain_is_judged_by_its_interval(low: float, high: float, words: str,
     assert words in claim.sentence and claim.level == level
 
 
+def test_a_default_that_was_trained_shorter_is_said_to_be() -> None:
+    outcome = Outcome("0", 0.8, None, 0.8, None, 900, 0.1, Interval(0.05, 0.15), False, True, 900)
+    short = replace(outcome, default_length=0.46)
+    told = "over the best untuned default, trained for 46% of its length only, on 900 rows"
+    sentences = [winner(sweep(searched(20), outcome=found))[0].sentence for found in (outcome, short)]
+    assert [told in sentence for sentence in sentences] == [False, True]
+
+
 def test_the_winner_is_set_against_a_default_among_the_trials() -> None:
     trials = searched(20)
     default = replace(trials[0], name="default", score=0.5, interval=Interval(0.48, 0.52), is_default=True)
