@@ -7,12 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from autosft.data.files import data_suffix, read_file
 from autosft.errors import DataError, explain
 from autosft.reviewing.records import split_row, sweep_of
 from autosft.reviewing.sweep import Sweep, flat
 
 _LINES = (".jsonl", ".ndjson")
+
+#: A csv file has no type for what is so or not, and the next space must not turn it into a word.
+_FLAGS = {"True": True, "False": False, "true": True, "false": False}
 
 
 def from_table(path: str | Path, *, metric: str | None, goal: str | None) -> Sweep:
@@ -47,7 +52,9 @@ def _table(path: Path) -> list[dict[str, Any]]:
         )
     table, _ = read_file(path)
     rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+    words = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    flags = [name for name in words if {row[name] for row in rows} - {None} <= _FLAGS.keys()]
+    return [{**row, **{name: _FLAGS.get(row[name]) for name in flags}} for row in rows]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -228,6 +228,18 @@ def test_a_table_by_hand(shell: Shell, tmp_path: Path) -> None:
     assert (tmp_path / "next.yaml").read_text(encoding="utf-8") == made["next_space"]
 
 
+def test_what_is_so_or_not_in_a_csv_file_is_no_word_in_the_next_space(shell: Shell, tmp_path: Path) -> None:
+    rows = by_hand(tmp_path / "trials.csv")
+    with (tmp_path / "trials.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "warm"])
+        writer.writeheader()
+        writer.writerows({**row, "warm": at % 2 == 0} for at, row in enumerate(rows))
+    found = shell("trials.csv", "--metric", "accuracy", "--next-space", "next.yaml")
+    assert found.code == 0, found.err
+    warm = yaml.safe_load((tmp_path / "next.yaml").read_text(encoding="utf-8"))["parameters"]["warm"]
+    assert {type(value) for value in warm.get("values", [warm.get("value")])} == {bool}
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [
