@@ -120,7 +120,7 @@ def fit(
         RunFolder.check_free(folder)
         listener.phase("read")
         understood, source = understand(question)
-        with scratch_folder() as scratch, _runner(options, understood, scratch) as runner:
+        with scratch_folder() as scratch, _runner(options, understood, scratch, listener) as runner:
             listener.phase("audit")
             prepared = check(question, understood, source, most_rows=_most_rows(source, options, runner))
             made = _plan(question, options, prepared, runner, clock, listener)
@@ -179,7 +179,7 @@ def plan(
         if not timing:
             prepared = check(question, understood, source, most_rows=_most_rows(source, options, None))
             return _plan(question, options, prepared, None, clock, listener)
-        with scratch_folder() as scratch, _runner(options, understood, scratch) as runner:
+        with scratch_folder() as scratch, _runner(options, understood, scratch, listener) as runner:
             listener.phase("audit")
             prepared = check(question, understood, source, most_rows=_most_rows(source, options, runner))
             return _plan(question, options, prepared, runner, clock, listener)
@@ -287,7 +287,7 @@ def review(target: str | Path, *, metric: str | None = None, goal: str | None = 
     return review_sweep(open_sweep(target, metric=metric, goal=goal))
 
 
-def _runner(options: Options, task: Task, scratch: Path) -> Runner:
+def _runner(options: Options, task: Task, scratch: Path, listener: Tracker) -> Runner:
     from autosft.search.runner import Runner
 
     return Runner(
@@ -297,6 +297,7 @@ def _runner(options: Options, task: Task, scratch: Path) -> Runner:
         cluster=options.cluster,
         machine=machine_here(),
         verbose=options.verbose,
+        note=listener.note,
     )
 
 
@@ -374,7 +375,7 @@ def _with_runner(
 ) -> Result:
     options = Options(made.budget, scheduler=made.scheduler, cluster=cluster, verbose=verbose)
     earlier = seconds_before(run, workers=made.resources.max_concurrent)
-    with scratch_folder() as scratch, _runner(options, made.task, scratch) as runner:
+    with scratch_folder() as scratch, _runner(options, made.task, scratch, listener) as runner:
         made = _fitted(made, runner.machine())
         # Not before there is something to run on: until then a finished run stays one.
         run.reopen()

@@ -342,7 +342,8 @@ def submit(
         given = context.args[0] if context.args else "nothing"
         fix = "write the command behind two dashes: autosft submit --address http://HEAD:8265 -- fit train.csv"
         raise PlanError(explain(wrong=f"'{given}' is no verb of autosft", expected=", ".join(verbs), fix=fix))
-    job, client = send(context.args, address=address, working_folder=Path(working_dir), also=also or ())
+    also = [*(also or ()), *_named_in_jobs(context, Path(working_dir))]
+    job, client = send(context.args, address=address, working_folder=Path(working_dir), also=also)
     uploaded = f"uploaded: {', '.join(job.uploaded)}" if job.uploaded else "nothing was uploaded"
     typer.echo(f"job {job.job_id} ({uploaded})", err=wait)
     how = f"ray job logs --follow {job.job_id} --address {address}"
@@ -509,6 +510,25 @@ def main() -> None:
         except OSError:  # Its reader has gone; what Python would still write as it ends would change the exit code.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
+
+
+def _named_in_jobs(context: typer.Context, working_folder: Path) -> list[str]:
+    """Returns what a batch's file of jobs names, relative to the working folder, where that file is here.
+
+    Raises:
+        PlanError: The file cannot be read.
+    """
+    from autosft.batch.jobs_file import places
+
+    verb, *arguments = context.args
+    if verb != "batch":
+        return []
+    command: Any = typer.main.get_command(app).get_command(context, verb)  # type: ignore[attr-defined]
+    jobs = command.make_context(verb, arguments, parent=context.parent).params["jobs"]
+    # Other paths are the cluster's own.
+    if jobs.startswith(("/", "~")):
+        return []
+    return [os.path.join(os.path.dirname(jobs), name) for name in places(working_folder / jobs)]
 
 
 def _show_result(result: Any, as_json: bool) -> None:

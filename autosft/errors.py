@@ -29,6 +29,10 @@ class MetricError(TaskError):
     """A metric of the user's own raised, or gave something that is no number."""
 
 
+class FunctionTimeout(TaskError):
+    """A function of the user's own gave no answer for too long."""
+
+
 class PlanError(AutosftError, ValueError):
     """A budget, search space, trainer, sampler or plan file that cannot be used."""
 

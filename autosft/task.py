@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from autosft.errors import AutosftError, MetricError, TaskError, explain
+from autosft.time_limit import time_limit
 
 
 class Input(StrEnum):
@@ -79,10 +80,12 @@ class Metric:
 
         Raises:
             MetricError: The function raises, asks for the process to end, or gives something that is no number.
+            FunctionTimeout: It gives no answer.
         """
         assert self.function is not None
         try:
-            found: Any = self.function(targets, predictions)
+            with time_limit(f"the metric {self.name}(targets, predictions)"):
+                found: Any = self.function(targets, predictions)
         except AutosftError:
             raise
         except (Exception, SystemExit) as error:

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "autosft"
 LAYERS = {
     "errors": 0, "counting": 0,
     "arrays": 1, "task": 1, "data": 1, "base_models": 1, "model_folder": 1, "model_hub": 1, "accounting": 1, "disk": 1,
-    "interrupt": 1, "plugins": 1, "cache": 1, "made_models": 1, "class_names": 1,
+    "interrupt": 1, "plugins": 1, "cache": 1, "made_models": 1, "class_names": 1, "time_limit": 1,
     "tasks": 2, "inputs": 2, "trainers": 2, "augment": 2,
     "argument_types": 3, "budget": 3, "infer": 3, "label_errors": 3, "inference": 3, "intervals": 3, "prepare": 3,
     "planning": 3, "search": 3, "refit": 3, "soup": 3, "proof": 3, "run_folder": 3, "finish": 3, "predictor": 3,

@@ -39,6 +39,7 @@ _WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _TAKEN = ("logs", "batch.json", "batch.jsonl", "batch.parquet", "batch.html")
 _WORDS = ("target", "group", "time", "kind", "sampler", "scheduler")
 _LISTS = ("inputs", "models", "trainer", "fixes_off")
+_PLACES = ("data", "test", "space")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,15 @@ def checked(rows: Sequence[tuple[Mapping[str, Any], int | None]], *, base: Path,
     return jobs
 
 
+def named_places(row: Mapping[str, Any], base: Path) -> Iterator[str]:
+    """Yields the files and folders that are there and that a job names by a path relative to `base`."""
+    for key in (*_PLACES, "models"):
+        if _is_names(row.get(key)):
+            for name in _listed(row[key]):
+                if name and not name.startswith(("/", "~")) and (base / name).exists():
+                    yield name
+
+
 def _all_of(problems: Sequence[str], place: str) -> str:
     count = "1 thing is" if len(problems) == 1 else f"{len(problems)} things are"
     listed = "\n".join(f"  - {problem}" for problem in problems)
@@ -124,7 +134,7 @@ def _all_of(problems: Sequence[str], place: str) -> str:
 
 def _job(row: Mapping[str, Any], line: int | None, base: Path) -> Job:
     arguments = {key: value for key, value in row.items() if key in ARGUMENTS and value is not None}
-    for key in ("data", "test", "space"):
+    for key in _PLACES:
         if isinstance(arguments.get(key), str | Path):
             arguments[key] = _absolute(str(arguments[key]), base)
     for key in _LISTS:
@@ -218,7 +228,7 @@ def _choice_problems(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _path_problems(row: Mapping[str, Any], base: Path) -> Iterator[str]:
-    for key in ("data", "test", "space"):
+    for key in _PLACES:
         value = row.get(key)
         if value is None:
             continue

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autosft.batch.job import ARGUMENTS, Job, checked
+from autosft.batch.job import ARGUMENTS, Job, checked, named_places
 from autosft.errors import PlanError, explain, nearest
 
 _KEYS = ("defaults", "jobs")
@@ -21,6 +21,23 @@ def read_jobs(path: str | Path) -> list[Job]:
         PlanError: It cannot be read, or a job in it cannot be begun; says everything that is wrong.
     """
     path = Path(path)
+    return checked(_rows(path), base=path.absolute().parent, place=str(path))
+
+
+def places(path: str | Path) -> list[str]:
+    """Returns the files and folders that are there and that a file of jobs names by paths relative to it.
+
+    The jobs are not checked: they may be for another machine, with files and trainers of its own.
+
+    Raises:
+        PlanError: The file cannot be read.
+    """
+    path = Path(path)
+    return list(dict.fromkeys(name for row, _ in _rows(path) for name in named_places(row, path.absolute().parent)))
+
+
+def _rows(path: Path) -> list[tuple[Mapping[str, Any], int | None]]:
+    """Returns the keys of each job, those of the defaults included, and the line that it stands on."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -52,7 +69,7 @@ def read_jobs(path: str | Path) -> list[Job]:
             where = f"job {number + 1} in {path}" + (f", line {line}," if line else "")
             raise _refused(f"{where} is {job!r}", "keys and values: name, task, data", "write it as {name: ..., ...}")
         rows.append(({**defaults, **job}, line))
-    return checked(rows, base=path.absolute().parent, place=str(path))
+    return rows
 
 
 def _parsed(path: Path, text: str) -> tuple[Any, list[int]]:

@@ -28,10 +28,10 @@ class Membership:
     def __len__(self) -> int:
         return len(self._members)
 
-    def count(self) -> None:
-        """Now and then takes in which nodes came and went."""
+    def count(self) -> tuple[str, ...]:
+        """Now and then takes in which nodes came and went; says of each that came and is not used why, once."""
         if time.monotonic() < self._counted + _COUNT_SECONDS:
-            return
+            return ()
         there = members()
         for node_id in self._members.keys() - there.keys():
             self._leave(node_id)
@@ -43,6 +43,8 @@ class Membership:
         # The run goes on without a node that joins it with other versions.
         self._refused |= refused.keys()
         self._counted = time.monotonic()
+        lines = [str(error).partition("\n")[0].rstrip(".") for error in refused.values()]
+        return tuple(line[:1].lower() + line[1:] for line in lines)
 
     def num_at_once(self, cpus: float, gpus: float) -> int:
         """Returns how many jobs of a size the nodes hold that are there now."""

@@ -134,6 +134,8 @@ def _told(nodes: Iterable[str]) -> dict[str, dict[str, Any]]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    wanted = _own_version()
+
     def tell() -> dict[str, Any]:
         # A function inside of a function travels as code: a node without autosft can run it, and say so.
         import importlib.util
@@ -149,7 +151,8 @@ def _told(nodes: Iterable[str]) -> dict[str, dict[str, Any]]:
         said: dict[str, Any] = {
             "versions": {"python": platform.python_version(), "ray": ray.__version__, "autosft": ours}
         }
-        if ours is not None:
+        # In another version this may stand elsewhere; a node that fails here would count as one that did not answer.
+        if ours == wanted:
             from autosft.planning.machine import gpu_memory_bytes, memory_bytes
 
             # This task has no GPU, so Ray hides all of them; and other runs may be using those of the node.

@@ -21,9 +21,13 @@ from typing import Any
 from autosft.accounting import open_ledger
 from autosft.disk import disk_error, is_disk_error
 from autosft.errors import AutosftError, TrialFailed
+from autosft.time_limit import overdue
 
 #: A job that was told to stop gets this long to save what it has.
 STOP_GRACE_SECONDS = 5.0
+
+#: A worker that ends itself gets this long to say why, and that word as long again to reach the driver.
+_TELL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -143,11 +147,14 @@ def execute(
         arguments: What the function is called with, where the job's own arguments mean nothing on this machine.
     """
     started = time.time()
-    with open_ledger() as ledger, _watched(job):
+    with open_ledger() as ledger:
 
         def seconds() -> dict[str, float]:
             start_up = max(0.0, started - job.submitted_at)
             return {**ledger.seconds, "start_up": start_up, "total": time.time() - started}
+
+        def tell(ended: Ended) -> None:
+            send(replace(ended, seconds=seconds()))
 
         def report(fidelity: float, score: float, **values: Any) -> None:
             try:
@@ -156,11 +163,12 @@ def execute(
                 raise _Stopped from error
 
         try:
-            _prepare(job)
-            module, _, name = job.function.partition(":")
-            function = getattr(importlib.import_module(module), name)
-            with arguments or nullcontext(job.arguments) as given:
-                value = function(report, **given)
+            with _watched(job, tell):
+                _prepare(job)
+                module, _, name = job.function.partition(":")
+                function = getattr(importlib.import_module(module), name)
+                with arguments or nullcontext(job.arguments) as given:
+                    value = function(report, **given)
             ended = Ended(job.id, "complete", value)
         except _Stopped:
             _release_memory()
@@ -172,7 +180,7 @@ def execute(
         except (Exception, SystemExit) as error:  # Whatever it is must reach the driver, with its place.
             ended = _ended_by(error, job)
     _release_memory()
-    send(replace(ended, seconds=seconds()))
+    tell(ended)
 
 
 class _Stopped(BaseException):
@@ -193,9 +201,21 @@ def _ended_by(error: BaseException, job: Job) -> Ended:
 
 
 @contextmanager
-def _watched(job: Job) -> Iterator[None]:
-    """Ends this process should the job overrun: nothing milder ends a thread that hangs."""
+def _watched(job: Job, tell: Callable[[Ended], None]) -> Iterator[None]:
+    """Ends this process should the job overrun: nothing milder ends a thread that hangs.
+
+    Args:
+        tell: Sends how the job ended, where a function of the user's own is what hangs.
+    """
     done = threading.Event()
+
+    def leave(last: Ended) -> None:
+        # Whoever is to hear it may be gone.
+        telling = threading.Thread(target=tell, args=(last,), daemon=True)
+        telling.start()
+        telling.join(_TELL_SECONDS)
+        if not done.wait(_TELL_SECONDS):
+            os._exit(1)
 
     def watch() -> None:
         kill_at = time.monotonic() + (job.kill_after_seconds or math.inf)
@@ -203,11 +223,14 @@ def _watched(job: Job) -> Iterator[None]:
         while not done.wait(max(0.0, min(0.5, kill_at - time.monotonic()))):
             if not told and job.stop_file is not None and job.stop_file.exists():
                 told, kill_at = True, min(kill_at, time.monotonic() + STOP_GRACE_SECONDS)
-            if time.monotonic() >= kill_at:
-                os._exit(1)
+            if (late := overdue()) is not None:
+                leave(Ended(job.id, "fatal", late, str(late)))
+            elif time.monotonic() >= kill_at:
+                if (held := overdue(STOP_GRACE_SECONDS)) is None:
+                    os._exit(1)
+                leave(Ended(job.id, "failed", message=f"its time was over: {held}".partition("\n")[0]))
 
-    if job.kill_after_seconds is not None or job.stop_file is not None:
-        threading.Thread(target=watch, name="autosft-watch", daemon=True).start()
+    threading.Thread(target=watch, name="autosft-watch", daemon=True).start()
     try:
         yield
     finally:

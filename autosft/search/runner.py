@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class Runner:
         cluster: Which Ray, see `connect`; None starts one here, unless Ray is already running in this process.
         machine: CPUs and GPUs to use here; None for all of them.
         verbose: Whether Ray's own output is shown.
+        note: Hears what a person should know, in one sentence.
 
     Attributes:
         cpu_seconds: Seconds times CPUs of all jobs that ended, by phase, with "start_up" and "total".
@@ -86,6 +87,7 @@ class Runner:
         cluster: str | None = None,
         machine: Machine | None = None,
         verbose: bool = False,
+        note: Callable[[str], None] = lambda message: None,
     ) -> None:
         self._scratch = scratch
         self._scheduler = scheduler
@@ -93,6 +95,7 @@ class Runner:
         self._cluster = cluster
         self._machine = machine
         self._verbose = verbose
+        self._note = note
         self._name = uuid.uuid4().hex
         self._channel = _CHANNELS[self._name] = _Channel()
         self._cpus: dict[str, float] = {}
@@ -221,7 +224,8 @@ class Runner:
         else:
             return
         if self._nodes is not None:
-            self._nodes.count()
+            for why in self._nodes.count():
+                self._note(f"{why}; it gets no trials")
             self._open_depot()
         for job in list(self._without_room.values()):
             if time.time() >= job.submitted_at + _ROOM_SECONDS:

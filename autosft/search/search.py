@@ -16,7 +16,7 @@ import pyarrow as pa
 from autosft.arrays import load_array
 from autosft.budget import Clock
 from autosft.counting import counted
-from autosft.errors import AutosftError, MetricError, SearchFailed, explain
+from autosft.errors import AutosftError, FunctionTimeout, MetricError, SearchFailed, explain
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Arm, Plan
 from autosft.search.choice import best, contenders
@@ -257,7 +257,7 @@ class Search:
         if event.fate == "fatal":
             self._log.append("fatal", trial=trial.to_json(), message=event.message)
             # A user's metric that works for some models and not for others costs a trial, and neither arm nor run.
-            if not (isinstance(event.value, MetricError) and self._leader is not None):
+            if not (isinstance(event.value, MetricError | FunctionTimeout) and self._leader is not None):
                 if isinstance(event.value, BaseException):
                     raise event.value
                 self._defects[trial.arm] = event.message

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from autosft.errors import PlanError, explain
 from autosft.search.space_place import refuse, refuse_field
 from autosft.task import Input, Output
+from autosft.time_limit import time_limit
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -209,13 +210,15 @@ class FunctionSpace:
 
         Raises:
             PlanError: The function raised, or did not return a dict.
+            FunctionTimeout: It gives no answer.
         """
-        try:
-            config = self.function(_PrefixedTrial(trial, prefix))
-        except (Exception, SystemExit) as error:  # Of the user's own, and in this very process.
-            wrong = f"the search space {self.name} raised {type(error).__name__}: {error}"
-            fix = "correct the function; a run that it stopped goes on with `autosft resume`"
-            raise PlanError(explain(wrong=wrong, expected="a dict of values for every trial", fix=fix)) from error
+        with time_limit(f"the search space {self.name}"):
+            try:
+                config = self.function(_PrefixedTrial(trial, prefix))
+            except (Exception, SystemExit) as error:  # Of the user's own, and in this very process.
+                wrong = f"the search space {self.name} raised {type(error).__name__}: {error}"
+                fix = "correct the function; a run that it stopped goes on with `autosft resume`"
+                raise PlanError(explain(wrong=wrong, expected="a dict of values for every trial", fix=fix)) from error
         if not isinstance(config, dict):
             raise PlanError(
                 explain(

@@ -25,6 +25,7 @@ from autosft.data.texts import codes, shortened
 from autosft.errors import DataError, TaskError, explain
 from autosft.task import AnswerFunction, Output, Task
 from autosft.tasks.base import Scorer, TaskKind
+from autosft.time_limit import time_limit
 
 BITS_PER_BYTE = "bits_per_byte"
 EXACT_MATCH = "exact_match"
@@ -145,6 +146,7 @@ def answers(task: Task, texts: list[str | None]) -> list[str | None]:
 
     Raises:
         TaskError: `task.answer` is not a regular expression, or a function that raises or gives no text.
+        FunctionTimeout: It gives no answer.
     """
     read = task.answer
     if callable(read):
@@ -158,29 +160,36 @@ def answers(task: Task, texts: list[str | None]) -> list[str | None]:
 
 
 def _read_answer(read: AnswerFunction, text: str) -> str | None:
-    try:
-        found = read(text)
-    except (Exception, SystemExit) as error:  # Of the user's own.
-        what = f"raised {type(error).__name__}: {error}"
-        raise _no_answer(read, what, text) from error
+    name = getattr(read, "__qualname__", repr(read))
+    with time_limit(f"answer={name} {_of(text)}"):
+        try:
+            found = read(text)
+        except (Exception, SystemExit) as error:  # Of the user's own.
+            what = f"raised {type(error).__name__}: {error}"
+            raise _no_answer(name, what, text) from error
     if found is None or isinstance(found, str):
         return found
-    raise _no_answer(read, f"gave {found!r:.60} ({type(found).__name__})", text)
+    raise _no_answer(name, f"gave {found!r:.60} ({type(found).__name__})", text)
 
 
-def _no_answer(read: AnswerFunction, what: str, text: str) -> TaskError:
-    name = getattr(read, "__qualname__", repr(read))
+def _no_answer(name: str, what: str, text: str) -> TaskError:
     return TaskError(
         explain(
-            wrong=f"answer={name} {what} (text: {shortened(repr(text), limit=80)})",
+            wrong=f"answer={name} {what} {_of(text)}",
             expected="a text, or None where a text holds no answer",
             fix="correct the function; a run that it stopped goes on with `autosft resume`",
         )
     )
 
 
+def _of(text: str) -> str:
+    return f"(text: {shortened(repr(text), limit=80)})"
+
+
 def _last_answer(pattern: re.Pattern[str], text: str) -> str | None:
-    matches = list(pattern.finditer(text))
+    # Of nested repetitions a pattern may try more ways to match than anybody can wait for.
+    with time_limit(f"answer='{pattern.pattern}' {_of(text)}"):
+        matches = list(pattern.finditer(text))
     if not matches:
         return None
     # A group that took no part in the match is None: then all of the match counts.

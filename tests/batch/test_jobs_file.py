@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autosft.batch.jobs_file import read_jobs
+from autosft.batch.jobs_file import places, read_jobs
 from autosft.errors import PlanError
 
 DATA = "text,label\na,x\nb,y\n"
@@ -46,6 +46,20 @@ jobs:
     assert two.arguments["test"] == str(tmp_path / "rows.csv")
     assert two.arguments["models"] == ["owner/other"]
     assert (two.budget.num_trials, two.budget.seconds, two.priority) == (3, None, 2.0)
+
+
+def test_what_jobs_name_beside_their_file_is_found_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "space.yaml").touch()
+    text = f"""
+defaults: {{task: Sort these, models: [tiny, owner/model], trainer: known_only_there}}
+jobs:
+  - {{name: one, data: rows.csv, space: space.yaml}}
+  - {{name: two, data: /on/the/cluster.csv, test: ./rows.csv}}
+  - {{name: three, data: owner/dataset, test: "{tmp_path}/rows.csv", models: owner/other}}
+  - {{name: four, data: ~/rows.csv, test: no-such.csv}}
+"""
+    assert places(written(tmp_path, text)) == ["rows.csv", "space.yaml", "tiny", "./rows.csv"]
 
 
 def test_a_key_that_is_no_word_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from autosft.cluster import membership
 from autosft.cluster.membership import Membership
 from autosft.cluster.nodes import Member, cluster_machine
+from autosft.errors import PlanError
 from autosft.search.job import Delayed, Ended, Home, Job, Moved
 from autosft.search.runner import Runner
 from autosft.search.settings import Node
@@ -92,6 +93,23 @@ def test_a_node_that_is_gone_and_still_listed_is_not_waited_for(
     nodes = Membership({})
     nodes.count()
     assert nodes.avoided(Job("", "", {})) == () and len(nodes) == 1
+
+
+def test_a_node_that_joins_with_another_version_gets_no_job_and_is_told_of_once(
+    place: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "The node 10.0.0.7 runs autosft 99.0, and 0.1.0 is here."
+    monkeypatch.setattr(membership, "members", lambda: {"new": Member("new", place, Node(2))})
+    monkeypatch.setattr(membership, "examined", lambda asked: ({}, {at.id: PlanError(said) for at in asked}))
+    monkeypatch.setattr(membership, "_COUNT_SECONDS", 0.0)
+    monkeypatch.setattr("autosft.search.runner._LOOK_SECONDS", 0.0)
+    heard: list[str] = []
+    runner = Runner(scratch=tmp_path, note=heard.append)
+    runner._nodes, runner._places = Membership({}), (place,)
+    for _ in range(3):
+        runner._look(None)
+    assert heard == ["the node 10.0.0.7 runs autosft 99.0, and 0.1.0 is here; it gets no trials"]
+    assert runner._nodes.avoided(Job("", "", {})) == ("new",) and not len(runner._nodes)
 
 
 def test_a_node_with_too_little_memory_is_kept_free_of_a_job() -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from clusters import RealCluster, free_port, real_cluster, write_base_model
 
-from autosft.cluster.submit import _command, submit
+from autosft.cli import app
+from autosft.cluster.submit import Submitted, _command, _uploaded, submit
 from autosft.errors import PlanError
 from autosft.testing.tiny_data import LABELS, tiny_texts
 
@@ -60,6 +61,50 @@ def test_only_what_lies_below_the_working_folder_is_sent(tmp_path: Path) -> None
         submit(["fit", "../rows.csv"], address="http://127.0.0.1:1", working_folder=tmp_path / "below")
     with pytest.raises(PlanError, match="there is no more"):
         submit(["fit", "rows.csv"], address="http://127.0.0.1:1", working_folder=tmp_path, also=["more.csv"])
+
+
+def sent_with(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[str, ...]:
+    """Returns what a command from this folder would upload."""
+    found: list[tuple[str, ...]] = []
+
+    def take(arguments: list[str], *, address: str, working_folder: Path, also: list[str]) -> tuple[Submitted, None]:
+        with _uploaded(arguments, working_folder, also) as (_, names):
+            found.append(names)
+        return Submitted("job", "", names), None
+
+    monkeypatch.setattr("autosft.cluster.submit.submit", take)
+    monkeypatch.chdir(folder)
+    app(["submit", "--address", "http://127.0.0.1:1", "--", *arguments], standalone_mode=False)
+    return found[0]
+
+
+def test_what_a_file_of_jobs_names_is_sent_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "tiny").mkdir()
+    (tmp_path / "rows.csv").touch()
+    (tmp_path / "secrets.env").touch()
+    (tmp_path / "jobs" / "night.yaml").write_text(
+        "defaults: {task: Sort these, models: tiny}\njobs:\n"
+        "  - {name: one, data: ../rows.csv}\n  - {name: two, data: /on/the/cluster.csv}\n"
+    )
+    names = sent_with(tmp_path, monkeypatch, "batch", "--budget", "8h", "jobs/night.yaml")
+    assert names == ("jobs/night.yaml", "rows.csv", "jobs/tiny")
+    with pytest.raises(PlanError, match=r"../rows.csv does not lie below [^$]*--working-dir"):
+        sent_with(tmp_path / "jobs", monkeypatch, "batch", "night.yaml")
+    # A file on the cluster's own disk names what is there.
+    assert sent_with(tmp_path, monkeypatch, "batch", "/on/the/cluster.yaml") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("jobs: [", "is no YAML"), ("{}", "has no list of 'jobs'"), (None, "does not")]
+)
+def test_a_file_of_jobs_that_cannot_be_read_is_not_sent(
+    text: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if text is not None:
+        (tmp_path / "jobs.yaml").write_text(text)
+    with pytest.raises(PlanError, match=f"jobs.yaml.* {said}"):
+        sent_with(tmp_path, monkeypatch, "batch", "jobs.yaml")
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "127.0.0.1:1", "http://"])
@@ -124,6 +169,23 @@ def test_a_command_runs_on_the_cluster_with_the_files_that_it_names(
     assert (run / "model" / "autosft.json").exists()
     assert TOKEN not in done.stdout + done.stderr
     assert not [file for file in run.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
+
+
+@pytest.mark.slow
+def test_a_batch_runs_on_the_cluster_with_the_data_that_its_jobs_name(
+    dashboard: tuple[RealCluster, str], tmp_path: Path
+) -> None:
+    cluster, address = dashboard
+    write_base_model(tmp_path / "data" / "tiny")
+    texts, targets = tiny_texts(240)
+    with (tmp_path / "data" / "rows.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *zip(texts, (LABELS[at] for at in targets), strict=True)])
+    job = {"name": "topics", "task": "sort messages by topic", "data": "rows.csv", "models": "tiny"}
+    job |= {"trainer": "frozen_head", "budget": "2 trials"}
+    (tmp_path / "data" / "jobs.json").write_text(json.dumps({"jobs": [job]}))
+    done = send(cluster, tmp_path, "--address", address, "--wait", "--", "batch", "data/jobs.json", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "uploaded: data/jobs.json, data/rows.csv, data/tiny)" in done.stderr
 
 
 @pytest.mark.slow

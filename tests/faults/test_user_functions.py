@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +19,13 @@ from prepared import PLUGIN, Head
 from shell import Shell
 
 import autosft
+from autosft import time_limit
 from autosft.arrays import from_matrix
 from autosft.budget import Budget
-from autosft.errors import MetricError, PlanError, SearchFailed, TaskError
+from autosft.errors import FunctionTimeout, MetricError, PlanError, SearchFailed, TaskError
 from autosft.intervals import bootstrap
 from autosft.planning.plan import Plan
+from autosft.search.trial import TrialLog
 from autosft.task import Metric
 from autosft.tasks import kind
 from autosft.tasks.generated_text import answers
@@ -131,6 +135,50 @@ def test_a_metric_of_no_use_ends_the_search_with_words(
     with pytest.raises(MetricError, match=rf"{said}[^$]*To fix"):
         autosft.fit(with_metric(quick, function), folder=tmp_path / "run", tracker=Tracker())
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+def hangs(targets: Sequence[str], predictions: Sequence[str]) -> float:
+    time_limit.LIMIT_SECONDS = 2.0  # In the worker, whose own it is.
+    time.sleep(3600)
+    return 0.0
+
+
+def hangs_until_time_is_over(targets: Sequence[str], predictions: Sequence[str]) -> float:
+    while True:
+        pass
+
+
+def hangs_in_the_driver(targets: Sequence[str], predictions: Sequence[str]) -> float:
+    while threading.current_thread() is threading.main_thread() and "AUTOSFT_TEST_MENDED" not in os.environ:
+        time.sleep(1)
+    return float(np.mean([one == other for one, other in zip(targets, predictions, strict=True)]))
+
+
+def test_a_metric_that_hangs_in_a_worker_ends_the_search_with_its_name(quick: Plan, head: Head, tmp_path: Path) -> None:
+    with pytest.raises(FunctionTimeout, match=r"the metric hangs\(targets, predictions\) gave no answer[^$]*To fix"):
+        autosft.fit(with_metric(quick, hangs), folder=tmp_path / "run", tracker=Tracker())
+
+
+def test_a_metric_that_hangs_until_the_budget_is_over_is_named(quick: Plan, head: Head, tmp_path: Path) -> None:
+    plan = replace(with_metric(quick, hangs_until_time_is_over), budget=Budget(20.0, 2, refit=False))
+    said = r"its time was over: the metric hangs_until_time_is_over\(targets, predictions\) gave no answer"
+    with pytest.raises(SearchFailed, match=said):
+        autosft.fit(plan, folder=tmp_path / "run", tracker=Tracker())
+
+
+# The time limit of a test in the main thread is an alarm itself, which stays as it is.
+@pytest.mark.timeout(300, method="thread")
+def test_a_metric_that_hangs_in_the_driver_ends_the_run_and_no_trial_is_lost(
+    quick: Plan, head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_limit, "LIMIT_SECONDS", 2.0)
+    with pytest.raises(FunctionTimeout, match=r"the metric hangs_in_the_driver\(.*gave no answer[^$]*autosft resume"):
+        autosft.fit(with_metric(quick, hangs_in_the_driver), folder=tmp_path / "run", tracker=Tracker())
+    before = TrialLog(tmp_path / "run" / "trials.jsonl").trials()
+    assert [trial.fate for trial in before] == ["complete"] * 4
+    monkeypatch.setenv("AUTOSFT_TEST_MENDED", "1")
+    result = autosft.resume(tmp_path / "run", tracker=Tracker())
+    assert list(result.trials) == before
 
 
 def misbehaving(plan: Plan, orders: Sequence[str], budget: Budget) -> Plan:
