@@ -376,12 +376,22 @@ def _with_runner(
     options = Options(made.budget, scheduler=made.scheduler, cluster=cluster, verbose=verbose)
     earlier = seconds_before(run, workers=made.resources.max_concurrent)
     with scratch_folder() as scratch, _runner(options, made.task, scratch, listener) as runner:
-        made = _fitted(made, runner.machine())
+        made = _fitted(made, runner.machine(), listener)
         # Not before there is something to run on: until then a finished run stays one.
         run.reopen()
         return carry_out(made, run, runner, clock, listener, earlier)
 
 
-def _fitted(made: Plan, machine: Machine) -> Plan:
-    """Returns a plan made before for the machine that is here now; raises PlanError where its trials do not fit."""
-    return replace(made, resources=within_slots(fitted(made.resources, machine)))
+def _fitted(made: Plan, machine: Machine, listener: Tracker) -> Plan:
+    """Returns a plan made before for the machine that is here now.
+
+    It keeps arms that have too little memory here: their trials count, and where there is more they go on.
+
+    Raises:
+        PlanError: Its trials do not fit, or none of its arms does.
+    """
+    resources = within_slots(fitted(made.resources, machine))
+    fix = "run it where there is more memory, or plan again with smaller models"
+    for reason in that_fit(made.arms, resources, fix=fix)[1]:
+        listener.note(reason)
+    return replace(made, resources=resources)

@@ -318,12 +318,14 @@ def _other_folds(
         for one in candidates
         for fold, place in one.folders.items()
     }
-    cost = sum(took[trial.number] for trial, fold in wanted if known.get((trial.number, fold)) is None)
+    lacking = [trial for trial, fold in wanted if known.get((trial.number, fold)) is None]
+    cost = sum(took[trial.number] for trial in lacking)
     # Without a time budget the search itself is the measure: one trial must not cost five.
     budget = plan.budget.wall_seconds(plan.resources.machine.gpus) or one_fold
     within = max(_FOLDS_SECONDS, _FOLDS_SHARE * budget)
     left = math.inf if seconds_left is None else seconds_left
-    if bench.interrupt.requested or cost >= min(left, within):
+    fit = all(plan.resources.can_train(plan.arm(trial.arm), trial.config) for trial in lacking)
+    if bench.interrupt.requested or cost >= min(left, within) or not fit:
         return {}
     until = time.monotonic() + min(left, _FOLDS_SLACK * within)
     outputs: dict[int, list[pa.Array]] = {number: [] for number in took}

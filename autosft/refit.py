@@ -62,6 +62,8 @@ def reason_against(plan: Plan, winner: Trial, *, seconds_left: float | None, int
         return "no refit was asked for; the model of the search is shipped"
     if interrupt.requested:
         return "no refit, as the run was interrupted; the model of the search is shipped"
+    if not plan.resources.can_train(plan.arm(winner.arm), winner.config):
+        return "no refit, as there is too little memory for it here; the model of the search is shipped"
     if seconds_left is not None and seconds_left < needed:
         left = f"{max(seconds_left, 0):.0f} s were left beside what the proof needs"
         short = f"no time for a refit: {left}, and the winner's training takes {took:.0f} s"

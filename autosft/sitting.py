@@ -27,6 +27,7 @@ from autosft.search.finals import Finals, repeats
 from autosft.search.policies import policy_for
 from autosft.search.prospects import goes_on_from
 from autosft.search.search import Search
+from autosft.search.slots import slots_allowed
 from autosft.search.trial import Trial, TrialLog
 from autosft.search.workbench import Workbench
 from autosft.soup import soup
@@ -153,7 +154,9 @@ class Sitting:
             earlier=earlier,
         )
         policy = policy_for(plan, journal=self.run.path / "study.log", earlier=earlier, closing_seconds=closing)
-        trials = search.run(policy)
+        resources = plan.resources
+        with self.runner.asking_for(self._most_at_once(), resources.cpus_per_trial, resources.gpus_per_trial):
+            trials = search.run(policy)
         if policy.remark():
             self.listener.note(policy.remark())
         goes_on = partial(goes_on_from, plan)
@@ -175,6 +178,13 @@ class Sitting:
             self.listener.note(finals.remark())
             winner = finals.verdict() or winner
         return search, winner
+
+    def _most_at_once(self) -> int:
+        """Returns for how many trials at once nodes may be asked for: none where no number was given, or in a batch."""
+        most, trials = self.plan.resources.most_concurrent, self.plan.budget.num_trials
+        if most is None or slots_allowed() is not None:  # A batch asks for all its jobs.
+            return 0
+        return most if trials is None else min(most, trials)
 
     def _refit(self, bench: Workbench, winner: Trial, closing: float) -> Refit:
         """Trains the winner on all rows, unless something speaks against it, and again where there is time."""

@@ -127,6 +127,13 @@ def proven(
     return prove(bench, winner, default, folder / "folds", shipped_model=refitted, seconds_left=seconds_left)
 
 
+def test_a_winner_that_cannot_be_trained_here_is_proven_on_the_fold_that_it_has(plan: Plan, tmp_path: Path) -> None:
+    small = replace(plan.resources, machine=replace(plan.resources.machine, memory_bytes=1))
+    runner = FakeRunner(plan)
+    found = proven(replace(plan, resources=small), runner, tmp_path, seconds_left=None)
+    assert not runner.jobs and found.shipped.num_rows < NUM_ROWS
+
+
 def test_folds_share_the_time_that_they_may_take_by_what_their_trials_took(plan: Plan, tmp_path: Path) -> None:
     runner, interrupt = FakeRunner(plan), Interrupt()
     found = proven(plan, runner, tmp_path, seconds_left=None, interrupt=interrupt)

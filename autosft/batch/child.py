@@ -85,6 +85,11 @@ class _Messenger(Tracker):
         metric = plan.task.metric
         self._out.write({"event": "planned", "kind": plan.task.kind, "metric": metric.name})
 
+    def opened(self, folder: Path) -> None:
+        run = RunFolder(folder)
+        trial = run.read(run.plan)["resources"]
+        self._out.write({"event": "opened", "cpus": trial["cpus_per_trial"], "gpus": trial["gpus_per_trial"]})
+
     def started(self, trial: Trial) -> None:
         self._out.write({"event": "trial", "number": trial.number, "arm": trial.arm})
 

@@ -143,6 +143,7 @@ class Driver:
             if not self._running:
                 break
             self._hear()
+            self._follow_nodes()
             self._keep_time()
 
     # What begins
@@ -237,8 +238,25 @@ class Driver:
 
     def _offer(self) -> Offer:
         offer = self._host.offer()
-        self._room.machine = offer.machine
+        self._take(offer)
         return offer
+
+    def _follow_nodes(self) -> None:
+        """Divides what there is anew where nodes came or went."""
+        offer = self._host.latest()
+        if offer is not None:
+            self._take(offer)
+
+    def _take(self, offer: Offer) -> None:
+        if offer.machine == self._room.machine:
+            return
+        before, self._room.machine = self._room.num_slots, offer.machine
+        if self._running:
+            # Who found no room may find it now.
+            self._may_extend = True
+            self._share_slots()
+            if (now := self._room.num_slots) != before:
+                self._view.note(f"nodes came or went: {counted(now, 'slot')} now, {before} before")
 
     def _start(self, name: str, seconds: float | None, more_seconds: float | None) -> None:
         job, offer = self._jobs[name], self._offer()
@@ -273,6 +291,7 @@ class Driver:
         for name, (num_trials, num_slots) in self._room.shares(self._running).items():
             self._folder.allow(name, num_trials)
             self._view.slots(name, num_slots)
+        self._host.ask_for(self._room.wanted(self._running, self._waiting))
 
     # What is heard
 
@@ -290,6 +309,9 @@ class Driver:
         elif message["event"] == "ended":
             running.fate, running.reason = message["fate"], message["reason"]
             running.error = message.get("error", "")
+        elif message["event"] == "opened":
+            self._room.planned[name] = (message["cpus"], message["gpus"])
+            self._share_slots()
         else:
             self._view.heard(name, message)
 
@@ -310,6 +332,7 @@ class Driver:
         if gone.has_result and gone.fate != "finished":
             self._settled.add(name)  # Who could not go on is not asked again.
         del self._running[name]
+        self._room.planned.pop(name, None)
         self._may_extend = True
         self._folder.slots_file(name).unlink(missing_ok=True)
         self._folder.append(

@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,7 @@ class Process:
                 [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
                 env={**os.environ, **environment}, start_new_session=True,
             )  # fmt: skip
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # It died at once, which its end will tell.
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            self._process.stdin.flush()
+        self.tell(order)
         self._hear = hear
         self._thread = threading.Thread(target=self._read, name=f"autosft-{module}", daemon=True)
         self._thread.start()
@@ -74,6 +71,13 @@ class Process:
     @property
     def return_code(self) -> int | None:
         return self._process.poll()
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Writes a line to it."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # It died, which its end will tell.
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
 
     def ask_to_end(self) -> None:
         """Asks it to end with what it has."""
@@ -102,7 +106,7 @@ class Offer:
 
     Attributes:
         address: Of the Ray that they join.
-        machine: What it has.
+        machine: What it has, by the host's latest word: nodes of a cluster come and go.
         environment: What a process needs to join it.
         places: Host and port of what it cannot do without, where it is the host's own; none where it was joined.
     """
@@ -121,6 +125,8 @@ class Host:
         self._log = log
         self._process: Process | None = None
         self._offer: Offer | None = None
+        self._said: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._wanted: Sequence[Mapping[str, float]] = ()
 
     @property
     def is_alive(self) -> bool:
@@ -136,16 +142,17 @@ class Host:
             PlanError: The cluster cannot be reached.
             SearchFailed: Ray could not start.
         """
-        if self._offer is not None and self.is_alive:
-            return self._offer
+        if self.is_alive and (latest := self.latest()) is not None:
+            return latest
         if self._process is not None:
             # What is left of its Ray goes with it.
             self._process.kill()
-        said: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        # What the one before says of its end is for nobody.
+        self._said, self._wanted = queue.Queue(), ()
         order = {"cluster": self._cluster}
-        self._process = Process("autosft.batch.host", order, log=self._log, environment={}, hear=said.put)
+        self._process = Process("autosft.batch.host", order, log=self._log, environment={}, hear=self._said.put)
         try:
-            found = said.get(timeout=_START_SECONDS)
+            found = self._said.get(timeout=_START_SECONDS)
         except queue.Empty:
             self._process.kill()
             found = {"error": f"Ray did not start within {_START_SECONDS:.0f} s", "is_fault": True}
@@ -155,12 +162,30 @@ class Host:
             raise SearchFailed(explain(wrong=wrong, expected="a running Ray", fix=fix))
         if "error" in found:
             raise PlanError(found["error"])
-        nodes = tuple(Node(**node) for node in found["nodes"])
-        machine = Machine(found["cpus"], found["gpus"], nodes=nodes)
         places = tuple((host, port) for host, port in found["places"])
-        self._offer = Offer(found["address"], machine, found["environment"], places)
+        self._offer = Offer(found["address"], _machine(found["machine"]), found["environment"], places)
         return self._offer
+
+    def latest(self) -> Offer | None:
+        """Returns where jobs run with what there is by now, without a wait; None where nobody asked for it yet."""
+        with contextlib.suppress(queue.Empty):
+            while self._offer is not None:
+                said = self._said.get_nowait()
+                if said is not None and "machine" in said:
+                    self._offer = replace(self._offer, machine=_machine(said["machine"]))
+        return self._offer
+
+    def ask_for(self, bundles: Sequence[Mapping[str, float]]) -> None:
+        """Has a cluster's autoscaler asked for nodes that hold all of this at once; see `Membership.ask_for`."""
+        is_cluster = self._offer is not None and self._offer.machine.nodes
+        if self._process is not None and is_cluster and list(bundles) != list(self._wanted):
+            self._wanted = bundles
+            self._process.tell({"wanted": [dict(bundle) for bundle in bundles]})
 
     def close(self) -> None:
         if self._process is not None:
             self._process.close()
+
+
+def _machine(row: Mapping[str, Any]) -> Machine:
+    return Machine(row["cpus"], row["gpus"], nodes=tuple(Node(**node) for node in row["nodes"]))

@@ -41,17 +41,26 @@ def slots_on(machine: Machine) -> int:
     return resources_on(machine, gpus_per_trial=None, max_concurrent=None).max_concurrent
 
 
-def slots_per_trial(machine: Machine, gpus_per_trial: float | None) -> Fraction:
+def slots_per_trial(
+    machine: Machine, gpus_per_trial: float | None, planned: tuple[float, float] | None = None
+) -> Fraction:
     """Returns what a trial takes that asks for so many GPUs, None for the usual size.
 
     Measured by how many of them the machine carries, so that jobs of any size beside each other never hold more than
     there is. A trial that fits nowhere counts as a usual one: its job is refused when it is planned.
+
+    Args:
+        planned: CPUs and GPUs of it where the job is planned. It keeps them while nodes come and go, and then may be
+            larger than what is usual now.
     """
+    num_slots = slots_on(machine)
+    carried = machine.carries(*planned) if planned else 0
+    least = Fraction(num_slots, carried) if carried else Fraction(0)
     try:
-        carried = resources_on(machine, gpus_per_trial=gpus_per_trial, max_concurrent=None).max_concurrent
+        usual = resources_on(machine, gpus_per_trial=gpus_per_trial, max_concurrent=None).max_concurrent
     except PlanError:
-        return Fraction(1)
-    return Fraction(slots_on(machine), carried)
+        return max(Fraction(1), least)
+    return max(Fraction(num_slots, usual), least)
 
 
 def in_turn(waiting: Sequence[Place]) -> list[Place]:

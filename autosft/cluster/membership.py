@@ -1,11 +1,16 @@
-"""The nodes of a cluster while a run uses them: who is there, who went and when, and which jobs a node may get."""
+"""The nodes of a cluster while a run uses them: who is there, who went and when, which jobs a node may get.
+
+And what more of them are asked for, where the cluster has an autoscaler.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 
-from autosft.cluster.nodes import Member, examined, members
+from autosft.cluster.nodes import Member, cluster_machine, examined, members
 from autosft.search.job import Job
+from autosft.search.settings import Machine
 
 #: How often the nodes are counted.
 _COUNT_SECONDS = 10.0
@@ -23,10 +28,16 @@ class Membership:
         self._refused: set[str] = set()
         self._gone: dict[str, tuple[float, str]] = {}
         self._away: dict[str, str] = {}
+        self._asked: Sequence[Mapping[str, float]] = ()
         self._counted = time.monotonic()
 
     def __len__(self) -> int:
         return len(self._members)
+
+    @property
+    def machine(self) -> Machine:
+        """What the nodes offer that are there now."""
+        return cluster_machine(self._members)
 
     def count(self) -> tuple[str, ...]:
         """Now and then takes in which nodes came and went; says of each that came and is not used why, once."""
@@ -42,9 +53,25 @@ class Membership:
         self._members |= used
         # The run goes on without a node that joins it with other versions.
         self._refused |= refused.keys()
+        if self._asked:
+            # Ray knows only the last request, which may be that of a run beside this one.
+            _request(self._asked)
         self._counted = time.monotonic()
         lines = [str(error).partition("\n")[0].rstrip(".") for error in refused.values()]
         return tuple(line[:1].lower() + line[1:] for line in lines)
+
+    def ask_for(self, bundles: Sequence[Mapping[str, float]]) -> None:
+        """Asks the cluster's autoscaler, where there is one, for nodes that hold all of this at once.
+
+        What runs counts as part of it. It stands until something else is asked for, also after this process: who asks
+        takes it back by asking for nothing.
+
+        Args:
+            bundles: CPUs and GPUs of a job each.
+        """
+        if list(bundles) != list(self._asked):
+            self._asked = bundles
+            _request(bundles)
 
     def num_at_once(self, cpus: float, gpus: float) -> int:
         """Returns how many jobs of a size the nodes hold that are there now."""
@@ -78,3 +105,14 @@ class Membership:
 
     def _leave(self, node_id: str) -> None:
         self._gone[node_id] = (time.time(), self._members.pop(node_id).place[0])
+
+
+def bundle_of(cpus: float, gpus: float) -> dict[str, float]:
+    """Returns what a job takes, as Ray words it."""
+    return {"CPU": float(cpus)} | ({"GPU": float(gpus)} if gpus else {})
+
+
+def _request(bundles: Sequence[Mapping[str, float]]) -> None:
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[dict(bundle) for bundle in bundles])

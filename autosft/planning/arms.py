@@ -91,17 +91,24 @@ def draft_arms(
     return tuple(arms), reasons
 
 
-def that_fit(arms: Sequence[Arm], resources: Resources) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
+def that_fit(
+    arms: Sequence[Arm],
+    resources: Resources,
+    *,
+    fix: str = "name smaller ones with models=, or run where there is more memory",
+) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
     """Leaves out arms that no node, of those that hold a trial, has the memory to train; says why.
+
+    Args:
+        fix: What to do where none is left.
 
     Raises:
         PlanError: None is left.
     """
     machine, gpus = resources.machine, resources.gpus_per_trial
-    able = [node for node in machine.parts if node.carries(resources.cpus_per_trial, gpus)] or machine.parts
     needed = {arm.name: arm.least_memory_bytes(arm.default) for arm in arms}
-    fitting = tuple(arm for arm in arms if any(node.has_memory(needed[arm.name], gpus=gpus) for node in able))
-    most = max((node.gpu_memory_bytes if gpus else node.memory_bytes for node in able), default=0)
+    fitting = tuple(arm for arm in arms if resources.can_train(arm, arm.default))
+    most = max((node.gpu_memory_bytes if gpus else node.memory_bytes for node in resources.able), default=0)
     whose = "a GPU" if gpus else "a node" if machine.nodes else "this machine"
     reasons = [
         f"{arm.name} is left out: training it takes at least {needed[arm.name] / 1e9:.1f} GB of memory, and {whose} "
@@ -111,7 +118,6 @@ def that_fit(arms: Sequence[Arm], resources: Resources) -> tuple[tuple[Arm, ...]
     ]
     if not fitting:
         wrong = "; ".join(reasons)
-        fix = "name smaller ones with models=, or run where there is more memory"
         raise PlanError(explain(wrong=wrong, expected="a model whose training fits in memory", fix=fix))
     return fitting, tuple(reasons)
 

@@ -84,7 +84,8 @@ def _over_nodes(machine: Machine, gpus: float, max_concurrent: int | None) -> Re
         cpus = _cpus_over_nodes(machine, max_concurrent)
     carried = max(1, machine.carries(cpus, gpus))
     at_once = carried if max_concurrent is None else min(max_concurrent, carried)
-    return Resources(machine, cpus, gpus, at_once, follows_nodes=max_concurrent is None)
+    follows = max_concurrent is None
+    return Resources(machine, cpus, gpus, at_once, follows_nodes=follows, most_concurrent=max_concurrent)
 
 
 def _cpus_over_nodes(machine: Machine, max_concurrent: int | None) -> int:
@@ -107,10 +108,15 @@ def fitted(resources: Resources, machine: Machine) -> Resources:
     carried = machine.carries(resources.cpus_per_trial, resources.gpus_per_trial)
     if not carried:
         asked = f"{counted(resources.cpus_per_trial, 'CPU')} and {counted(resources.gpus_per_trial, 'GPU')}"
-        free = "no node has as many" if machine.nodes else f"{machine.cpus} and {machine.gpus} are free here"
+        free = f"{machine.cpus} and {machine.gpus} are free here"
+        if machine.nodes:
+            largest = max(machine.nodes, key=lambda node: (node.gpus, node.cpus))
+            free = f"no node has as many (the largest has {counted(largest.cpus, 'CPU')} and "
+            free += f"{counted(largest.gpus, 'GPU')})"
         wrong = f"the plan's trials take {asked}, and {free}"
         raise PlanError(explain(wrong=wrong, expected="at most what is free", fix="plan again on this machine"))
-    at_once = carried if resources.follows_nodes else min(resources.max_concurrent, carried)
+    most = resources.most_concurrent or resources.max_concurrent
+    at_once = carried if resources.follows_nodes else min(most, carried)
     follows = resources.follows_nodes and bool(machine.nodes)
     return replace(resources, machine=machine, max_concurrent=at_once, follows_nodes=follows)
 

@@ -124,6 +124,7 @@ class Resources:
 
     Attributes:
         follows_nodes: Whether that number follows the nodes of a cluster as they come and go; not where it was given.
+        most_concurrent: The number that was given for a cluster, which may come to hold as many; None elsewhere.
     """
 
     machine: Machine
@@ -131,6 +132,18 @@ class Resources:
     gpus_per_trial: float
     max_concurrent: int
     follows_nodes: bool = False
+    most_concurrent: int | None = None
+
+    @property
+    def able(self) -> tuple[Node, ...]:
+        """The nodes that have room for a trial, or this machine as a whole; all nodes where none has."""
+        parts = self.machine.parts
+        return tuple(node for node in parts if node.carries(self.cpus_per_trial, self.gpus_per_trial)) or parts
+
+    def can_train(self, arm: Arm, config: Mapping[str, Any]) -> bool:
+        """Whether one of the able nodes has the memory for a configuration of an arm, as far as is known."""
+        needed = arm.least_memory_bytes(config)
+        return any(node.has_memory(needed, gpus=self.gpus_per_trial) for node in self.able)
 
     def per_job(self, *trainings: tuple[Arm, Mapping[str, Any]]) -> dict[str, Any]:
         """Returns what a job takes of a machine, as fields of `Job`.

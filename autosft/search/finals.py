@@ -80,6 +80,7 @@ class Finals:
         entered = [*tuned[:NUM_CANDIDATES], *([self._default] if self._default else [])]
         self._finalists = {trial.identity: _Finalist(trial) for trial in entered if outputs(trial) is not None}
         self._round = 1
+        self._too_large: str | None = None
         for trial in trials:
             if trial.stage == "finals":
                 self.tell(trial)
@@ -93,9 +94,14 @@ class Finals:
             if not missing:
                 self._round += 1
                 continue
+            # A round that not all of them can run says nothing.
+            too_large = [finalist.first.arm for finalist in missing if not self._can_train(finalist.first)]
+            if too_large:
+                self._too_large = too_large[0]
+                return None
             waiting = [finalist for finalist in missing if finalist.first.identity not in running]
             left = standing.seconds_left - self._kept_seconds
-            # A round that not all of them can run says nothing; three take two workers as long as four.
+            # Three take two workers as long as four.
             turns = math.ceil(len(missing) / self._plan.resources.max_concurrent)
             slowest = max(finalist.seconds for finalist in missing)
             needed = min(turns * slowest, sum(finalist.seconds for finalist in missing))
@@ -124,6 +130,9 @@ class Finals:
 
     def remark(self) -> str:
         winner = self.verdict()
+        if winner is None and self._too_large is not None:
+            lack = f"there is too little memory here to train {self._too_large} again"
+            return f"no finals, as {lack}: the search's own validation rows decide"
         if winner is None:
             return "no time for finals: the search's own validation rows decide"
         rounds = counted(self.num_rounds, "round")
@@ -164,6 +173,9 @@ class Finals:
             seed=seed,
             stage="finals",
         )
+
+    def _can_train(self, trial: Trial) -> bool:
+        return self._plan.resources.can_train(self._plan.arm(trial.arm), trial.config)
 
     def _left(self) -> list[_Finalist]:
         return [finalist for finalist in self._finalists.values() if not finalist.is_out]

@@ -44,7 +44,7 @@ class Standing:
         num_begun: Trials that this sitting began.
         seconds_left: Time left of the budget, or None.
         trials_left: Trials left of the budget, or None.
-        broken: Arms that failed in a way that all their trials would.
+        barred: Arms of which nothing may begin: they failed in a way that all their trials would, or do not fit here.
     """
 
     trials: Sequence[Trial]
@@ -52,7 +52,7 @@ class Standing:
     num_begun: int
     seconds_left: float | None
     trials_left: int | None
-    broken: Collection[str]
+    barred: Collection[str]
 
 
 class Policy(Protocol):

@@ -67,7 +67,7 @@ class Racing:
         self._race.hope_again()
 
     def ask(self, standing: Standing) -> Start | None:
-        for arm in standing.broken:
+        for arm in standing.barred:
             self._race.give_up(arm)
         left = self._seconds_left(standing)
         heat = self._race.ask(left, standing.trials_left)

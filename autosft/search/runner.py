@@ -27,7 +27,7 @@ from ray.tune.search import Searcher
 from autosft.accounting import PHASES
 from autosft.cluster.connect import connect, let_go
 from autosft.cluster.depot import open_depot
-from autosft.cluster.membership import Membership
+from autosft.cluster.membership import Membership, bundle_of
 from autosft.cluster.nodes import answers, look_around, own_id, vital_places
 from autosft.cluster.visit import execute_anywhere
 from autosft.counting import counted
@@ -140,6 +140,20 @@ class Runner:
     def num_at_once(self, cpus: float, gpus: float) -> int | None:
         """Returns how many jobs of a size the nodes hold that are there now; None where these stay what they are."""
         return None if self._nodes is None else self._nodes.num_at_once(cpus, gpus)
+
+    @contextlib.contextmanager
+    def asking_for(self, num_jobs: int, cpus: float, gpus: float) -> Iterator[None]:
+        """Asks a cluster's autoscaler, while the block runs, for nodes that hold so many jobs of a size at once."""
+        if self._nodes is None or not num_jobs:
+            yield
+            return
+        try:
+            self._nodes.ask_for(num_jobs * [bundle_of(cpus, gpus)])
+            yield
+        finally:
+            # A Ray that is gone has forgotten it, and keeps whoever asks it waiting.
+            if not self._is_lost and ray.is_initialized():
+                self._nodes.ask_for(())
 
     def wait(self, timeout_seconds: float) -> Report | Delayed | Ended | None:
         """Returns the next thing that a job reported, or None after the timeout.
@@ -354,7 +368,7 @@ def _trainable(config: dict[str, Any]) -> None:
 
 def _resources(config: dict[str, Any]) -> Any:
     job: Job = config["job"]
-    bundle = {"CPU": job.cpus} | ({"GPU": job.gpus} if job.gpus else {})
+    bundle = bundle_of(job.cpus, job.gpus)
     if not job.avoided:
         return tune.PlacementGroupFactory([bundle])
     label = {"ray.io/node-id": f"!in({','.join(job.avoided)})"}

@@ -119,7 +119,8 @@ class Search:
             return resources.max_concurrent if slots is None else slots
         if slots is not None:
             return min(carried, slots)
-        return carried if resources.follows_nodes else min(carried, resources.max_concurrent)
+        most = resources.most_concurrent or resources.max_concurrent
+        return carried if resources.follows_nodes else min(carried, most)
 
     def _end_early(self, policy: Policy) -> None:
         """Waits for running trials to notice the stop file; one that does not loses its worker."""
@@ -163,7 +164,7 @@ class Search:
             num_begun=self._begun,
             seconds_left=self._clock.left,
             trials_left=None if allowed is None else allowed - begun,
-            broken=[arm.name for arm in self._plan.arms if self._is_broken(arm)],
+            barred=[arm.name for arm in self._plan.arms if self._is_broken(arm) or not self._fits(arm)],
         )
 
     def _submit_next(self, policy: Policy) -> bool:
@@ -197,6 +198,10 @@ class Search:
         return arm.name in self._defects and not any(
             trial.arm == arm.name and trial.fate == "complete" for trial in self.trials
         )
+
+    def _fits(self, arm: Arm) -> bool:
+        """Whether what there is to run on now can train an arm, which it could where the plan was made."""
+        return self._plan.resources.can_train(arm, arm.default)
 
     def _arguments(self, trial: Trial, start: Start) -> dict[str, Any]:
         arm, limit = self._plan.arm(trial.arm), start.limit_seconds

@@ -79,7 +79,8 @@ class WholeRuns:
         """Seconds that a trial of an arm may take if it begins now, None without a time budget."""
         if standing.seconds_left is None:
             return None
-        waiting = {other.name for other in self._plan.arms if not (other.is_quick or _known(other, standing))}
+        arms = [other for other in self._plan.arms if other.name not in standing.barred]
+        waiting = {other.name for other in arms if not (other.is_quick or _known(other, standing))}
         beside = sum(not self._plan.arm(trial.arm).is_quick for trial in standing.running)
         winners = likely_winners(self._plan, standing.trials)
         return self._pace.limit(
@@ -109,7 +110,7 @@ class WholeRuns:
         known, limit = _known(arm, standing), self._limit(arm, standing)
         if self._plan.budget.num_trials is None and known >= MAX_TRIALS_PER_ARM:
             return False
-        if arm.name in standing.broken:
+        if arm.name in standing.barred:
             return False
         if limit is None:
             return True
@@ -121,7 +122,7 @@ class WholeRuns:
         if self._leader(standing.trials) or standing.running or nothing_left:
             return False
         # Without any model so far, the cheapest arm begins whatever is left: its time limit cuts it to that.
-        others = [other.name for other in self._plan.arms if other.name not in standing.broken]
+        others = [other.name for other in self._plan.arms if other.name not in standing.barred]
         return needed <= min(self._predict_seconds(other, standing) for other in others)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from autosft.batch.live import View
 from autosft.batch.processes import Offer
 from autosft.batch.table import rows_of
 from autosft.budget import Budget
-from autosft.search.settings import Machine
+from autosft.search.settings import Machine, Node
 from autosft.search.trial import Trial, TrialLog
 
 SUMMARY = {"format": 1, "metric": "accuracy", "test": {"score": 0.9, "interval": [0.8, 1.0]}}
@@ -37,8 +38,16 @@ class Ready:
     def __init__(self, machine: Machine) -> None:
         self._offer = Offer("", machine, {})
 
+        self.asked: list[list[Mapping[str, float]]] = []
+
     def offer(self) -> Offer:
         return self._offer
+
+    def latest(self) -> Offer:
+        return self._offer
+
+    def ask_for(self, bundles: Sequence[Mapping[str, float]]) -> None:
+        self.asked.append(list(bundles))
 
 
 def driver_of(place: Path, *names: str, machine: Machine, **arguments: Any) -> Driver:
@@ -170,3 +179,78 @@ def test_one_job_asks(tmp_path: Path) -> None:
     driver._waiting = ["one"]
     driver._say_if_scaled()
     assert "1 job asks for 20m in all" in driver._view._stream.getvalue()  # type: ignore[attr-defined]
+
+
+def cluster(*cpus: int) -> Machine:
+    return Machine(sum(cpus), nodes=tuple(Node(each) for each in cpus))
+
+
+def begin_what_can(driver: Driver) -> list[str]:
+    """Begins jobs as the driver does, but for their processes; returns who runs."""
+    process: Any = Gone(0)
+    while driver._waiting and (found := driver._next()) is not None:
+        driver._running[found[0]] = _Running(process, time.monotonic(), found[1])
+        driver._share_slots()
+    return [*driver._running]
+
+
+def allowed(driver: Driver) -> list[int]:
+    return [int(driver._folder.slots_file(name).read_text()) for name in driver._running]
+
+
+def test_slots_follow_nodes_that_come_and_go(tmp_path: Path) -> None:
+    driver = driver_of(tmp_path, "one", "two", "three", machine=cluster(4, 4), budget="1m")
+    driver._waiting = ["one", "two", "three"]
+    driver._offer()
+    assert begin_what_can(driver) == ["one", "two"] and allowed(driver) == [1, 1]
+
+    host: Any = driver._host
+    host._offer = Offer("", cluster(4, 4, 4, 4, 4), {})
+    driver._follow_nodes()
+    assert sorted(allowed(driver)) == [2, 3], "who runs has more at once"
+    assert begin_what_can(driver) == ["one", "two", "three"], "and who waits begins"
+    assert sorted(allowed(driver)) == [1, 2, 2]
+
+    host._offer = Offer("", cluster(4, 4, 4), {})
+    driver._follow_nodes()
+    assert allowed(driver) == [1, 1, 1]
+    told = driver._view._stream.getvalue()  # type: ignore[attr-defined]
+    assert "nodes came or went: 5 slots now, 2 before" in told and "3 slots now, 5 before" in told
+    driver._follow_nodes()
+    assert driver._view._stream.getvalue() == told, "it is said once"  # type: ignore[attr-defined]
+
+
+def test_a_trial_keeps_its_size_when_nodes_come_that_others_would_fit_better(tmp_path: Path) -> None:
+    driver = driver_of(tmp_path, "one", "two", machine=cluster(4, 4), budget="1m")
+    driver._waiting = ["one", "two"]
+    driver._offer()
+    begin_what_can(driver)
+    for name in driver._running:
+        driver._messages.put((name, {"event": "opened", "cpus": 4, "gpus": 0.0}))
+        driver._hear()
+    host: Any = driver._host
+    host._offer = Offer("", cluster(4, 4, 6), {})
+    driver._follow_nodes()
+    assert driver._room.num_slots == 7, "of two cores each, for what begins now"
+    assert sum(allowed(driver)) <= 3, "no more than the nodes carry of four cores"
+
+
+@pytest.mark.parametrize(
+    ("most_jobs", "max_concurrent", "asked"),
+    [(None, None, 0), (None, 3, 3), (2, None, 2), (2, 3, 6), (8, None, 3)],
+)
+def test_a_cluster_that_grows_is_asked_for_what_the_batch_was_told_to_run_at_once(
+    tmp_path: Path, most_jobs: int | None, max_concurrent: int | None, asked: int
+) -> None:
+    given = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
+    driver = driver_of(tmp_path, "one", "two", "three", machine=cluster(4), budget="1m", **given)
+    driver._waiting, driver._room._max_jobs = ["one", "two", "three"], most_jobs
+    driver._offer()
+    assert begin_what_can(driver) == ["one"]
+    host: Any = driver._host
+    assert host.asked[-1] == asked * [{"CPU": 4.0}]
+    driver._waiting.clear()
+    driver._ended("one", driver._running["one"])
+    driver._waiting.clear()
+    driver._share_slots()
+    assert host.asked[-1] == []

@@ -78,6 +78,14 @@ def test_a_trial_is_measured_by_how_many_the_machine_carries(
     assert slots_per_trial(machine, gpus) == size
 
 
+def test_a_planned_trial_takes_what_it_was_planned_to_take() -> None:
+    machine = Machine(14, nodes=(Node(4), Node(4), Node(6)))
+    assert (slots_on(machine), slots_per_trial(machine, None)) == (7, 1)
+    assert slots_per_trial(machine, None, (4, 0)) == Fraction(7, 3)
+    assert slots_per_trial(machine, None, (1, 0)) == 1, "no two jobs share a slot"
+    assert slots_per_trial(machine, None, (8, 0)) == 1, "it fits nowhere any more"
+
+
 def test_slots_go_by_priority_and_each_running_job_has_one() -> None:
     assert divide([Place("a", 2.0), Place("b", 1.0)], 6) == {"a": 4, "b": 2}
     assert divide([Place("a", 100.0), Place("b", 1.0), Place("c", 1.0)], 3) == {"a": 1, "b": 1, "c": 1}

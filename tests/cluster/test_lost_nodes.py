@@ -10,7 +10,7 @@ import pytest
 from autosft.cluster import membership
 from autosft.cluster.membership import Membership
 from autosft.cluster.nodes import Member, cluster_machine
-from autosft.errors import PlanError
+from autosft.errors import PlanError, RunnerLost
 from autosft.search.job import Delayed, Ended, Home, Job, Moved
 from autosft.search.runner import Runner
 from autosft.search.settings import Node
@@ -126,3 +126,29 @@ def test_a_node_with_too_little_memory_is_kept_free_of_a_job() -> None:
     assert nodes.num_at_once(1.0, 0.0) == 14 and nodes.num_at_once(1.0, 0.5) == 2
     machine = cluster_machine(found)
     assert (machine.cpus, machine.gpus, machine.memory_bytes, machine.gpu_memory_bytes) == (14, 1, 64_000, 8_000)
+
+
+def test_nodes_are_asked_for_again_as_long_as_they_are_wanted_and_then_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[dict[str, float]]] = []
+    monkeypatch.setattr("ray.autoscaler.sdk.request_resources", lambda bundles: asked.append(bundles))
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr(membership, "members", dict)
+    monkeypatch.setattr(membership, "_COUNT_SECONDS", 0.0)
+    runner = Runner(scratch=tmp_path)
+    with runner.asking_for(3, 4, 0.5):
+        assert not asked, "this machine is all there is"
+    runner._nodes = Membership({})
+    with pytest.raises(KeyboardInterrupt), runner.asking_for(2, 4, 0.5):
+        assert asked == [2 * [{"CPU": 4.0, "GPU": 0.5}]]
+        runner._nodes.count()
+        assert asked == 2 * [2 * [{"CPU": 4.0, "GPU": 0.5}]], "a run beside this one may have taken it back"
+        raise KeyboardInterrupt
+    assert asked.pop() == []
+    runner._nodes.count()
+    assert len(asked) == 2
+    with pytest.raises(RunnerLost), runner.asking_for(2, 4, 0.5):
+        runner._is_lost = True
+        raise RunnerLost("Ray ended")
+    assert len(asked) == 3 and asked[-1], "a Ray that is gone is not asked"

@@ -136,6 +136,14 @@ def test_a_plan_made_elsewhere_is_fitted_to_the_nodes_that_are_here() -> None:
         fitted(made, cluster((3, 0), (3, 0)))
 
 
+def test_a_number_that_was_given_for_a_cluster_is_kept_for_when_it_has_grown() -> None:
+    made = resources_on(cluster((8, 1), (8, 1)), gpus_per_trial=None, max_concurrent=4)
+    assert (made.max_concurrent, made.most_concurrent) == (2, 4)
+    assert fitted(made, cluster((8, 1))).max_concurrent == 1
+    grown = fitted(fitted(made, cluster((8, 1))), cluster(*[(8, 1)] * 6))
+    assert (grown.max_concurrent, grown.most_concurrent) == (4, 4)
+
+
 def test_one_gpu_is_named_as_one() -> None:
     with pytest.raises(PlanError, match="would take 1 GPU, and"):
         resources_on(Machine(4), gpus_per_trial=1.0, max_concurrent=None)

@@ -595,3 +595,13 @@ def test_finals_of_an_earlier_sitting_count_where_there_is_no_time_for_more(plan
     without = Finals(replace(plan, finals_share=0.0), race.search.trials, race.search.outputs, kept_seconds=15.0)
     assert without.ask(race.search._standing()) is None
     assert winner is not None and without.verdict() == winner
+
+
+def test_a_finalist_that_cannot_be_trained_here_leaves_the_verdict_to_the_search(plan: Plan, tmp_path: Path) -> None:
+    race = Race(plan, tmp_path, by_rate, seconds=250.0)
+    race.run()
+    small = replace(plan.resources, machine=replace(plan.resources.machine, memory_bytes=1))
+    race.plan = replace(race.plan, resources=small)
+    finals = race.finals()
+    assert finals.verdict() is None and not [trial for trial in race.search.trials if trial.stage == "finals"]
+    assert f"no finals, as there is too little memory here to train {plan.arms[0].name} again" in finals.remark()

@@ -200,12 +200,19 @@ class Growing(Played):
         return self.waiting.pop(0)
 
 
-@pytest.mark.parametrize(("follows", "most"), [(True, [1, 3, 2, 2, 1]), (False, [1, 1, 1, 1, 1])])
+@pytest.mark.parametrize(
+    ("given", "most"),
+    [
+        ({"follows_nodes": True}, [1, 3, 2, 2, 1]),
+        ({}, [1, 1, 1, 1, 1]),
+        ({"most_concurrent": 2}, [1, 2, 1, 2, 1]),
+    ],
+)
 def test_nodes_that_come_and_go_change_how_many_run_at_once(
-    plan: Plan, tmp_path: Path, follows: bool, most: list[int]
+    plan: Plan, tmp_path: Path, given: dict[str, Any], most: list[int]
 ) -> None:
     runner = Growing([1, 3, 1, 2])
-    plan = dataclasses.replace(plan, resources=dataclasses.replace(plan.resources, follows_nodes=follows))
+    plan = dataclasses.replace(plan, resources=dataclasses.replace(plan.resources, **given))
     trials = search(plan, tmp_path, runner).run()
     assert [trial.fate for trial in trials] == ["complete"] * 5
     assert runner.most == most

@@ -54,7 +54,7 @@ def test_time_is_kept_for_the_refit_of_whoever_may_win(plan: Plan, tmp_path: Pat
     policy = policy_for(plan, journal=tmp_path / "study.log", earlier=(head, tuning), closing_seconds=closing)
     left = closing + plan.refit_factor * 8.0 + 0.3
     standing = Standing(
-        trials=[head, tuning], running=[], num_begun=2, seconds_left=left, trials_left=None, broken=frozenset()
+        trials=[head, tuning], running=[], num_begun=2, seconds_left=left, trials_left=None, barred=frozenset()
     )
     assert (policy.ask(standing) is not None) == begins
 
@@ -82,7 +82,7 @@ class Simulated:
             while len(running) < plan.resources.max_concurrent:
                 standing = Standing(
                     trials=trials, running=[*running.values()], num_begun=len(trials) + len(running),
-                    seconds_left=limit - now, trials_left=None, broken=(),
+                    seconds_left=limit - now, trials_left=None, barred=(),
                 )  # fmt: skip
                 start = self.policy.ask(standing)
                 if start is None or start.arm in self.limits:
@@ -111,7 +111,7 @@ def test_defaults_that_are_compared_are_trained_for_as_long_as_each_other(
 def test_the_sampler_hears_how_far_a_trial_came_at_once_and_when_the_run_goes_on(plan: Plan, tmp_path: Path) -> None:
     plan = four_arms(plan, max_concurrent=1)
     plan = replace(plan, scheduler="asha")
-    nothing = Standing(trials=(), running=(), num_begun=0, seconds_left=300.0, trials_left=None, broken=())
+    nothing = Standing(trials=(), running=(), num_begun=0, seconds_left=300.0, trials_left=None, barred=())
     policy = policy_for(plan, journal=tmp_path / "first.log", earlier=(), closing_seconds=20.0)
     start = policy.ask(nothing)
     assert start is not None
@@ -151,7 +151,7 @@ def test_what_takes_a_moment_comes_before_the_fine_tunings_where_time_is_what_co
     trials: list[Trial] = []
     for _ in order:
         standing = Standing(
-            trials=trials, running=(), num_begun=len(trials), broken=(),
+            trials=trials, running=(), num_begun=len(trials), barred=(),
             seconds_left=budget.seconds, trials_left=budget.num_trials,
         )  # fmt: skip
         start = policy.ask(standing)
