@@ -172,7 +172,10 @@ def _best_threshold(
     right, predicted = np.cumsum(targets[order]), np.arange(1, len(ranked) + 1)
     gain = 2 * right - predicted if count_errors else 2 * (right + others[0]) / (predicted + positives + others[1])
     below = np.append(ranked[1:], 0.0)
-    at = int(np.where(ranked > below, gain, -np.inf).argmax())
+    gain = np.where(ranked > below, gain, -np.inf)
+    at = int(gain.argmax())
+    if 2 * others[0] > gain[at] * (positives + others[1]):  # Best where it is predicted nowhere.
+        return float(1 + ranked[0]) / 2
     return float(ranked[at] + below[at]) / 2
 
 

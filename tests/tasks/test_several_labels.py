@@ -175,6 +175,14 @@ def test_a_label_whose_probabilities_are_too_low_has_a_lower_threshold():
     assert score > before + 0.01
 
 
+def test_the_same_answer_for_every_row_is_the_best_set_of_labels():
+    targets, _ = outputs_for(3000, (0.45, 0.1, 0.08))
+    same = from_matrix(np.tile(np.float32([0.45, 0.1, 0.08]), (3000, 1)))
+    task = KIND.tuned(make_task("micro_f1"), targets, same)
+    names = KIND.decode(task, pa.table({}), same)["prediction"].to_pylist()
+    assert {tuple(row) for row in names} == {("a",)}
+
+
 def test_where_probabilities_are_right_micro_f1_has_nearly_one_threshold():
     draw = np.random.default_rng(0)
     outputs = draw.beta(1, 3, size=(20_000, 4)).astype(np.float32)
