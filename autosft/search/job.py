@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import itertools
 import math
 import os
 import sys
@@ -25,6 +26,10 @@ from autosft.time_limit import overdue
 
 #: A job that was told to stop gets this long to save what it has.
 STOP_GRACE_SECONDS = 5.0
+
+#: Of so many jobs of a process, one looks at everything in its memory for what can go, the others at what is new.
+_RELEASES_PER_WALK = 16
+_releases = itertools.count()
 
 #: A worker that ends itself gets this long to say why, and that word as long again to reach the driver.
 _TELL_SECONDS = 2.0
@@ -239,7 +244,11 @@ def _watched(job: Job, tell: Callable[[Ended], None]) -> Iterator[None]:
 
 def _release_memory() -> None:
     """Gives a job's memory back before the next one: trainers leave cycles, and the C library keeps what it freed."""
+    # A walk through all that libraries keep takes longer than a head takes to fit, so it is made now and then only.
+    if next(_releases) % _RELEASES_PER_WALK == 0:
+        gc.unfreeze()
     gc.collect()
+    gc.freeze()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         # What this process keeps for later, another trial on the same GPU cannot have.

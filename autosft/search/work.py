@@ -5,7 +5,6 @@ The first argument of each is the worker's `report(fidelity, score, **values)`. 
 
 from __future__ import annotations
 
-import gc
 import shutil
 import tempfile
 import time
@@ -130,8 +129,6 @@ def train(
     outcome |= {"micro_batch_size": model.micro_batch_size, "fidelity": fidelity * model.share_trained}
     if fold is None:
         outcome["reload_difference"] = _check_reload(subject, model, seen.all, scratch / "model")
-    del model
-    gc.collect()
     return outcome
 
 

@@ -44,6 +44,19 @@ def in_small_pieces(report: Callable[..., None]) -> tuple[int, int]:
     return resident(report)
 
 
+def keep(report: Callable[..., None]) -> tuple[int, int]:
+    """Allocates what outlives the job, in a cycle."""
+    held: dict[str, Any] = {"array": np.ones(ALLOCATED // 8)}
+    held["self"] = held
+    _KEPT.append(held)
+    return resident(report)
+
+
+def let_go(report: Callable[..., None]) -> tuple[int, int]:
+    _KEPT.clear()
+    return resident(report)
+
+
 _KEPT: list[Any] = []
 
 
@@ -76,3 +89,11 @@ def test_many_jobs_do_not_add_up(runner: Runner) -> None:
         pid, _ = runner.run(here(in_a_cycle), {}).value
         sizes.append(psutil.Process(pid).memory_info().rss)
     assert sizes[-1] - sizes[0] < 0.2 * ALLOCATED
+
+
+def test_what_outlived_a_job_is_free_soon_after_it_is_let_go(runner: Runner) -> None:
+    pid, during = runner.run(here(keep), {}).value
+    assert runner.run(here(let_go), {}).value[0] == pid
+    for _ in range(16):
+        runner.run(here(resident), {})
+    assert during - psutil.Process(pid).memory_info().rss > 0.8 * ALLOCATED
