@@ -135,7 +135,9 @@ class Sitting:
         """Returns what is kept for the end: calibration, files, and proof of models of these arms."""
         held_out = self.plan.data.held_out()
         rates = [arm.cost.predict_rows_per_second for arm in arms if arm.cost]
-        num_models = 3 if self.plan.refit else 2
+        # Of one training the winner is the default, and nothing else is there to be proven.
+        is_one = self.plan.quote.num_trials == 1 and not self.run.trials.exists()
+        num_models = (1 if is_one else 2) + self.plan.refit
         return closing_seconds(len(held_out[1]) if held_out else 0, rates, seconds_left, num_models=num_models)
 
     def _search(self, closing: float) -> tuple[Search, Trial]:

@@ -47,6 +47,13 @@ _ROOM_SECONDS = 60.0
 #: How often a job is begun again that went with a node.
 _MOST_LOST = 2
 
+#: How long a free worker waits for the next job while another job waits for a worker that starts: Tune would give that
+#: one the free worker and end the other, and where jobs are shorter than a start no further worker would ever be there.
+_NEXT_JOB_SECONDS = 0.3
+
+#: As many jobs as may wait for a worker at once. Tune's own number for a searcher is one: workers would start in a row.
+_MOST_WAITING = 10_000
+
 
 @dataclass
 class _Channel:
@@ -56,6 +63,8 @@ class _Channel:
     events: queue.Queue[Report | Moved | Ended | BaseException] = field(default_factory=queue.Queue)
     last: dict[str, Report | Ended] = field(default_factory=dict)
     jobs: dict[str, tuple[Job, float]] = field(default_factory=dict)
+    without_worker: set[str] = field(default_factory=set)
+    is_worker_free: bool = False
     closing: bool = False
 
 
@@ -325,6 +334,7 @@ class Runner:
                 search_alg=_JobSearcher(self._name),
                 scheduler=_scheduler(self._scheduler),
                 num_samples=-1,
+                max_concurrent_trials=_MOST_WAITING,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -333,7 +343,7 @@ class Runner:
                 verbose=1 if self._verbose else 0,
                 failure_config=tune.FailureConfig(max_failures=0),
                 stop=_WhenClosing(self._name),
-                callbacks=[_Dropped(self._name)],
+                callbacks=[_Watcher(self._name)],
             ),
         )
         tuner.fit()
@@ -389,14 +399,19 @@ class _WhenClosing(tune.Stopper):
         return channel is None or channel.closing
 
 
-class _Dropped(tune.Callback):
-    """Submits again what Tune drops without a word to the searcher, which would wait for it for ever.
+class _Watcher(tune.Callback):
+    """Sees which jobs have a worker, and submits again those that Tune drops without a word to the searcher.
 
-    Tune does so where the worker that it wants to reuse is not ready in time: the job before is slow to leave.
+    Tune does so where the worker that it wants to reuse is not ready in time, since the job before is slow to leave;
+    the searcher would wait for it for ever.
     """
 
     def __init__(self, channel_name: str) -> None:
         self.channel_name = channel_name
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if (channel := _CHANNELS.get(self.channel_name)) is not None:
+            channel.without_worker.discard(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         channel = _CHANNELS.get(self.channel_name)
@@ -409,6 +424,7 @@ class _Dropped(tune.Callback):
                 left -= 1
                 if trial.status == "ERROR":
                     del channel.last[trial.trial_id]
+                    channel.without_worker.discard(trial.trial_id)
                     channel.submitted.put(channel.jobs.pop(trial.trial_id)[0])
 
 
@@ -428,12 +444,15 @@ class _JobSearcher(Searcher):
             return Searcher.FINISHED
         # Tune sleeps a second when it has nothing to run, so while nothing runs the wait for work is here instead.
         nothing_runs = not channel.last
+        waits = nothing_runs or (channel.is_worker_free and bool(channel.without_worker))
+        channel.is_worker_free = False
         try:
-            job = channel.submitted.get(block=nothing_runs, timeout=60)
+            job = channel.submitted.get(block=waits, timeout=60 if nothing_runs else _NEXT_JOB_SECONDS)
         except queue.Empty:
             return None
         if job is None:
             return Searcher.FINISHED
+        channel.without_worker.add(trial_id)
         channel.last[trial_id] = Report(job.id, 0.0, 0.0, {}, {})
         channel.jobs[trial_id] = (job, time.monotonic())
         return {"job": job}
@@ -451,6 +470,8 @@ class _JobSearcher(Searcher):
             # Tune passes the very last result here alone, without on_trial_result.
             before = channel.last.pop(trial_id)
             job, begun = channel.jobs.pop(trial_id)
+            channel.without_worker.discard(trial_id)
+            channel.is_worker_free = True
             last = result["event"] if result and "event" in result else before
             last = before if isinstance(last, Moved) else last
             if isinstance(last, Report) and last is not before:
@@ -480,14 +501,21 @@ def _ended(last: Report | Ended, error: bool, job: Job, seconds: float) -> Ended
 def _scheduler(name: str) -> TrialScheduler:
     """Returns Ray's own scheduler by name, wrapped so that it only judges jobs that may be stopped."""
     if name in ("race", "none"):
-        return FIFOScheduler()
+        return _InOrder()  # type: ignore[no-untyped-call]
     # Ray wants a time that counts up: the share of the full run in 27ths, so that rungs fall on 1/9, 1/3 and 1.
     if name == "asha":
         return _Judge(AsyncHyperBandScheduler(time_attr="fidelity_27ths", grace_period=3, max_t=28, reduction_factor=3))
     return _Judge(MedianStoppingRule(time_attr="fidelity_27ths", grace_period=3, min_samples_required=3))
 
 
-class _Judge(FIFOScheduler):
+class _InOrder(FIFOScheduler):
+    """Leaves it to Tune's queue which trial is next; Tune's own would name one that has a worker starting for it."""
+
+    def choose_trial_to_run(self, controller: Any) -> None:
+        return None
+
+
+class _Judge(_InOrder):
     """Shows an inner scheduler every score, and follows its advice only where a job may be stopped."""
 
     def __init__(self, inner: TrialScheduler) -> None:

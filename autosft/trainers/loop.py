@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,18 +88,21 @@ class Loop:
             self.report(fidelity, self.objective.outputs(self.examples, rows, logits))
 
     def time_steps(self) -> float:
-        """Returns seconds per optimizer step over a few real steps; the network is changed by them."""
+        """Returns seconds per optimizer step over a few real steps; the network is changed by them.
+
+        Batches of one epoch differ several times over in length, so the few are short, middling and long ones.
+        """
         settings = self.settings
         groups = parameter_groups(self.network, learning_rate=0.0, weight_decay=0.0, layer_decay=1.0)
         optimizer = torch.optim.AdamW(groups, fused=True)
         collate = _Collate(self.examples, self.objective, None, 0)
         order = np.fromiter(_LengthSampler(self.lengths, settings.batch_size, 0), dtype=np.int64)
-        batches = np.array_split(self.positions[order], -(-len(order) // settings.batch_size))
+        batches = _typical(np.array_split(order, -(-len(order) // settings.batch_size)), self.lengths)
         where = next(self.network.parameters()).device
         self.network.train()  # As it was loaded, it would neither drop anything out nor checkpoint.
         seconds: list[float] = []
-        for at in range(_TIMED_STEPS + _UNTIMED_STEPS):
-            rows = batches[at % len(batches)]
+        for order in batches:
+            rows = self.positions[order]
             started = time.perf_counter()
             for start in range(0, len(rows), settings.micro_batch_size):
                 batch = collate(rows[start : start + settings.micro_batch_size].tolist())
@@ -116,6 +119,19 @@ class Loop:
             if settings.deadline is not None and time.monotonic() >= settings.deadline:
                 break
         return float(np.mean(seconds[min(_UNTIMED_STEPS, len(seconds) - 1) :]))
+
+
+def _typical(batches: Sequence[NDArray[np.int64]], lengths: NDArray[np.integer[Any]]) -> list[NDArray[np.int64]]:
+    """Returns batches to time: at even steps through all of them by length, those of the middle first.
+
+    Before them come those that are not timed, a middling and a long one: what memory they take is there for the rest.
+    """
+    padded = [len(batch) * int(lengths[batch].max()) for batch in batches]
+    by_length = np.argsort(padded, kind="stable")
+    at = ((np.arange(_TIMED_STEPS) + 0.5) / _TIMED_STEPS * len(batches)).astype(int)
+    middle_first = sorted(at, key=lambda place: abs(place + 0.5 - len(batches) / 2))
+    untimed = [middle_first[0], at[-1]]
+    return [batches[by_length[place]] for place in (*untimed, *middle_first)]
 
 
 def train(loop: Loop) -> float:

@@ -42,10 +42,11 @@ def die(report: Callable[..., None]) -> None:
     os._exit(1)
 
 
-def rest(report: Callable[..., None], *, seconds: float, marker: str = "") -> None:
+def rest(report: Callable[..., None], *, seconds: float, marker: str = "") -> int:
     if marker:
         Path(marker).write_text(str(os.getpid()))
     time.sleep(seconds)
+    return os.getpid()
 
 
 def until_told(report: Callable[..., None], *, stop_file: Path) -> str:
@@ -72,6 +73,25 @@ def test_jobs_run_return_and_reuse_their_worker(runner: Runner) -> None:
     for at in range(4):
         assert runner.run(here(add), {"left": at, "right": 1}).value == at + 1
     assert (time.monotonic() - started) / 4 < 2.0, "a trivial job must not wait for anything"
+
+
+def test_a_worker_gets_to_work_though_jobs_end_sooner_than_it_starts(runner: Runner) -> None:
+    """Tune gives a free worker to a trial that waits for one of its own, and ends the one that starts for it."""
+    runner.run(here(process), {})
+    pids: list[int] = []
+    running = {runner.submit(here(rest), {"seconds": 0.2}) for _ in range(2)}
+    until = time.monotonic() + 20
+    while len(set(pids)) < 2 and time.monotonic() < until:
+        event = runner.wait(10.0)
+        if isinstance(event, Ended):
+            running.remove(event.job_id)
+            assert event.fate == "complete"
+            pids.append(event.value)
+            running.add(runner.submit(here(rest), {"seconds": 0.2}))
+    while running:
+        event = runner.wait(10.0)
+        running -= {event.job_id} if isinstance(event, Ended) else set()
+    assert len(set(pids)) == 2, f"{len(pids)} jobs ran on one worker, and the other was never there"
 
 
 def test_what_fails_alone_fails_alone_and_keeps_the_worker(runner: Runner) -> None:

@@ -20,7 +20,8 @@ from autosft.inputs.batches import shuffled_by_length
 from autosft.prepare import Question, check, understand
 from autosft.task import Output
 from autosft.tasks import kind
-from autosft.testing.tiny_data import LABELS, WORDS, tiny_training_data
+from autosft.testing import tiny_data
+from autosft.testing.tiny_data import LABELS, WORDS, tiny_texts, tiny_training_data
 from autosft.testing.tiny_kinds import question
 from autosft.testing.tiny_models import tiny_base_model, write_tiny_encoder
 from autosft.trainers import loop
@@ -119,6 +120,27 @@ def test_a_known_memory_limit_is_respected_from_the_start(place, subject, little
 def test_timing_finds_the_batch_that_fits(place, subject, little_memory):
     cost = bound(place).measure(PLAIN, *subject, limits=Limits(num_threads=1, cache=place / "cache"))
     assert cost.micro_batch_size == 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_timed_is_as_long_as_the_batches_of_an_epoch(place, tmp_path, monkeypatch, seed):
+    texts, targets = tiny_texts(600, seed=seed)
+    longer = [" ".join((1 if at % 8 else 20) * [text]) for at, text in enumerate(texts)]
+    monkeypatch.setattr(tiny_data, "tiny_texts", lambda *_, **__: (longer, targets))
+    subject = tiny_training_data(tmp_path)
+    forward, tokens = PooledClassifier.forward, []
+
+    def counted(self, input_ids, **batch):
+        if self.training:
+            tokens.append(input_ids.numel())
+        return forward(self, input_ids=input_ids, **batch)
+
+    monkeypatch.setattr(PooledClassifier, "forward", counted)
+    bound(place).measure(PLAIN, *subject, limits=Limits(num_threads=1, cache=place / "cache"))
+    timed = tokens[2:]
+    tokens.clear()
+    fit(place, subject, replace(PLAIN, num_train_epochs=1))
+    assert np.mean(timed) == pytest.approx(np.mean(tokens), rel=0.15)
 
 
 def test_a_row_that_does_not_fit_fails_the_trial(place, subject, monkeypatch):
