@@ -79,6 +79,16 @@ def largest_difference(first: pa.Array, second: pa.Array) -> float:
     return 0.0 if left.equals(right) else math.inf
 
 
+def is_finite(array: pa.Array) -> bool:
+    """Whether no number in an array of outputs is NaN or infinite; what is null does not count."""
+    whole = one_array(array).drop_null()
+    if pa.types.is_struct(whole.type):
+        return all(is_finite(field) for field in whole.flatten())
+    if pa.types.is_fixed_size_list(whole.type) or pa.types.is_list(whole.type):
+        return is_finite(whole.flatten())
+    return not pa.types.is_floating(whole.type) or bool(np.isfinite(to_numbers(whole)).all())
+
+
 def save_array(array: pa.Array, path: Path) -> None:
     """Writes an array as an Arrow file."""
     table = pa.table({"values": array})

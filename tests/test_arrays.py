@@ -10,7 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from autosft.arrays import from_matrix, largest_difference, load_array, one_array, save_array, to_matrix, to_numbers
+from autosft.arrays import (
+    from_matrix,
+    is_finite,
+    largest_difference,
+    load_array,
+    one_array,
+    save_array,
+    to_matrix,
+    to_numbers,
+)
 
 MATRIX = np.arange(15, dtype=np.float32).reshape(5, 3)
 PAIR = pa.list_(pa.float32(), 2)
@@ -154,6 +163,20 @@ def test_outputs_differ_by_their_numbers_or_else_infinitely(first: pa.Array, sec
     if first.type == second.type:
         longer = [pa.concat_arrays([front, array]).slice(1) for array in (first, second)]
         assert largest_difference(*longer) == pytest.approx(expected), "an offset hides nothing"
+
+
+@pytest.mark.parametrize("array", SAME.values(), ids=SAME)
+def test_outputs_without_a_number_that_is_none_are_finite(array: pa.Array) -> None:
+    assert is_finite(array)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_number_that_is_none_is_found_wherever_it_stands(value: float) -> None:
+    matrix = MATRIX.copy()
+    matrix[-1, -1] = value
+    for array in (from_matrix(matrix), pa.array([[[0.5, value]], []], TAGS), nats(1.0, value), pa.array([1.0, value])):
+        assert not is_finite(array)
+        assert is_finite(array.slice(0, 0))
 
 
 def test_what_lies_under_a_missing_row_makes_no_difference() -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autosft.accounting import phase
-from autosft.arrays import largest_difference, one_array, save_array, to_numbers
+from autosft.arrays import is_finite, largest_difference, one_array, save_array, to_numbers
 from autosft.base_models import BaseModel
 from autosft.calibration import tempered
 from autosft.data.data import Data, Rows
@@ -101,6 +101,9 @@ def train(
     outcome: dict[str, Any] = dict.fromkeys(("score", "loss", "interval", "reload_difference", "micro_batch_size"))
 
     def on_report(fidelity: float, outputs: pa.Array) -> None:
+        # Of NaN some class is the largest too: a trainer that does not look would have a score, and might win.
+        if not is_finite(outputs):
+            raise TrialFailed("the model's outputs became NaN or infinite")
         with phase("evaluate"):
             outcome["score"] = kind.score(task, targets, outputs)
             outcome["loss"] = kind.loss(task, targets, outputs)

@@ -9,6 +9,7 @@ from prepared import Head
 from shell import Shell
 
 import autosft
+from autosft import calibration
 from autosft.errors import SearchFailed
 from autosft.result import Result
 from autosft.search.trial import TrialLog
@@ -26,8 +27,9 @@ class Killing(Tracker):
         self.said: list[str] = []
 
     def phase(self, name: str) -> None:
-        function = {"measure": "measure", "search": "train", "refit": "train", "prove": "predict"}.get(name)
-        if function is not None:
+        # Probabilities are calibrated between the refit and the proof.
+        functions = {"measure": ("measure",), "search": ("train",), "refit": ("train", "scale"), "prove": ("predict",)}
+        for function in functions.get(name, ()):
             self.head.kill(function)
 
     def note(self, message: str) -> None:
@@ -38,14 +40,18 @@ class Killing(Tracker):
 def result(shell: Shell, head: Head, tmp_path_factory: pytest.TempPathFactory) -> Result:
     texts, targets = tiny_texts(60, seed=7)
     test = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
-    return autosft.fit(
-        "sort messages by topic", str(shell.data), test=test, models=str(shell.model), trainer="frozen_head",
-        budget="3 trials", max_concurrent=1, folder=tmp_path_factory.mktemp("runs") / "run", tracker=Killing(head),
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        # So few rows tell no temperature, and without one no worker has anything to scale.
+        patch.setattr(calibration, "MIN_ROWS", 10)
+        patch.setattr(calibration, "temperature", lambda *_: 2.0)
+        return autosft.fit(
+            "sort messages by topic", str(shell.data), test=test, models=str(shell.model), trainer="frozen_head",
+            budget="3 trials", max_concurrent=1, folder=tmp_path_factory.mktemp("runs") / "run", tracker=Killing(head),
+        )  # fmt: skip
 
 
 def test_each_phase_lost_its_worker_once_and_there_is_an_answer(result: Result, head: Head) -> None:
-    assert all(head.has_killed(function) for function in ("measure", "train", "predict"))
+    assert all(head.has_killed(function) for function in ("measure", "train", "scale", "predict"))
     assert result.summary["test"]["num_rows"] == 60
     assert set(result.predict(["card chip pin", "send iban abroad"])) <= set(LABELS)
 
@@ -64,6 +70,12 @@ def test_in_the_search_it_costs_one_trial_that_says_why(result: Result) -> None:
 def test_in_the_refit_the_proven_model_is_shipped(result: Result) -> None:
     assert result.summary["refit"]["done"] is False
     assert "its worker died" in result.summary["refit"]["reason"]
+
+
+def test_in_the_calibration_the_model_is_shipped_as_it_was_trained(result: Result) -> None:
+    found = result.summary["calibration"]
+    assert found["temperature"] == 1 and found["loss_after"] == found["loss_before"]
+    assert "its worker died" in found["reason"]
 
 
 def test_in_the_proof_twice_the_run_ends_with_words_and_resume_proves_what_was_found(
