@@ -401,6 +401,7 @@ def test_prompts_and_completions(worker_trains: Trains) -> None:
         ("duplicates-across-splits", 1, "row 12, as test row 0"),
     )
     assert by_name["missing-labels"].examples[1].startswith("row 3")
+    assert by_name["missing-labels"].message.startswith("Rows without a text to learn: 2 in train, 1 in test")
     assert not {2, 3, 5, 12} & places(found) and {8, 9} <= places(found)
     worker_trains(found)
 

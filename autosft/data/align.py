@@ -5,13 +5,15 @@ What lives here: matching by name and by type. Rows are never changed or dropped
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from autosft.data.column_types import is_number, is_text
+from autosft.data.texts import shortened
 from autosft.errors import DataError, explain, nearest
 
 #: Up to here a double holds every whole number.
@@ -25,7 +27,8 @@ def align_splits(
 
     Names match exactly, or else by letters alone (case and outer spaces aside). Where one split has integers and
     another fractions, both become double; floats that are whole numbers, as integers with missing values are often
-    read, become integers. Numbers and text become text.
+    read, become integers. Numbers and text become text. What is nested gets the fields of all splits, null where one
+    lacks them: annotations beside the turns of a conversation often hold what came up in it alone.
 
     Args:
         splits: Tables by split name, "train" among them.
@@ -51,7 +54,8 @@ def align_splits(
             common = _common_type(name, {split: table.column(name) for split, table in aligned.items()}, place=place)
             aligned = {split: _convert(table, name, common) for split, table in aligned.items()}
             if {str(type_) for type_ in types.values()} != {"int64", "double"}:
-                notes.append(f"Column '{name}' has different types in the splits; read as {common} in all of them.")
+                read_as = "one with the fields of all" if pa.types.is_nested(common) else common
+                notes.append(f"Column '{name}' has different types in the splits; read as {read_as} in all of them.")
     return aligned, tuple(notes)
 
 
@@ -98,7 +102,10 @@ def _common_type(name: str, columns: Mapping[str, pa.ChunkedArray], *, place: st
         return pa.int64() if some_integers and all(map(_is_whole, with_values.values())) else pa.float64()
     if all(is_text(kind) or is_number(kind) or pa.types.is_boolean(kind) for kind in kinds):
         return pa.string()
-    listed = ", ".join(f"{split}: {kind}" for split, kind in types.items())
+    if all(pa.types.is_nested(kind) for kind in kinds):
+        with contextlib.suppress(pa.ArrowTypeError, pa.ArrowInvalid):
+            return _united(kinds)
+    listed = ", ".join(f"{split}: {shortened(kind)}" for split, kind in types.items())
     raise DataError(
         explain(
             wrong=f"{place}: column '{name}' has types that do not fit together ({listed})",
@@ -106,6 +113,11 @@ def _common_type(name: str, columns: Mapping[str, pa.ChunkedArray], *, place: st
             fix=f"convert '{name}' in one of the splits, or drop it",
         )
     )
+
+
+def _united(kinds: Sequence[pa.DataType]) -> pa.DataType:
+    schemas = [pa.schema([("value", kind)]) for kind in kinds]
+    return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
 
 
 def _is_whole(column: pa.ChunkedArray) -> bool:

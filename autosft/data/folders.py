@@ -14,7 +14,14 @@ from autosft.data.split_names import canonical_split, split_in_name
 from autosft.data.untrained import refuse_media
 from autosft.errors import DataError, explain
 
+#: What stands beside data as a text file and holds none.
+_ABOUT = {"license", "licence", "readme", "notice", "copying", "citation", "changelog"}
+
 _SHARD = re.compile(r"(.+?)-\d{2,}-of-\d{2,}")
+
+
+def _is_about(path: Path) -> bool:
+    return path.suffix.casefold() == ".txt" and path.stem.casefold() in _ABOUT
 
 
 def files_by_split(folder: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
@@ -29,8 +36,9 @@ def files_by_split(folder: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]
     Raises:
         DataError: No data file, none to train on, or several for one split.
     """
-    found = sorted(path for path in folder.iterdir() if path.is_file() and data_suffix(path) and path.name[0] != ".")
-    others = sorted(path for path in folder.iterdir() if path.is_file() and path not in found and path.name[0] != ".")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    found = [path for path in files if data_suffix(path) and not _is_about(path)]
+    others = [path for path in files if path not in found]
     # Without a known suffix a file may be anything, but one that is called a split was mostly meant to be one.
     meant = [path.name for path in others if split_in_name(_stem(path))]
     if len(found) == 1:

@@ -69,7 +69,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def space_of(arm: Arm, space: Space, *, memory_bytes: int) -> Space:
-    """Returns a space as an arm draws from it: what memory leaves no choice in is fixed.
+    """Returns a space as an arm draws from it: what its base model or memory leaves no choice in is fixed.
 
     Raises:
         PlanError: A parameter is no field of the trainer's Config.
@@ -77,7 +77,7 @@ def space_of(arm: Arm, space: Space, *, memory_bytes: int) -> Space:
     trainer = trainer_class(arm.trainer)
     space.check(trainer.Config)
     forced = trainer.fitting(arm.base_model, memory_bytes) if memory_bytes else {}
-    return space.pinned(forced) if isinstance(space, SearchSpace) else space
+    return space.pinned({**trainer.settled(arm.base_model), **forced}) if isinstance(space, SearchSpace) else space
 
 
 def with_space(plan: Plan, given: GivenSpace) -> Plan:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 # What a plan can tell about the data; a parameter with `only_if` opens where the fact is true.
-FACTS = ("imbalanced", "few_rows_per_class", "named_classes")
+FACTS = ("imbalanced", "few_rows_per_class", "named_classes", "few_rows")
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,11 @@ class Trainer(ABC):
         return {}
 
     @classmethod
+    def settled(cls, base_model: BaseModel) -> Mapping[str, Any]:
+        """Returns the fields that this base model leaves no choice in, with their untuned default; mostly none."""
+        return {}
+
+    @classmethod
     def least_memory_bytes(cls, base_model: BaseModel, config: Mapping[str, Any]) -> int:
         """Returns what a training takes of its device's memory at least, so that a smaller node of a cluster is spared.
 

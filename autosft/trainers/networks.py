@@ -94,8 +94,9 @@ class ArchitectureClassifier(nn.Module):
         """Returns logits, shape (rows, width); of a classifier of tokens (rows, tokens, width)."""
         if self.training:
             # They stay so for the backward pass, which may compute activations again.
+            enough = len(next(iter(batch.values()))) >= _FEW_ROWS
             for norm in self._batch_norms():
-                norm.train(len(next(iter(batch.values()))) >= _FEW_ROWS)
+                norm.train(enough and not _is_frozen(norm))
         return cast(torch.Tensor, self.model(**batch).logits)
 
     def features(self, **batch: torch.Tensor) -> torch.Tensor:
@@ -110,6 +111,12 @@ class ArchitectureClassifier(nn.Module):
 
     def _batch_norms(self) -> list[nn.Module]:
         return [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def _is_frozen(norm: nn.Module) -> bool:
+    """Whether the part of a network that a normalisation is in stays as it is: then so must its running statistics."""
+    own = list(norm.parameters())
+    return bool(own) and not any(parameter.requires_grad for parameter in own)
 
 
 class PairClassifier(nn.Module):

@@ -69,7 +69,8 @@ class TransformersConfig:
         warmup_share: Share of the run over which the rate rises.
         dropout: Inside the encoder and before a pooled head (Srivastava et al., JMLR 15, 2014).
         layer_decay: Factor on the rate per layer below the head (ULMFiT, arXiv 1801.06146).
-        frozen_share: Share of the encoder's layers, from the embeddings up, that stay as they were pretrained.
+        frozen_share: Share of the encoder's layers, or stages, from the embeddings or the stem up, that stay as they
+            were pretrained; of random weights none do.
         label_smoothing: Share of the target spread over the other labels (Szegedy et al., arXiv 1512.00567).
         head: "mean-from-probe" starts a mean-pooled head at the logistic regression of `frozen_head`, fitted on this
             run's training rows (linear probing then fine-tuning, arXiv 2202.10054) and softened (`start_head`); "mean"
@@ -117,6 +118,10 @@ class TransformersTrainer(Trainer):
     @classmethod
     def starts_from(cls, config: Mapping[str, Any]) -> str:
         return "probe" if config["head"] == "mean-from-probe" else "fresh head"
+
+    @classmethod
+    def settled(cls, base_model: BaseModel) -> Mapping[str, Any]:
+        return {} if base_model.pretrained else {"frozen_share": 0.0}
 
     @classmethod
     def default_config(cls, base_model: BaseModel, num_rows: int, input: Input, output: Output) -> TransformersConfig:
@@ -251,10 +256,12 @@ class TransformersTrainer(Trainer):
     ) -> Network:
         width, folder = width_of(data.output, task.labels), self.base_model_folder
         dropout = dropout_fields(folder, config.dropout)
+        # Random weights know nothing that is worth keeping, whatever a space of the user's own says.
+        frozen_share = config.frozen_share if self.base_model.pretrained else 0.0
         if config.head == "architecture" or data.input is Input.IMAGE:
             model = load_with_head(folder, data.input, data.output, width=width, **dropout)
             whole = ArchitectureClassifier(model)
-            freeze(whole, config.frozen_share)
+            freeze(whole, frozen_share)
             return whole.to(device())
         probed = config.head == "mean-from-probe" and data.input is not Input.TEXT_PAIR
         probe = self._probe(task, data, seed, limits) if probed else None
@@ -262,7 +269,7 @@ class TransformersTrainer(Trainer):
             network = PooledClassifier(load_encoder(folder, **dropout), width, dropout=config.dropout)
             if probe is not None:
                 set_linear(network.linear, probe.weights, probe.bias)
-        freeze(network, config.frozen_share)
+        freeze(network, frozen_share)
         return network.to(device())
 
     def _probe(self, task: Task, data: TrainingData, seed: int, limits: Limits) -> Fitted:

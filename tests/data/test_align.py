@@ -82,3 +82,22 @@ def test_a_split_of_the_same_data_is_named_by_the_data() -> None:
     rows = {"train": pd.DataFrame({"text": TEXTS, "label": LABELS}), "validation": pd.DataFrame({"text": TEXTS})}
     with pytest.raises(DataError, match="dict of splits: the validation data has no column 'label'"):
         read(rows)
+
+
+def turns(**annotations: object) -> list[dict[str, object]]:
+    return [{"speaker": "user", "utterance": "hello", "found": annotations}]
+
+
+def test_what_annotates_turns_may_differ_between_splits() -> None:
+    train = [{"turns": turns(place=["Rome"], day=1)}, {"turns": turns(place=[], day=2)}]
+    source = read(train, test=[{"turns": turns(place=["Oslo"], price=2.5)}])
+    assert source.splits["train"].schema == source.splits["test"].schema
+    assert source.splits["test"].column("turns").to_pylist() == [turns(place=["Oslo"], day=None, price=2.5)]
+    assert source.splits["train"].column("turns").to_pylist()[0] == turns(place=["Rome"], day=1, price=None)
+    assert any("read as one with the fields of all" in note for note in source.notes)
+
+
+def test_nested_values_that_nothing_holds_are_refused_in_a_few_words() -> None:
+    with pytest.raises(DataError, match="column 'turns' has types that do not fit together") as refused:
+        read([{"turns": turns(day=1)}], test=[{"turns": turns(day={"of": "May"})}])
+    assert len(str(refused.value)) < 600

@@ -111,6 +111,15 @@ def test_given_splits_take_train_columns(tmp_path: Path) -> None:
     assert any("id" in note and "dropped" in note for note in source.notes)
 
 
+@pytest.mark.parametrize("name", ["LICENSE.txt", "README.txt", "licence.TXT"])
+def test_a_licence_beside_the_data_is_none_of_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("Permission is hereby granted\n", encoding="utf-8")
+    with pytest.raises(DataError, match="holds no data file"):
+        read(tmp_path)
+    (tmp_path / "reviews.csv").write_text("text,label\na,x\nb,y\n", encoding="utf-8")
+    assert read(tmp_path).train.column("text").to_pylist() == ["a", "b"]
+
+
 def test_given_test_replaces_the_split_in_the_folder(tmp_path: Path) -> None:
     for name in ("train", "test"):
         (tmp_path / f"{name}.csv").write_text(f"text,label\n{name},x\n")

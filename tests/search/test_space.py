@@ -55,9 +55,16 @@ def test_shipped_spaces_load_and_survive_json(trainer: str) -> None:
     assert "num_train_epochs" not in [parameter.name for parameter in shipped.parameters]
 
 
-@pytest.mark.parametrize(("fact", "field"), [("imbalanced", "class_weights"), ("few_rows_per_class", "augmentation")])
-def test_shipped_space_opens_a_field_only_under_its_fact(fact: str, field: str) -> None:
-    shipped = load_space("transformers", "text", "label")
+@pytest.mark.parametrize(
+    ("output", "fact", "field"),
+    [
+        ("label", "imbalanced", "class_weights"),
+        ("label", "few_rows_per_class", "augmentation"),
+        ("number", "few_rows", "augmentation"),
+    ],
+)
+def test_shipped_space_opens_a_field_only_under_its_fact(output: str, fact: str, field: str) -> None:
+    shipped = load_space("transformers", "text", output)
     assert all(field not in config for config in draws(shipped))
     assert all(field in config for config in draws(shipped, facts={fact: True}))
     assert field not in [parameter.name for parameter in shipped.restrict({}).parameters]

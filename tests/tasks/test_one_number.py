@@ -109,3 +109,8 @@ def test_a_users_function_sees_numbers():
 def test_a_task_survives_json():
     task = make_task("rmse")
     assert Task.from_json(json.loads(json.dumps(task.to_json()))) == task
+
+
+def test_a_search_is_told_where_rows_are_few():
+    assert KIND.facts(make_task(), pa.array([1.0] * 999)) == {"few_rows": True}
+    assert KIND.facts(make_task(), pa.array([1.0] * 1000)) == {"few_rows": False}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +37,7 @@ from autosft.trainers.base import Limits
 from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
 from autosft.trainers.networks import ArchitectureClassifier, last_linear, load_with_head
 from autosft.trainers.objectives import OneLabel
-from autosft.trainers.optimization import parameter_groups
+from autosft.trainers.optimization import freeze, parameter_groups
 from autosft.trainers.with_transformers import TransformersConfig, TransformersTrainer
 
 PLAIN = TransformersConfig(
@@ -268,6 +269,71 @@ def test_rates_fall_from_the_head_to_the_first_stage(place):
         names = {name.replace("layers.", "layer."): rate_of[id(each)] for name, each in network.named_parameters()}
         found = [{rate for name, rate in names.items() if part in name} for part in parts]
         assert found == [{0.125}, {0.25}, {0.5}, {1.0}], base
+
+
+@pytest.mark.parametrize(
+    ("base", "parts"),
+    [
+        ("resnet", ("embedder.", "stages.0.")),
+        ("vit", ("embeddings.", "layers.0.")),
+        ("convnext", ("embeddings.", "stages.0.")),
+    ],
+)
+def test_frozen_stages_stay_as_they_were_and_the_others_do_not(place, subject, base, parts):
+    before = load_with_head(place / base, Input.IMAGE, Output.LABEL, width=3).state_dict()
+    model, _ = fit(place, subject, replace(PLAIN, frozen_share=0.5), base=base)
+    after = model.network.model.state_dict()
+    # Running statistics are of the rows too, and what is above was trained on what they gave.
+    same = {name for name, value in after.items() if torch.equal(value, before[name])}
+    frozen = {name for name in after if any(part in name for part in parts)}
+    assert same >= frozen
+    # A key's bias is the same for all that a query looks at.
+    assert {name for name in same - frozen if not name.endswith(("key.bias", "k_proj.bias"))} == set()
+
+
+def test_a_small_share_keeps_the_stem_alone(place, subject):
+    model, _ = fit(place, subject, replace(PLAIN, num_train_epochs=1, frozen_share=0.2))
+    frozen = {name for name, value in model.network.named_parameters() if not value.requires_grad}
+    assert frozen and all("embedder." in name for name in frozen)
+
+
+def test_stems_and_stages_are_told_by_their_names(place):
+    from transformers import PoolFormerConfig, PoolFormerForImageClassification
+
+    # Each of its stages starts with patches of its own.
+    pooling = PoolFormerForImageClassification(PoolFormerConfig(hidden_sizes=[4, 4, 4, 4], depths=[1, 1, 1, 1]))
+    for model, expected in {
+        load_with_head(place / "mobilevit", Input.IMAGE, Output.LABEL, width=3): r"conv_stem\.|encoder\.layer\.[01]\.",
+        pooling: r"encoder\.(patch_embeddings|block)\.[01]\.",
+    }.items():
+        network = ArchitectureClassifier(model)
+        freeze(network, 0.5)
+        frozen = {name for name, value in network.named_parameters() if not value.requires_grad}
+        assert frozen == {name for name, _ in network.named_parameters() if re.search(expected, name)}
+
+
+def test_random_weights_are_never_frozen(place, subject):
+    [arm], _ = draft_arms(
+        Input.IMAGE, Output.LABEL, num_rows=200, models=[SCRATCH_RESNET], trainers=["transformers"], space=None,
+        machine=Machine(2),
+    )  # fmt: skip
+    searched = [parameter.name for parameter in arm.space.parameters]
+    assert "layer_decay" in searched and "frozen_share" not in searched
+    config = replace(TransformersConfig(**arm.default), num_train_epochs=1, frozen_share=0.5)
+    model, _ = fit(place, subject, config, base=SCRATCH_RESNET)
+    assert all(value.requires_grad for value in model.network.parameters())
+    before = load_with_head(locate(SCRATCH_RESNET), Input.IMAGE, Output.LABEL, width=3).state_dict()
+    after = model.network.model.state_dict()
+    assert not [name for name, value in after.items() if torch.equal(value, before[name])]
+
+
+def test_the_depth_of_freezing_is_searched_where_there_is_something_to_keep(place):
+    [arm], _ = draft_arms(
+        Input.IMAGE, Output.LABEL, num_rows=200, models=[str(place / "resnet")], trainers=["transformers"], space=None,
+        machine=Machine(2),
+    )  # fmt: skip
+    [depth] = [parameter for parameter in arm.space.parameters if parameter.name == "frozen_share"]
+    assert arm.default["frozen_share"] == 0.0 and depth.values[0] == 0.0
 
 
 def test_measuring_counts_the_side_as_its_length(place, subject):

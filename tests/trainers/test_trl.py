@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import torch
 from autosft.base_models import candidates, describe
 from autosft.data.data import Rows
 from autosft.errors import BaseModelError, MissingExtraError, TrialFailed
+from autosft.inputs.prompts import PromptReader
 from autosft.planning.arms import draft_arms
 from autosft.search.settings import Machine
 from autosft.search.space_file import load_space
@@ -26,6 +28,7 @@ from autosft.tasks import kind
 from autosft.testing.tiny_models import tiny_base_model, write_tiny_decoder
 from autosft.trainers import trainer_class
 from autosft.trainers.base import Limits, TrainingData
+from autosft.trainers.decoder import TextGenerator, load_decoder
 
 COLOURS = {"sky": "blue", "grass": "green", "snow": "white", "coal": "black", "blood": "red", "lemon": "yellow"}
 WORDS = (*COLOURS, *COLOURS.values())
@@ -238,6 +241,51 @@ def test_the_saved_folder_is_one_that_transformers_alone_generates_with(base, se
     tokenizer = AutoTokenizer.from_pretrained(folder)
     found = AutoModelForCausalLM.from_pretrained(folder).generate(**tokenizer("what is snow\n", return_tensors="pt"))
     assert tokenizer.decode(found[0], skip_special_tokens=True) == "what is snow\nwhite"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_decoder_that_tells_stories_learns_sums_and_is_saved_as_it_is(tmp_path, method):
+    """On real weights, and the first rows of GSM8K, in the layout of `benchmarks/data.md`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    root = Path(os.environ.get("AUTOSFT_TEST_DATA", "nowhere"))
+    stories, questions = root.parent / "models/stories260k", root / "causal-lm/gsm8k/train.jsonl"
+    if not (stories.is_dir() and questions.is_file()):
+        pytest.skip("AUTOSFT_TEST_DATA names no folder with these data, or there is no decoder beside it")
+    lines = questions.read_text(encoding="utf-8").splitlines()
+    table = pa.Table.from_pylist([json.loads(line) for line in lines[:104]])
+    task = Task("causal-lm", "", ("question",), "answer", Metric("bits_per_byte", False))
+    setting = task, training_data(kind("causal-lm"), task, table, tmp_path)
+    validation = Rows(setting[1].all.path, setting[1].validation)
+    rows, targets = validation.table(), validation.targets()
+
+    def bits(model):
+        return kind("causal-lm").scores(task, targets, model.judge(task, rows, targets))["bits_per_byte"]
+
+    base = tiny_base_model(stories)
+    reader = PromptReader.of_base(stories, max_length=None, context_tokens=base.context_tokens)
+    untuned = bits(TextGenerator(load_decoder(stories, torch.float32).eval(), reader.cut_at(512), Input.TEXT))
+    rates = {"learning_rate": 2e-3, "lora_learning_rate": 1e-2}
+    model, reports = fit(
+        stories, setting, tmp_path, {"method": method, "num_train_epochs": 4, "batch_size": 8, **rates}
+    )
+    assert bits(model) == pytest.approx(kind("causal-lm").scores(task, targets, reports[-1][1])["bits_per_byte"])
+    assert bits(model) < untuned - 0.5
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model.save(folder)
+    written = model.predict(rows).field("text").to_pylist()
+    loaded = trainer_class("trl").load(folder)
+    assert loaded.predict(rows).field("text").to_pylist() == written and len(set(written)) > 1
+    assert bits(loaded) == pytest.approx(bits(model), abs=1e-6)
+    # The library alone, a row at a time.
+    tokenizer, alone = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    for text, answer in zip(rows["text"].to_pylist(), written, strict=True):
+        prompt = tokenizer(f"{text}\n", return_tensors="pt")
+        found = alone.generate(**prompt)[0, prompt["input_ids"].shape[1] :]
+        assert tokenizer.decode(found, skip_special_tokens=True).strip() == answer.strip()
 
 
 @pytest.mark.parametrize("setting", ["causal-lm"], indirect=True)

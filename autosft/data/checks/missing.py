@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 from autosft.counting import counted
 from autosft.data.checks.subject import Outcome, Subject
 from autosft.data.finding import Severity
+from autosft.task import Output
+
+#: What a row has that is to be learned, where nobody would call it a label.
+_TARGETS = {Output.NUMBER: "number", Output.TEXT: "text to learn"}
 
 
 def missing_labels(subject: Subject) -> Outcome | None:
@@ -36,19 +40,19 @@ def _missing(subject: Subject, *, what: str, missing: dict[str, NDArray[np.bool_
     keep = {name: ~missing[name] for name in counts if name != "test"}
     dropped = sum(counts[name] for name in keep)
     where = ", ".join(f"{count:,} in {name}" for name, count in counts.items())
-    test = ""
+    test, target = "", _TARGETS.get(subject.kind.output, "label")
     if "test" in counts:
-        test = "test rows without a label are not scored" if what == "label" else "test rows stay and are scored"
+        test = f"test rows without a {target} are not scored" if what == "label" else "test rows stay and are scored"
     no_score = what == "label" and "test" in counts and counts["test"] == len(missing["test"])
     first = next(iter(keep or counts))
     shown = subject.shown(first) if what == "label" else subject.labels[first]
     return Outcome(
         Severity.ERROR if no_score else Severity.WARNING,
-        f"Rows without {'a label' if what == 'label' else 'any input'}: {where}."
+        f"Rows without {f'a {target}' if what == 'label' else 'any input'}: {where}."
         + (" No test row can be scored." if no_score else ""),
         sum(counts.values()),
         examples=subject.examples(first, np.flatnonzero(missing[first]), shown),
         fix="; ".join(part for part in (f"dropped {counted(dropped, 'row')}" if dropped else "", test) if part),
-        advice=test if not dropped else f"fill in the missing {what}s or leave those rows out",
+        advice=test if not dropped else "fill in what is missing or leave those rows out",
         keep=keep,
     )
