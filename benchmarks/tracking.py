@@ -1,14 +1,14 @@
 """What tracking with W&B costs: the same search untracked, tracked offline, or tracked online against a stand-in.
 
-    python benchmarks/tracking.py [--rounds 6] [--trials 24] [--tracked offline online] [--together]
+    python benchmarks/tracking.py [--rounds 6] [--trials 24] [--rows 1200] [--tracked offline online] [--together]
 
 Each search is a process of its own, with the same rows, seed and number of trials; they take turns in changing order,
 or run at the same time with --together, so that on a machine with other work each meets the same load.
 Counted are the CPU seconds of a control group (cgroup) that a search and all that it starts stand in: Ray, its workers,
 the mirror and wandb-core. It needs Linux and the right to make such a group. The server is a stand-in in this process,
 which is not counted. The base model is tiny and a trial takes a second or two, so that tracking weighs more than it
-would beside real training. `alone` is the mirror by itself, over the folder of the untracked search: the same work
-without the noise of two searches. Keeps a JSON line a search in results/tracking.jsonl.
+would beside real training; more --rows make trials longer. `alone` is the mirror by itself, over the folder of the
+untracked search: the same work without the noise of two searches. Keeps a JSON line a search in results/tracking.jsonl.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ import autosft
 from autosft.testing.tiny_data import LABELS, tiny_texts
 
 if __name__ == "__main__":
-    texts, targets = tiny_texts(1200)
+    model, folder, trials, num_rows, tracker = sys.argv[1:]
+    texts, targets = tiny_texts(int(num_rows))
     rows = [{"text": text, "label": LABELS[target]} for text, target in zip(texts, targets)]
-    model, folder, trials, tracker = sys.argv[1:]
     autosft.fit("sort messages by topic", rows, models=model, budget=f"{trials} trials", tracker=tracker or None,
         folder=folder)
 """
@@ -102,17 +102,19 @@ class Counted:
         return int(words[words.index("usage_usec") + 1] if "usage_usec" in words else words[0]) * self.unit
 
 
-def measure(program: str, model: Path, trials: int, environment: dict[str, str], alone: bool) -> dict[str, Any]:
+def measure(
+    program: str, model: Path, trials: int, num_rows: int, environment: dict[str, str], alone: bool
+) -> dict[str, Any]:
     """Runs a search; returns what it took, and where it was not tracked what the mirror alone takes for it."""
     with tempfile.TemporaryDirectory() as scratch, Counted.group() as group:
         (Path(scratch) / "search.py").write_text(SEARCH, encoding="utf-8")
         folder, started = Path(scratch) / "run", time.monotonic()
         tracker = "" if program == "untracked" else "wandb"
-        command = [sys.executable, "search.py", str(model), str(folder), str(trials), tracker]
+        command = [sys.executable, "search.py", str(model), str(folder), str(trials), str(num_rows), tracker]
         group.run(command, {**environment, "AUTOSFT_CACHE": f"{scratch}/cache"}, scratch)
         row = {"program": program, "cpu_seconds": group.seconds(), "wall_seconds": time.monotonic() - started}
         summary = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        row |= {"num_trials": summary["num_trials"], "test_score": summary["test"]["score"]}
+        row |= {"num_rows": num_rows, "num_trials": summary["num_trials"], "test_score": summary["test"]["score"]}
         row |= {"num_tracked": _num_tracked(folder)}
         if alone:
             with Counted.group() as mirror:
@@ -140,6 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--rows", type=int, default=1200)
     parser.add_argument("--together", action="store_true", help="the searches of a round run at the same time")
     parser.add_argument("--tracked", nargs="+", choices=("offline", "online"), default=("offline", "online"))
     arguments = parser.parse_args()
@@ -158,13 +161,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, RESULTS.open("a", encoding="utf-8") as file:
         model = write_tiny_encoder(Path(scratch) / "tiny", words=WORDS)
         # The first search of all pays for files that are read from disk for the first time.
-        measure("untracked", model, 2, {}, alone=False)
+        measure("untracked", model, 2, arguments.rows, {}, alone=False)
         for number in range(arguments.rounds):
             order = [programs[(at + number) % len(programs)] for at in range(len(programs))]
             load = os.getloadavg()[0]
 
             def one(program: str) -> dict[str, Any]:
-                return measure(program, model, arguments.trials, places[program], alone=program == "untracked")
+                size = arguments.trials, arguments.rows
+                return measure(program, model, *size, places[program], alone=program == "untracked")
 
             rows: list[dict[str, Any]] = []
             while not rows:
