@@ -9,6 +9,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from autosft.budget import Clock
 from autosft.cache import cache_folder
 from autosft.calibration import Calibration, calibrate
@@ -36,8 +38,6 @@ from autosft.tasks import kind as task_kind
 from autosft.tracking.base import Tracker
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from autosft.search.runner import Runner
 
 
@@ -91,7 +91,7 @@ class Sitting:
         search, winner = self._search(closing)
         trials = search.trials
         default = best_default(trials, plan.task.metric.greater_is_better) or winner
-        tasks = {trial.number: self._tuned(search.outputs(trial)) for trial in (winner, default)}
+        tasks = {trial.number: self._tuned(search, trial) for trial in (winner, default)}
         bench = Workbench(plan, self.runner, cache_folder(), self.interrupt, search.micro_batch_sizes)
         # Whoever might have won may be slower to prove than those who are to be.
         proven = [plan.arm(trial.arm) for trial in (winner, default)]
@@ -228,8 +228,8 @@ class Sitting:
         self.listener.phase("prove")
 
         def candidate(first: Trial) -> Candidate:
-            trials = (first, *repeats(first, search.trials, seed=self.plan.seed))
-            return Candidate(first, tasks[first.number], {trial.fold or 0: search.scratch(trial) for trial in trials})
+            folders = {trial.fold or 0: search.scratch(trial) for trial in self._folds(search, first)}
+            return Candidate(first, tasks[first.number], folders)
 
         return prove(
             bench,
@@ -256,7 +256,21 @@ class Sitting:
         """Of the validation rows."""
         return self._validation.targets()
 
-    def _tuned(self, outputs: pa.Array | None) -> Task:
-        """Returns the task as a trial's model reads it; the validation outputs that tell may be lost in a crash."""
-        task = self.plan.task
-        return task if outputs is None else task_kind(task.kind).tuned(task, self._targets, outputs)
+    def _tuned(self, search: Search, trial: Trial) -> Task:
+        """Returns the task as a trial's model reads it: what tells are outputs for rows that it did not train on.
+
+        Those are of other folds too, where the finals trained it there; any of them may be lost in a crash.
+        """
+        task, targets, outputs = self.plan.task, [], []
+        for one in self._folds(search, trial):
+            rows, found = self.plan.data.training(one.fold)[1], search.outputs(one)
+            if rows is not None and found is not None:
+                targets.append(rows.targets())
+                outputs.append(found)
+        if not outputs:
+            return task
+        return task_kind(task.kind).tuned(task, pa.concat_arrays(targets), pa.concat_arrays(outputs))
+
+    def _folds(self, search: Search, first: Trial) -> tuple[Trial, ...]:
+        """Returns a trial of the search, and its repetitions on other folds."""
+        return first, *repeats(first, search.trials, seed=self.plan.seed)
