@@ -47,7 +47,8 @@ POD = closed(
 )
 TEMPLATE = closed({"metadata": ANY, "spec": POD}, "spec")
 
-# The names of the fields are those of KubeRay's reference of its custom resources, version 1.6.
+# The names and types of the fields are those of KubeRay's custom resources (`ray-operator/apis/ray/v1`), version 1.6;
+# what older versions require is required.
 CLUSTER = closed(
     {
         "rayVersion": TEXT,
@@ -60,7 +61,9 @@ CLUSTER = closed(
         "headServiceAnnotations": ANY,
         "gcsFaultToleranceOptions": ANY,
         "headGroupSpec": closed(
-            {"serviceType": TEXT, "headService": ANY, "rayStartParams": START, "template": TEMPLATE}, "template"
+            {"serviceType": TEXT, "headService": ANY, "rayStartParams": START, "template": TEMPLATE},
+            "rayStartParams",
+            "template",
         ),
         "workerGroupSpecs": {
             "type": "array",
@@ -76,6 +79,7 @@ CLUSTER = closed(
                 "groupName",
                 "minReplicas",
                 "maxReplicas",
+                "rayStartParams",
                 "template",
             ),
         },
