@@ -101,8 +101,8 @@ class Loop:
         where = next(self.network.parameters()).device
         self.network.train()  # As it was loaded, it would neither drop anything out nor checkpoint.
         seconds: list[float] = []
-        for order in batches:
-            rows = self.positions[order]
+        for batch_order in batches:
+            rows = self.positions[batch_order]
             started = time.perf_counter()
             for start in range(0, len(rows), settings.micro_batch_size):
                 batch = collate(rows[start : start + settings.micro_batch_size].tolist())

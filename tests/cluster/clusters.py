@@ -102,5 +102,18 @@ def real_cluster(folder: Path, **environment: str) -> Iterator[RealCluster]:
         cluster.stop()
 
 
+@contextmanager
+def head_for(driver: str, folder: Path, *options: str) -> Iterator[RealCluster]:
+    """A head, as `ray start` takes its options; workers can load `driver`, which is put into `folder/code/driver.py`."""
+    (folder / "code").mkdir()
+    (folder / "code" / "driver.py").write_text(driver)
+    path = os.pathsep.join([str(folder / "code"), *sys.path])
+    with real_cluster(folder, RAY_AUTH_MODE="disabled", PYTHONPATH=path) as started:
+        port = free_port()
+        started.start("head", f"--port={port}", "--include-dashboard=false", *options)
+        started.address = f"127.0.0.1:{port}"
+        yield started
+
+
 def write_base_model(folder: Path, *, hidden_size: int = 16) -> Path:
     return Path(write_tiny_encoder(folder, words=WORDS, hidden_size=hidden_size))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clusters import RealCluster, free_port, real_cluster
+from clusters import RealCluster, head_for
 
 DRIVER = """
 import json, os, sys, time
@@ -57,13 +57,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[RealCluster]:
     """One node of four CPUs that says it has a GPU."""
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "driver.py").write_text(DRIVER)
-    path = os.pathsep.join([str(tmp_path / "code"), *sys.path])
-    with real_cluster(tmp_path, RAY_AUTH_MODE="disabled", PYTHONPATH=path) as started:
-        port = free_port()
-        started.start("head", f"--port={port}", "--include-dashboard=false", "--num-cpus=4", "--num-gpus=1")
-        started.address = f"127.0.0.1:{port}"
+    with head_for(DRIVER, tmp_path, "--num-cpus=4", "--num-gpus=1") as started:
         yield started
 
 

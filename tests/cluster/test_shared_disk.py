@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from clusters import RealCluster, free_port, real_cluster, with_children
+from clusters import RealCluster, head_for, with_children
 
 from autosft.tasks.image_classification import IMAGE_TYPE
 
@@ -91,13 +91,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[RealCluster]:
     """A head without a CPU to give, so that jobs are on the other node, which sees the same disk."""
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "driver.py").write_text(DRIVER)
-    path = os.pathsep.join([str(tmp_path / "code"), *sys.path])
-    with real_cluster(tmp_path, RAY_AUTH_MODE="disabled", PYTHONPATH=path) as started:
-        port = free_port()
-        started.start("head", f"--port={port}", "--include-dashboard=false", "--num-cpus=0")
-        started.address = f"127.0.0.1:{port}"
+    with head_for(DRIVER, tmp_path, "--num-cpus=0") as started:
         started.start("second")
         yield started
 
