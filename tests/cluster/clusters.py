@@ -104,7 +104,7 @@ def real_cluster(folder: Path, **environment: str) -> Iterator[RealCluster]:
 
 @contextmanager
 def head_for(driver: str, folder: Path, *options: str) -> Iterator[RealCluster]:
-    """A head, as `ray start` takes its options; workers can load `driver`, which is put into `folder/code/driver.py`."""
+    """A head that `ray start` begins with these options; workers can load `driver`, in `folder/code/driver.py`."""
     (folder / "code").mkdir()
     (folder / "code" / "driver.py").write_text(driver)
     path = os.pathsep.join([str(folder / "code"), *sys.path])
