@@ -39,6 +39,12 @@ SAME_LENGTH = 0.9
 Outputs = Callable[[Trial], "pa.Array | None"]
 
 
+def seconds_of_finals(plan: Plan, trials: Sequence[Trial]) -> float:
+    """Predicts the wall time of the shortest finals of a search: one round. Infinite where no two are there to meet."""
+    entered = _entrants(trials, plan.task.metric.greater_is_better)
+    return _round_seconds([_Finalist(trial) for trial in entered], plan) if len(entered) > 1 else math.inf
+
+
 @dataclass
 class _Finalist:
     """One configuration: its training in the search, and its repetitions by round.
@@ -76,9 +82,8 @@ class Finals:
         self._outputs = outputs
         self._kept_seconds = kept_seconds
         self._default = best_default(trials, greater)
-        tuned = [trial for trial in leaders(trials, greater) if not trial.is_default]
-        entered = [*tuned[:NUM_CANDIDATES], *([self._default] if self._default else [])]
-        self._finalists = {trial.identity: _Finalist(trial) for trial in entered if outputs(trial) is not None}
+        entered = [trial for trial in _entrants(trials, greater) if outputs(trial) is not None]
+        self._finalists = {trial.identity: _Finalist(trial) for trial in entered}
         self._round = 1
         self._too_large: str | None = None
         for trial in trials:
@@ -101,11 +106,7 @@ class Finals:
                 return None
             waiting = [finalist for finalist in missing if finalist.first.identity not in running]
             left = standing.seconds_left - self._kept_seconds
-            # Three take two workers as long as four.
-            turns = math.ceil(len(missing) / self._plan.resources.max_concurrent)
-            slowest = max(finalist.seconds for finalist in missing)
-            needed = min(turns * slowest, sum(finalist.seconds for finalist in missing))
-            if not waiting or needed > left:
+            if not waiting or _round_seconds(missing, self._plan) > left:
                 return None
             return self._start(waiting[0], left)
         return None
@@ -266,6 +267,21 @@ def repeats(first: Trial, trials: Sequence[Trial], *, seed: int) -> list[Trial]:
         and trial.fold != first.fold
         and _is_as_long(trial, first)
     ]
+
+
+def _entrants(trials: Sequence[Trial], greater_is_better: bool) -> list[Trial]:
+    """Returns who meets in the finals of a search: the best tuned configurations, and the best untuned default."""
+    tuned = [trial for trial in leaders(trials, greater_is_better) if not trial.is_default]
+    default = best_default(trials, greater_is_better)
+    return [*tuned[:NUM_CANDIDATES], *([default] if default else [])]
+
+
+def _round_seconds(finalists: Sequence[_Finalist], plan: Plan) -> float:
+    """Predicts how long it takes to train each of them once more."""
+    seconds = [finalist.seconds for finalist in finalists]
+    # Three take two workers as long as four.
+    turns = math.ceil(len(seconds) / plan.resources.max_concurrent)
+    return min(turns * max(seconds), sum(seconds))
 
 
 def _is_as_long(repetition: Trial, first: Trial) -> bool:

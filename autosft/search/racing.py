@@ -9,6 +9,7 @@ from dataclasses import replace
 from autosft.planning.division import lane_of
 from autosft.planning.plan import Plan
 from autosft.search.choice import best
+from autosft.search.finals import seconds_of_finals
 from autosft.search.policy import Standing, Start
 from autosft.search.prospects import likely_winners
 from autosft.search.race import PATIENCE_RUNS, Proposed, Race
@@ -75,6 +76,10 @@ class Racing:
             # Where a machine turned out slower than it was, the comparison with the default comes before the finals.
             left += self._finals_seconds
             heat = self._race.ask(left, standing.trials_left, only_must=True)
+            if heat is None and not self._has_time_for_finals(standing):
+                # What was kept for them buys nothing else any more.
+                self._finals_seconds = 0.0
+                heat = self._race.ask(left, standing.trials_left)
         if heat is None and left is not None and not standing.running and self._leader(standing.trials) is None:
             # Without any model so far something begins whatever is left: its time limit cuts it to that.
             nothing_left = standing.num_begun and (standing.seconds_left or 0.0) <= 0
@@ -168,6 +173,10 @@ class Racing:
             return None
         left = standing.seconds_left - self._closing_seconds
         return left - self._finals_seconds - self._refit_seconds(standing)
+
+    def _has_time_for_finals(self, standing: Standing) -> bool:
+        left = (standing.seconds_left or 0.0) - self._closing_seconds - self._refit_seconds(standing)
+        return seconds_of_finals(self._plan, standing.trials) <= left
 
     def _refit_seconds(self, standing: Standing) -> float:
         if not self._plan.refit:

@@ -160,6 +160,18 @@ def test_the_race_leaves_the_time_that_finals_refit_and_proof_need(plan: Plan, t
     assert left >= 5.0 + 0.24 * 145 + 9.0 * plan.refit_factor
 
 
+def test_time_that_is_too_short_for_finals_goes_to_the_race(plan: Plan, tmp_path: Path) -> None:
+    # Three more trainings of 20 seconds do not fit into a quarter of 145.
+    slow = replace(plan, arms=(replace(plan.arms[0], cost=Cost(1.0, 20.0, 1000.0, None, 16, 0.0)),))
+    race = Race(slow, tmp_path, by_rate, runs=20.0)
+    race.run()
+    left = race.clock.left
+    assert left is not None
+    # A heat at the first length takes a ninth of it, and the best candidate's time is kept with a margin.
+    assert 5.0 + 20.0 * plan.refit_factor <= left < 5.0 + 20.0 * plan.refit_factor + 1.2 * 20.0 / 9 + 0.1
+    assert race.finals().remark().startswith("no time for finals")
+
+
 def test_the_study_has_one_trial_a_configuration_with_its_lengths_as_steps(plan: Plan, tmp_path: Path) -> None:
     import optuna
 
@@ -417,12 +429,12 @@ def test_the_time_kept_for_the_refit_follows_what_trainings_take(plan: Plan, tmp
 def test_finals_of_a_run_that_goes_on_get_their_share_of_what_was_added(plan: Plan, tmp_path: Path) -> None:
     first = Race(plan, tmp_path, by_rate, seconds=900.0)
     before = list(first.run())
-    grown = with_more(first.plan, Budget(100.0), spent_seconds=880.0, num_trials_done=len(before))
-    assert grown.budget.seconds == 1000.0
-    more = Race(grown, tmp_path, by_rate, seconds=1000.0, spent=880.0)
+    grown = with_more(first.plan, Budget(200.0), spent_seconds=880.0, num_trials_done=len(before))
+    assert grown.budget.seconds == 1100.0
+    more = Race(grown, tmp_path, by_rate, seconds=1100.0, spent=880.0)
     assert len(more.run()) > len(before) + 5
     left = more.clock.left
-    assert left is not None and left > 5.0 + 20.0 + 9.0 * plan.refit_factor
+    assert left is not None and left > 5.0 + 50.0 + 9.0 * plan.refit_factor
 
 
 def test_a_race_with_a_little_more_budget_goes_on_as_a_race(plan: Plan, tmp_path: Path) -> None:
