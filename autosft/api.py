@@ -251,21 +251,22 @@ def load(folder: str | Path) -> Predictor:
 
 
 @arguments_checked()
-def sync(folder: str | Path, *, tracker: str | None = None) -> str:
+def sync(folder: str | Path, *, tracker: str | None = None, rows: bool = False) -> str:
     """Sends a run to Weights & Biases later, or again; what is there already is not sent twice.
 
     Args:
         folder: The run's folder, finished or not.
         tracker: "wandb:ENTITY/PROJECT"; None is where the run was tracked, or WANDB_ENTITY and WANDB_PROJECT.
+        rows: Whether `report.html` goes too, which quotes rows of the data. Without it no row is ever sent.
 
     Returns:
         What is where now, in one sentence.
 
     Raises:
-        RunFolderError: The folder is not a run's, or no trial has ended in it.
+        RunFolderError: The folder is not a run's, or no trial has ended in it, or it has no `report.html` to send.
         TrackerError: There is no key, or W&B did not take everything.
     """
-    return sync_with_wandb(folder, tracker)
+    return sync_with_wandb(folder, tracker, rows=rows)
 
 
 @arguments_checked(target=PLACE)

@@ -365,6 +365,9 @@ def sync(
     tracker: Annotated[
         str | None, typer.Option(help="Where to: wandb:ENTITY/PROJECT; else where the run was tracked.")
     ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Send report.html too, which quotes rows of the data; else none is sent.")
+    ] = False,
 ) -> None:
     """Send a run to Weights & Biases later: its trials, their sweep and the report. Nothing is sent twice.
 
@@ -372,7 +375,7 @@ def sync(
     """
     from autosft import api
 
-    typer.echo(api.sync(folder, tracker=tracker))
+    typer.echo(api.sync(folder, tracker=tracker, rows=rows))
 
 
 @app.command()

@@ -144,6 +144,33 @@ def test_sync_sends_sweep_runs_and_report_and_nothing_twice(folder: Path, server
     assert KEY.encode() not in kept
 
 
+def test_rows_go_only_where_somebody_asks_and_then_once(folder: Path, server: WandbServer, texts: list[str]) -> None:
+    # The tiny texts are plain words, so that the page has them as they are.
+    page = (folder / "report.html").read_bytes()
+    quoted = next(text.encode() for text in texts if text.encode() in page)
+    autosft.sync(folder)
+    assert not [body for body in server.bodies if quoted in body]
+    assert "report.html with the rows" in autosft.sync(folder, rows=True)
+    assert [body for body in server.bodies if quoted in body] == [page]
+    run = next(run for run in server.runs.values() if run.id.endswith("-page"))
+    assert run.sweep is None and run.exit_code == 0
+    assert [row["report.html"]["_type"] for row in run.history.values()] == ["html-file"]
+    autosft.sync(folder, rows=True)
+    autosft.sync(folder)
+    assert [body for body in server.bodies if quoted in body] == [page]
+
+
+@pytest.mark.faults  # The SDK tries again for some seconds.
+def test_a_page_that_did_not_arrive_is_an_error_and_is_sent_later(folder: Path, server: WandbServer) -> None:
+    autosft.sync(folder)
+    server.trouble = "upload"
+    with pytest.raises(TrackerError, match=r"did not take .*report\.html"):
+        autosft.sync(folder, rows=True)
+    server.trouble = None
+    autosft.sync(folder, rows=True)
+    assert (folder / "report.html").read_bytes() in server.bodies
+
+
 @pytest.mark.parametrize("longest", [1.0, 1 / 3])
 def test_what_mattered_is_drawn_from_the_longest_trainings_and_the_curves_from_all(
     folder: Path, server: WandbServer, longest: float
@@ -211,6 +238,9 @@ def test_sync_says_what_is_missing(folder: Path, tmp_path: Path, monkeypatch: py
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(TrackerError, match="WANDB_API_KEY"):
         autosft.sync(folder)
+    (folder / "report.html").unlink()
+    with pytest.raises(RunFolderError, match=r"no report\.html"):
+        autosft.sync(folder, rows=True)
     (folder / "trials.jsonl").unlink()
     with pytest.raises(RunFolderError, match="no trial has ended"):
         autosft.sync(folder)

@@ -43,7 +43,8 @@ class WandbServer:
     """The server, on a port of its own until it is closed.
 
     Attributes:
-        trouble: None, "slow" (it hangs), "garbage", "unauthorized", "failing" (500), or "history" (which alone fails).
+        trouble: None, "slow" (it hangs), "garbage", "unauthorized", "failing" (500), or "history" or "upload" (of
+            which that alone fails).
         runs: By id. sweeps: By name, each with its config, state and display name. reports: By id.
         requests: Operation or path of each request, in order.
     """
@@ -87,7 +88,8 @@ class WandbServer:
             return 200, b"<html>maintenance</html>"
         if self.trouble == "unauthorized":
             return 401, b'{"errors": [{"message": "invalid key"}]}'
-        if self.trouble == "failing" or (self.trouble == "history" and path.endswith("/file_stream")):
+        fails_alone = {"history": "/file_stream", "upload": "/upload"}.get(self.trouble or "")
+        if self.trouble == "failing" or (fails_alone and path.endswith(fails_alone)):
             return 500, b"{}"
         with self._lock:
             if path == "/graphql":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from autosft.run_folder import RunFolder
 from autosft.tracking.wandb_mirror.ledger import Ledger
 from autosft.tracking.wandb_mirror.runs import read_search
 from autosft.tracking.wandb_mirror.send import send, settle_environment, write_offline
@@ -28,8 +29,11 @@ _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30.0, 600.0
 _NICENESS = 10
 
 
-def mirror(folder: Path, target: Target, *, offline: bool) -> bool:
+def mirror(folder: Path, target: Target, *, offline: bool, rows: bool = False) -> bool:
     """Brings W&B, or the offline runs, up to what the folder says; returns whether that worked.
+
+    Args:
+        rows: Whether the report's page goes too, which quotes rows of the data.
 
     Why it did not is in the ledger, and with its place in the log that standard error goes to.
     """
@@ -42,7 +46,10 @@ def mirror(folder: Path, target: Target, *, offline: bool) -> bool:
             if search is None:
                 return True
             ledger.group, ledger.target = search.name, (target.entity, target.project)
-            (write_offline if offline else send)(search, target, ledger, folder)
+            if offline:
+                write_offline(search, target, ledger, folder)
+            else:
+                send(search, target, ledger, folder, page=RunFolder(folder).report if rows else None)
             ledger.error = None
         # Here a process ends: whatever W&B throws, the search has nothing to do with it.
         except Exception as error:
@@ -52,7 +59,7 @@ def mirror(folder: Path, target: Target, *, offline: bool) -> bool:
         return ledger.error is None
 
 
-def follow(folder: Path, target: Target, *, offline: bool, over: threading.Event) -> bool:
+def follow(folder: Path, target: Target, *, offline: bool, rows: bool, over: threading.Event) -> bool:
     """Mirrors the folder whenever trials have ended, until the search is over and a last time then."""
     seen, pause, not_before = 0, _PAUSE_SECONDS, 0.0
     # Offline there is nobody to look on, so all is written in one go.
@@ -64,7 +71,7 @@ def follow(folder: Path, target: Target, *, offline: bool, over: threading.Event
             seen, pause = size, _PAUSE_SECONDS
         else:
             not_before, pause = time.monotonic() + pause, min(2 * pause, _LONGEST_PAUSE_SECONDS)
-    return mirror(folder, target, offline=offline)
+    return mirror(folder, target, offline=offline, rows=rows)
 
 
 def _size(path: Path) -> int:
@@ -88,6 +95,7 @@ def main() -> None:
     parser.add_argument("--entity")
     parser.add_argument("--project", required=True)
     parser.add_argument("--offline", action="store_true")
+    parser.add_argument("--rows", action="store_true", help="send the report's page, which quotes rows of the data")
     parser.add_argument("--last-seconds", type=float, required=True, help="for what is left once the search is over")
     arguments = parser.parse_args()
     if hasattr(os, "nice"):
@@ -96,7 +104,7 @@ def main() -> None:
     over = threading.Event()
     threading.Thread(target=_wait_for_the_end, args=(over, arguments.last_seconds), daemon=True).start()
     target = Target(arguments.entity, arguments.project)
-    worked = follow(arguments.folder, target, offline=arguments.offline, over=over)
+    worked = follow(arguments.folder, target, offline=arguments.offline, rows=arguments.rows, over=over)
     # Not by way of the SDK's own end, which may wait for a server.
     sys.stderr.flush()
     os._exit(0 if worked else 1)

@@ -28,6 +28,7 @@ class Place:
         sweep: Id of its sweep.
         report: Id of its report.
         report_digest: What the report was sent as.
+        page_digest: What `report.html` was sent as; None where nobody asked for it.
         url: Where a person looks: the report, or before there is one the sweep.
     """
 
@@ -36,6 +37,7 @@ class Place:
     sweep: str | None = None
     report: str | None = None
     report_digest: str | None = None
+    page_digest: str | None = None
     url: str | None = None
 
 

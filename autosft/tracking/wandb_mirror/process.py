@@ -26,10 +26,11 @@ class Mirror:
         self._process = process
 
     @staticmethod
-    def start(folder: Path, target: Target, *, offline: bool, last_seconds: float) -> Mirror:
+    def start(folder: Path, target: Target, *, offline: bool, last_seconds: float, rows: bool = False) -> Mirror:
         """Starts the process; it stands outside of the terminal's signals, since only the driver knows when to end.
 
         Args:
+            rows: Whether the report's page goes too, which quotes rows of the data.
             last_seconds: What it may take once it was told to end.
         """
         command = [
@@ -41,7 +42,8 @@ class Mirror:
             target.project,
         ]
         command += ["--last-seconds", str(last_seconds)]
-        command += [*(("--entity", target.entity) if target.entity else ()), *(("--offline",) if offline else ())]
+        command += ["--entity", target.entity] if target.entity else []
+        command += [flag for flag, is_set in (("--offline", offline), ("--rows", rows)) if is_set]
         package = str(Path(__file__).parents[3])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         (folder / "wandb").mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -50,8 +51,11 @@ def write_offline(search: TrackedSearch, target: Target, ledger: Ledger, folder:
     ledger.save()
 
 
-def send(search: TrackedSearch, target: Target, ledger: Ledger, folder: Path) -> None:
+def send(search: TrackedSearch, target: Target, ledger: Ledger, folder: Path, *, page: Path | None = None) -> None:
     """Sends what is new: the sweep, its runs and, once there is a result, the report.
+
+    Args:
+        page: `report.html`, which quotes rows of the data; None where nobody asked that it be sent.
 
     Raises:
         Exception: W&B did not answer, or not as it should. What was sent until then is in the ledger.
@@ -73,6 +77,8 @@ def send(search: TrackedSearch, target: Target, ledger: Ledger, folder: Path) ->
             _finish_sweep(api, entity, target.project, place)
             place.report, place.url = write_report(search, entity, target.project, report=place.report)
             place.report_digest = found
+        if page is not None:
+            _send_page(page, search, entity, target.project, place)
         _mark_as_sent(folder, search, place, ledger.place(OFFLINE))
     finally:
         ledger.url = place.url or ledger.url
@@ -151,6 +157,33 @@ def _write_run(
     place.digests[run.id], place.num_rows[run.id] = run.digest, len(run.history)
 
 
+def _send_page(page: Path, search: TrackedSearch, entity: str, project: str, place: Place) -> None:
+    """Sends the report's page as a run of its own, in neither group nor sweep: it is no trial."""
+    import wandb
+
+    found = hashlib.sha256(page.read_bytes()).hexdigest()
+    if place.page_digest == found:
+        return
+    with tempfile.TemporaryDirectory(prefix="autosft-wandb-") as scratch:
+        written = wandb.init(
+            entity=entity,
+            project=project,
+            id=f"{search.id}-page",
+            name=f"report of {search.name}",
+            job_type="report",
+            resume="allow",
+            reinit="create_new",
+            settings=_settings(None, Path(scratch)),
+        )
+        try:
+            # As it is: what W&B would add is a style of its own.
+            written.log({page.name: wandb.Html(str(page), inject=False)})
+        finally:
+            written.finish()
+        _check_log(Path(scratch), file=page.name)
+    place.page_digest = found
+
+
 def _settings(sweep: str | None, root: Path) -> Any:
     """Returns settings under which W&B takes what it is given: no machine, code, console, git or packages."""
     import wandb
@@ -187,12 +220,14 @@ def _settings(sweep: str | None, root: Path) -> Any:
     )
 
 
-def _check_log(root: Path) -> None:
-    """Raises NotSent where the SDK gave up on a run: it keeps that to its own log."""
+def _check_log(root: Path, *, file: str | None = None) -> None:
+    """Raises NotSent where the SDK gave up on a run's history, or on a file: it keeps that to its own log."""
     for log in (root / "wandb").glob("run-*/logs/debug-internal.log"):
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
             if "filestream: fatal error" in line:
                 raise NotSent("W&B did not take a run's history")
+            if file is not None and file in line and "giving up" in line:
+                raise NotSent(f"W&B did not take {file}")
 
 
 def _mark_as_sent(folder: Path, search: TrackedSearch, place: Place, offline: Place) -> None:
