@@ -47,8 +47,8 @@ POD = closed(
 )
 TEMPLATE = closed({"metadata": ANY, "spec": POD}, "spec")
 
-# The names and types of the fields are those of KubeRay's custom resources (`ray-operator/apis/ray/v1`), version 1.6;
-# what older versions require is required.
+# The names and types of the fields are those of KubeRay's reference of its custom resources, version 1.6.2
+# (`docs/reference/api.md`, made from `ray-operator/apis/ray/v1`); what older versions require is required.
 CLUSTER = closed(
     {
         "rayVersion": TEXT,
