@@ -84,11 +84,19 @@ class PooledClassifier(nn.Module):
 
 
 class ArchitectureClassifier(nn.Module):
-    """An architecture with a head of its own behind the same call as `PooledClassifier`."""
+    """An architecture with a head of its own behind the same call as `PooledClassifier`.
 
-    def __init__(self, model: nn.Module):
+    Args:
+        dropout: Before the layer that gives the logits, beside what the architecture drops by itself.
+    """
+
+    def __init__(self, model: nn.Module, *, dropout: float = 0.0):
         super().__init__()
         self.model = model
+        if dropout:
+            last_linear(model).register_forward_pre_hook(
+                lambda layer, given: nn.functional.dropout(given[0], dropout, layer.training)
+            )
 
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         """Returns logits, shape (rows, width); of a classifier of tokens (rows, tokens, width)."""

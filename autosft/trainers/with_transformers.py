@@ -67,7 +67,8 @@ class TransformersConfig:
         batch_size: Rows per optimizer step; smaller micro-batches are accumulated where memory asks for it.
         weight_decay: AdamW's, apart from the gradient (Loshchilov and Hutter, arXiv 1711.05101), on matrices only.
         warmup_share: Share of the run over which the rate rises.
-        dropout: Inside the encoder and before a pooled head (Srivastava et al., JMLR 15, 2014).
+        dropout: Inside the encoder and before a pooled head (Srivastava et al., JMLR 15, 2014); where an architecture
+            has none inside, before its last layer alone.
         layer_decay: Factor on the rate per layer below the head (ULMFiT, arXiv 1801.06146).
         frozen_share: Share of the encoder's layers, or stages, from the embeddings or the stem up, that stay as they
             were pretrained; of random weights none do.
@@ -260,7 +261,8 @@ class TransformersTrainer(Trainer):
         frozen_share = config.frozen_share if self.base_model.pretrained else 0.0
         if config.head == "architecture" or data.input is Input.IMAGE:
             model = load_with_head(folder, data.input, data.output, width=width, **dropout)
-            whole = ArchitectureClassifier(model)
+            # Convolutions have no dropout of their own.
+            whole = ArchitectureClassifier(model, dropout=0.0 if dropout else config.dropout)
             freeze(whole, frozen_share)
             return whole.to(device())
         probed = config.head == "mean-from-probe" and data.input is not Input.TEXT_PAIR

@@ -216,6 +216,21 @@ def test_soft_labels_take_weights_and_smoothing():
     assert objective.countable(soft).shape == objective.countable(labels).shape
 
 
+@pytest.mark.parametrize("base", ["resnet", "vit", "convnext"])
+def test_dropout_drops_while_it_trains_and_never_afterwards(place, subject, base):
+    """ViT's own fields are set; ResNet and ConvNeXt have none, so what enters their last layer is dropped."""
+    task, data = subject
+    trainer = TransformersTrainer(describe(str(place / base)), locate(str(place / base)))
+    limits = Limits(num_threads=1, cache=place / "cache")
+    network = trainer._network(replace(PLAIN, dropout=0.5), task, data, 0, limits)
+    images = torch.rand(16, 3, 16, 16)
+    with torch.no_grad():
+        first, second = (network.train()(pixel_values=images) for _ in range(2))
+        same, again = (network.eval()(pixel_values=images) for _ in range(2))
+    assert not torch.allclose(first, second, atol=1e-3)
+    assert torch.equal(same, again)
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_tiny_batch_does_not_break_batch_normalisation(place, rows):
     network = ArchitectureClassifier(load_with_head(place / "resnet", Input.IMAGE, Output.LABEL, width=3)).train()
