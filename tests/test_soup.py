@@ -147,10 +147,10 @@ def test_time_decides_how_many_there_are(plan: Plan, tmp_path: Path, monkeypatch
     monkeypatch.setattr(soups, "retrain", retrain)
     runner: Any = Here(lambda function, number: Ended("", "complete", 1e-7))
     bench = Workbench(plan, runner, tmp_path, Interrupt(), {})
-    found = soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=210.0)
-    assert found.num_trainings == 2 and limits == [204.0]
+    found = soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=160.0)
+    assert found.num_trainings == 2 and limits == [154.0]
     clock[0] = 0.0
-    assert soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=130.0) is taken
+    assert soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=80.0) is taken
 
 
 def test_a_training_that_fails_leaves_the_mean_of_the_others(plan: Plan, tmp_path: Path) -> None:

@@ -21,13 +21,10 @@ from autosft.inputs.base import Examples
 from autosft.inputs.batches import batches_by_length
 from autosft.trainers.base import Limits
 from autosft.trainers.memory import in_batches_that_fit
-from autosft.trainers.networks import PREDICT_BATCH_SIZE, device
+from autosft.trainers.networks import PREDICT_BATCH_SIZE, device, rows_per_second
 
 #: Rows between two looks at the clock and the stop file: a few at first, then what takes so long, at most so many.
 _FIRST_BLOCK_ROWS, _BLOCK_SECONDS, _BLOCK_ROWS = 16, 2.0, 1024
-
-#: Rows that are enough to know an encoder's speed by.
-_MEASURED_ROWS = 4 * PREDICT_BATCH_SIZE
 
 #: Of the files; features in another format lie under another name.
 _FORMAT = 2
@@ -123,23 +120,16 @@ class FeatureCache:
 
         The features are kept, so that whoever needs them does not wait for them again.
         """
-        sample = np.random.default_rng(0).permutation(rows)[:_MEASURED_ROWS]
-        self._compute_anew(sample[:_FIRST_BLOCK_ROWS])  # The first pass also pays for allocation.
-        num_rows, size, started = 0, _FIRST_BLOCK_ROWS, time.perf_counter()
-        while num_rows < len(sample) and time.perf_counter() - started < _BLOCK_SECONDS:
-            num_rows += self._compute_anew(sample[num_rows : num_rows + size])
-            size *= 2
-        return num_rows / (time.perf_counter() - started)
+        return rows_per_second(self._compute_anew, self._examples, rows, seconds=_BLOCK_SECONDS)
 
-    def _compute_anew(self, rows: NDArray[np.int64]) -> int:
-        """Computes rows, whether they are known or not; returns how many these are."""
+    def _compute_anew(self, rows: NDArray[np.int64]) -> None:
+        """Computes rows, whether they are known or not."""
         features = self._encode(rows)
         with FileLock(str(self._folder / "lock")):
             self._refresh()
             new = self._places[rows] < 0
             if new.any():
                 self._write(rows[new], features[new])
-        return len(rows)
 
     def _encode(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns features, in batches of half the size, for good, where memory runs out."""

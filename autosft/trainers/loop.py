@@ -21,7 +21,7 @@ from autosft.accounting import phase
 from autosft.augment.base import BatchAugmentation
 from autosft.errors import TrialFailed
 from autosft.inputs.base import Examples
-from autosft.inputs.batches import shuffled_by_length
+from autosft.inputs.batches import shuffled_by_length, typical
 from autosft.trainers.base import Limits, Report, TrainingData
 from autosft.trainers.networks import as_loaded, logits_of
 from autosft.trainers.objectives import NOT_COUNTED, Objective
@@ -126,12 +126,10 @@ def _typical(batches: Sequence[NDArray[np.int64]], lengths: NDArray[np.integer[A
 
     Before them come those that are not timed, a middling and a long one: what memory they take is there for the rest.
     """
-    padded = [len(batch) * int(lengths[batch].max()) for batch in batches]
-    by_length = np.argsort(padded, kind="stable")
-    at = ((np.arange(_TIMED_STEPS) + 0.5) / _TIMED_STEPS * len(batches)).astype(int)
-    middle_first = sorted(at, key=lambda place: abs(place + 0.5 - len(batches) / 2))
-    untimed = [middle_first[0], at[-1]]
-    return [batches[by_length[place]] for place in (*untimed, *middle_first)]
+    padded = np.array([len(batch) * int(lengths[batch].max()) for batch in batches])
+    chosen = typical(padded, _TIMED_STEPS)
+    longest = chosen[padded[chosen].argmax()]
+    return [batches[at] for at in (chosen[0], longest, *chosen)]
 
 
 def train(loop: Loop) -> float:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,7 @@ from torch import nn
 
 from autosft.accounting import phase
 from autosft.inputs.base import Examples
-from autosft.inputs.batches import batches_by_length
+from autosft.inputs.batches import batches_by_length, typical
 from autosft.inputs.overlap import NUM_OVERLAPS
 from autosft.inputs.text import load_tokenizer
 from autosft.task import Input, Output
@@ -45,6 +46,10 @@ _HEADS = {
 #: A batch smaller than this, mostly the last of an epoch, is normalised by running statistics: its own are noise, and
 #: of one row there may be none.
 _FEW_ROWS = 8
+
+#: Rows by whose lengths a prediction's speed is known, batches that are timed for it, and rows of the first of these;
+#: the others are larger, where there is time for that.
+_KNOWN_ROWS, _TIMED_BATCHES, _FIRST_ROWS = 2048, 5, 16
 
 #: Goes up with any change to what `autosft.inputs` or `autosft.data.pixels` make of the same rows, or to what is kept
 #: of it in a cache.
@@ -316,6 +321,32 @@ def as_loaded(network: nn.Module) -> None:
     """
     network.__dict__.pop("forward", None)
     network.__dict__.pop("_original_forward", None)
+
+
+def rows_per_second(
+    run: Callable[[NDArray[np.int64]], object], examples: Examples, rows: NDArray[np.int64], *, seconds: float
+) -> float:
+    """Returns the speed of a prediction on a sample of `rows`, which takes about so many seconds.
+
+    Many rows are predicted in batches that are each of one length. A few rows of all lengths together would be padded
+    more, and be slower by half; so batches of one length are timed: a middling, shorter and longer ones.
+    """
+    known = np.random.default_rng(0).permutation(rows)[:_KNOWN_ROWS]
+    lengths = np.array([examples.lengths[examples.of_rows(known[at : at + 1])].sum() for at in range(len(known))])
+    batches = [*batches_by_length(lengths, PREDICT_BATCH_SIZE)]
+    chosen = [batches[at] for at in dict.fromkeys(typical(np.arange(len(batches)), _TIMED_BATCHES).tolist())]
+    size, seconds_per_row = _FIRST_ROWS, list[float]()
+    run(known[chosen[0][:size]])  # The first pass also pays for allocation.
+    started = time.perf_counter()
+    for batch in chosen:
+        begun = time.perf_counter()
+        run(known[batch[:size]])
+        now = time.perf_counter()
+        seconds_per_row.append((now - begun) / len(batch[:size]))
+        if now - started >= seconds:
+            break
+        size *= 2
+    return 1 / float(np.mean(seconds_per_row))
 
 
 def logits_of(

@@ -40,10 +40,12 @@ from autosft.trainers.networks import (
     last_linear,
     load_encoder,
     load_with_head,
+    logits_of,
+    rows_per_second,
     set_linear,
 )
 from autosft.trainers.objectives import OBJECTIVES, Objective, width_of
-from autosft.trainers.optimization import FORWARD_SHARE, freeze
+from autosft.trainers.optimization import freeze
 from autosft.trainers.start_head import fit_start_head
 
 if TYPE_CHECKING:
@@ -54,6 +56,10 @@ _DROPOUT_FIELDS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embedding_dropout",
     "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout_rate",
 )  # fmt: skip
+
+
+#: What it takes to know how fast a model predicts.
+_PREDICT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -208,12 +214,15 @@ class TransformersTrainer(Trainer):
                 longest = examples.max_length
                 micro, checkpointing = what_may_fit(error, micro, checkpointing, can_checkpoint=can, max_length=longest)
             _free(None)
-        rows_per_second = config.batch_size / (FORWARD_SHARE * seconds_per_step)
-        run = settings.total_steps * seconds_per_step + len(data.validation) / rows_per_second
+        rows = np.concatenate([data.train, data.validation])
+        predicts_per_second = rows_per_second(
+            lambda some: logits_of(network, examples, some), examples, rows, seconds=_PREDICT_SECONDS
+        )
+        run = settings.total_steps * seconds_per_step + len(data.validation) / predicts_per_second
         if probed:
-            run += len(data.train) / rows_per_second
+            run += len(data.train) / predicts_per_second
         facts = reading_facts(examples, data)
-        return Cost(setup, run, rows_per_second, micro, checkpointing=checkpointing, **facts)
+        return Cost(setup, run, predicts_per_second, micro, checkpointing=checkpointing, **facts)
 
     @classmethod
     def load(cls, folder: Path) -> FittedModel:
