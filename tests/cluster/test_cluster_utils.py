@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,6 @@ DRIVER = """
 import json, sys, threading, time
 
 import ray
-from ray._private.state import available_resources_per_node
 from ray.cluster_utils import Cluster
 
 import autosft
@@ -38,16 +39,18 @@ class Notes(Tracker):
         if name == "search":
             self.begun.set()
 
-def is_free(node):
-    return available_resources_per_node().get(node.node_id, {}).get("CPU", 0) > 0
+def is_busy(node):
+    # Whether a method of an actor runs there: Ray writes its name over that of the process.
+    import psutil
+    [raylet] = node.all_processes["raylet"]
+    found = [process.info for process in psutil.process_iter(["ppid", "cmdline"])]
+    titles = ["".join(row["cmdline"] or ()) for row in found if row["ppid"] == raylet.process.pid]
+    return any(title.startswith("ray::ImplicitFunc.") for title in titles)
 
 def remove(cluster, node, tracker):
     tracker.begun.wait()
-    while not is_free(node):
-        time.sleep(0.05)
-    while is_free(node):
-        time.sleep(0.05)
-    time.sleep(1.0)
+    while not is_busy(node):
+        time.sleep(0.02)
     cluster.remove_node(node, allow_graceful=False)
 
 if __name__ == "__main__":
@@ -70,13 +73,15 @@ if __name__ == "__main__":
 
 def test_a_node_that_is_removed_from_a_cluster_of_two_costs_no_trial(tmp_path: Path) -> None:
     model = write_base_model(tmp_path / "tiny", hidden_size=64)
-    texts, targets = tiny_texts(600)
+    texts, targets = tiny_texts(1500)
     with (tmp_path / "rows.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *zip(texts, (LABELS[at] for at in targets), strict=True)])
     (tmp_path / "driver.py").write_text(DRIVER)
     places = (tmp_path / "driver.py", tmp_path / "rows.csv", model, tmp_path / "run")
+    # A place of its own, as the head says where it is found; with a short name, for Ray's sockets.
+    sessions = tempfile.mkdtemp(prefix="r", dir="/tmp")
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    environment |= {"AUTOSFT_CACHE": str(tmp_path / "cache")}
+    environment |= {"AUTOSFT_CACHE": str(tmp_path / "cache"), "RAY_TMPDIR": sessions}
     with (tmp_path / "err").open("wb") as err:
         process = subprocess.Popen(
             [sys.executable, *map(str, places)], env=environment, stdout=subprocess.PIPE, stderr=err,
@@ -86,6 +91,7 @@ def test_a_node_that_is_removed_from_a_cluster_of_two_costs_no_trial(tmp_path: P
             out, _ = process.communicate(timeout=300)
         finally:
             with_children(process.pid, signal.SIGKILL)
+            shutil.rmtree(sessions, ignore_errors=True)
     said = (tmp_path / "err").read_text()
     assert process.returncode == 0, said
     found = json.loads(out.splitlines()[-1])
