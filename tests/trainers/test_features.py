@@ -21,6 +21,7 @@ from autosft.accounting import open_ledger, phase
 from autosft.arrays import to_matrix
 from autosft.errors import TrialFailed
 from autosft.inputs.base import Examples
+from autosft.inputs.batches import batches_by_length
 from autosft.prepare import Question, check, understand
 from autosft.task import Input, Output
 from autosft.testing.tiny_data import LABELS, tiny_texts
@@ -28,6 +29,7 @@ from autosft.testing.tiny_models import tiny_base_model
 from autosft.trainers.base import Limits, TrainingData
 from autosft.trainers.features import FeatureCache
 from autosft.trainers.frozen_head import FrozenHead
+from autosft.trainers.networks import PREDICT_BATCH_SIZE, rows_per_second
 
 SECONDS_A_ROW = 0.02
 ROWS = np.arange(400)
@@ -84,6 +86,26 @@ def test_what_was_computed_to_know_the_speed_is_kept(tmp_path: Path) -> None:
     assert 0.5 < rate * SECONDS_A_ROW < 1.05
     kept = cache(tmp_path).compute(ROWS, Limits(1, tmp_path), deadline=time.monotonic())
     assert len(kept) >= 100, "two seconds of rows, and one block more"
+
+
+@pytest.mark.parametrize("seconds", [60.0, 0.1])
+def test_the_speed_is_that_of_many_rows_in_batches_of_one_length(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    examples, rows, clock = Numbers(), np.arange(5000), [0.0]
+    examples.lengths = np.clip(np.random.default_rng(0).lognormal(2.7, 0.5, len(rows)), 4, 200).astype(np.int32)
+
+    def run(some: NDArray[np.int64]) -> None:
+        """Takes as long as the tokens of padded batches do."""
+        for batch in batches_by_length(examples.lengths[some], PREDICT_BATCH_SIZE):
+            clock[0] += 1e-4 * len(batch) * int(examples.lengths[some][batch].max())
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    found = rows_per_second(run, examples, rows, seconds=seconds)
+    assert seconds == 60.0 or clock[0] < 0.3, "it ends with the batch in which its time is over"
+    clock[0] = 0.0
+    run(rows)
+    assert found * clock[0] == pytest.approx(len(rows), rel=0.1 if seconds == 60.0 else 0.3)
 
 
 @pytest.mark.parametrize(("seconds", "is_short"), [(4.0, True), (60.0, False)])

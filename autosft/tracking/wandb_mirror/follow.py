@@ -32,10 +32,10 @@ _NICENESS = 10
 def mirror(folder: Path, target: Target, *, offline: bool, rows: bool = False) -> bool:
     """Brings W&B, or the offline runs, up to what the folder says; returns whether that worked.
 
+    Why it did not is in the ledger, and with its place in the log that standard error goes to.
+
     Args:
         rows: Whether the report's page goes too, which quotes rows of the data.
-
-    Why it did not is in the ledger, and with its place in the log that standard error goes to.
     """
     (folder / "wandb").mkdir(exist_ok=True)
     # Two at once would both create what is missing.
