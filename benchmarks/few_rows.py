@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
+import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from text_classification import SETS, sentence_polarity
+from text_classification import SETS, commit, sentence_polarity
 
 from autosft.arrays import to_numbers
 from autosft.base_models import MINILM, describe, locate
@@ -66,6 +69,48 @@ def _goemotions(root: Path) -> pa.Table:
     rows = [row for row in rows if counts[row[1]] >= 100]
     chosen = np.random.default_rng(0).permutation(len(rows))[:12_000]
     return pa.table({"text": [rows[at][0] for at in chosen], "label": [names[int(rows[at][1])] for at in chosen]})
+
+
+def keep(
+    results: Path,
+    arguments: argparse.Namespace,
+    by_cut: Sequence[Sequence[float]],
+    *,
+    names: Sequence[str] | None = None,
+    started: float,
+    **more: Any,
+) -> None:
+    """Appends a line to a file of results: mean accuracies over the cuts, and gains over the first way.
+
+    Args:
+        by_cut: Of each cut the accuracy of each way.
+        names: Of the ways; None counts them.
+        started: Monotonic time.
+        more: What else the line is to say.
+    """
+    found = np.array(by_cut)
+    gains = found[:, 1:] - found[:, :1]
+    errors = gains.std(axis=0, ddof=1) / len(gains) ** 0.5 if len(gains) > 1 else [None] * gains.shape[1]
+
+    def named(values: Any, names: Sequence[str] | None) -> Any:
+        rounded = [None if value is None else round(float(value), 4) for value in values]
+        return rounded if names is None else dict(zip(names, rounded, strict=True))
+
+    others = None if names is None else names[1:]
+    result = {
+        "set": arguments.set,
+        "rows_per_class": arguments.rows,
+        "cuts": arguments.cuts,
+        **more,
+        "accuracy": named(found.mean(axis=0), names),
+        "gain": named(gains.mean(axis=0), others),
+        "standard_error": named(errors, others),
+        "seconds": round(time.monotonic() - started, 1),
+        "commit": commit(),
+    }
+    with results.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")
+    print(json.dumps(result), flush=True)
 
 
 class Bench:

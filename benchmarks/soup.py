@@ -10,15 +10,13 @@ errors.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from few_rows import Bench, parser, rows_of
-from text_classification import commit
+from few_rows import Bench, keep, parser, rows_of
 
 from autosft.soup import MOST_TRAININGS
 
@@ -42,21 +40,7 @@ def main() -> None:
                 row.append(float(np.mean([bench.accuracy(mean, data) for mean in means if mean is not None])))
             by_size.append(row)
             print(cut, [round(score, 4) for score in row], flush=True)
-    found = np.array(by_size)
-    gains = found[:, 1:] - found[:, :1]
-    result = {
-        "set": arguments.set,
-        "rows_per_class": arguments.rows,
-        "cuts": arguments.cuts,
-        "accuracy": found.mean(axis=0).round(4).tolist(),
-        "gain": gains.mean(axis=0).round(4).tolist(),
-        "standard_error": (gains.std(axis=0, ddof=1) / len(gains) ** 0.5).round(4).tolist(),
-        "seconds": round(time.monotonic() - started, 1),
-        "commit": commit(),
-    }
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(result) + "\n")
-    print(json.dumps(result), flush=True)
+    keep(RESULTS, arguments, by_size, started=started)
 
 
 if __name__ == "__main__":

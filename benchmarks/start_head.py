@@ -11,15 +11,13 @@ head with their standard errors.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from few_rows import Bench, parser, rows_of
-from text_classification import commit
+from few_rows import Bench, keep, parser, rows_of
 
 from autosft.trainers import with_transformers
 from autosft.trainers.base import TrainingData
@@ -49,22 +47,7 @@ def main() -> None:
             data = bench.draw(arguments.rows, cut)
             rows.append([accuracy(bench, data, start, seed=cut) for start in STARTS])
             print(cut, dict(zip(STARTS, np.round(rows[-1], 4).tolist(), strict=True)), flush=True)
-    found = np.array(rows)
-    gains = found[:, 1:] - found[:, :1]
-    errors = gains.std(axis=0, ddof=1) / len(gains) ** 0.5 if len(gains) > 1 else np.full(2, np.nan)
-    result = {
-        "set": arguments.set,
-        "rows_per_class": arguments.rows,
-        "cuts": arguments.cuts,
-        "accuracy": dict(zip(STARTS, found.mean(axis=0).round(4).tolist(), strict=True)),
-        "gain": dict(zip(STARTS[1:], gains.mean(axis=0).round(4).tolist(), strict=True)),
-        "standard_error": dict(zip(STARTS[1:], errors.round(4).tolist(), strict=True)),
-        "seconds": round(time.monotonic() - started, 1),
-        "commit": commit(),
-    }
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(result) + "\n")
-    print(json.dumps(result), flush=True)
+    keep(RESULTS, arguments, rows, names=STARTS, started=started)
 
 
 if __name__ == "__main__":

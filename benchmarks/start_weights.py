@@ -9,15 +9,12 @@ results/start_weights.jsonl: mean accuracies over the cuts by share, and gains o
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-from few_rows import Bench, parser, rows_of
-from text_classification import commit
+from few_rows import Bench, keep, parser, rows_of
 
 RESULTS = Path(__file__).parent / "results" / "start_weights.jsonl"
 
@@ -43,23 +40,7 @@ def main() -> None:
                 row.append(bench.accuracy(mixed, data))
             by_cut.append(row)
             print(cut, [round(score, 4) for score in row], flush=True)
-    found = np.array(by_cut)
-    gains = found[:, 1:] - found[:, :1]
-    error = gains.std(axis=0, ddof=1) / len(gains) ** 0.5 if len(gains) > 1 else np.full(gains.shape[1], np.nan)
-    result = {
-        "set": arguments.set,
-        "rows_per_class": arguments.rows,
-        "cuts": arguments.cuts,
-        "shares": [round(float(share), 3) for share in SHARES],
-        "accuracy": found.mean(axis=0).round(4).tolist(),
-        "gain": gains.mean(axis=0).round(4).tolist(),
-        "standard_error": [None if np.isnan(value) else round(float(value), 4) for value in error],
-        "seconds": round(time.monotonic() - started, 1),
-        "commit": commit(),
-    }
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(result) + "\n")
-    print(json.dumps(result), flush=True)
+    keep(RESULTS, arguments, by_cut, shares=[round(float(share), 3) for share in SHARES], started=started)
 
 
 if __name__ == "__main__":
