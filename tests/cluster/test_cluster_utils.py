@@ -61,7 +61,7 @@ if __name__ == "__main__":
     threading.Thread(target=remove, args=(cluster, node, tracker), daemon=True).start()
     result = autosft.fit(
         "sort messages by topic", rows, models=model, trainer="transformers", scheduler="none", folder=run,
-        budget=autosft.Budget(num_trials=8, refit=False), cluster=cluster.address, tracker=tracker,
+        budget=autosft.Budget(num_trials=6, refit=False), cluster=cluster.address, tracker=tracker,
     )
     found = {"fates": [trial.fate for trial in result.trials], "notes": tracker.heard}
     found |= {"nodes": len(cluster.list_all_nodes())}
@@ -73,7 +73,7 @@ if __name__ == "__main__":
 
 def test_a_node_that_is_removed_from_a_cluster_of_two_costs_no_trial(tmp_path: Path) -> None:
     model = write_base_model(tmp_path / "tiny", hidden_size=64)
-    texts, targets = tiny_texts(1500)
+    texts, targets = tiny_texts(1000)
     with (tmp_path / "rows.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *zip(texts, (LABELS[at] for at in targets), strict=True)])
     (tmp_path / "driver.py").write_text(DRIVER)
@@ -95,6 +95,6 @@ def test_a_node_that_is_removed_from_a_cluster_of_two_costs_no_trial(tmp_path: P
     said = (tmp_path / "err").read_text()
     assert process.returncode == 0, said
     found = json.loads(out.splitlines()[-1])
-    assert found["fates"] == ["complete"] * 8 and found["nodes"] == 1
+    assert found["fates"] == ["complete"] * 6 and found["nodes"] == 1
     assert len([note for note in found["notes"] if "is gone" in note and "begins again" in note]) == 1, found["notes"]
     assert (tmp_path / "run" / "model" / "autosft.json").exists()
