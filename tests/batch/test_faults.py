@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harm import SABOTEUR
 
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_texts
 from autosft.testing.tiny_models import write_tiny_encoder
@@ -22,8 +23,6 @@ from autosft.testing.tiny_models import write_tiny_encoder
 pytestmark = pytest.mark.faults
 
 NAMES = ("one", "two")
-
-SABOTEUR = str(Path(__file__).parents[1] / "faults" / "saboteur")
 
 
 class Night:
@@ -48,7 +47,7 @@ class Night:
             "AUTOSFT_CACHE": str(self.place / "cache"),
             "AUTOSFT_TEST_MARK": self.mark,
             "AUTOSFT_TEST_FAULTS": json.dumps(faults),
-            "PYTHONPATH": os.pathsep.join([SABOTEUR, *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONPATH": os.pathsep.join([str(SABOTEUR), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
         command = [sys.executable, "-m", "autosft", "batch", "jobs.json", "--folder", str(self.folder), *options]
         return subprocess.Popen(

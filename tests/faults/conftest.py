@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from harm import SABOTEUR, fault
 from prepared import PLUGIN, Head, planned
 from rays import start_ray
-from shell import SABOTEUR, Shell, fault
+from shell import Shell
 
 from autosft.budget import Budget
 from autosft.planning.plan import Plan

@@ -16,18 +16,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harm import SABOTEUR
+
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_texts
 from autosft.testing.tiny_models import write_tiny_encoder
 
 #: A search of four trials that take a fraction of a second each.
 QUICK = ("--trainer", "frozen_head", "--budget", "4 trials")
-
-SABOTEUR = Path(__file__).with_name("saboteur")
-
-
-def fault(at: str, do: str, **more: Any) -> dict[str, Any]:
-    """What happens to a process at a call, see `saboteur/sitecustomize.py`."""
-    return {"at": at, "do": do, **more}
 
 
 class Shell:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harm import fault
 from prepared import Head
-from shell import QUICK, Shell, ended, fault, numbers, wait_for_line
+from shell import QUICK, Shell, ended, numbers, wait_for_line
 
 from autosft.planning.plan import Plan
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from harm import fault
 from prepared import Head
-from shell import Shell, assert_explained, ended, fault
+from shell import Shell, assert_explained, ended
 
 import autosft
 from autosft.errors import RunFolderError

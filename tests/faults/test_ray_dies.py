@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from shell import Shell, fault, numbers, wait_for_line
+from harm import fault
+from shell import Shell, numbers, wait_for_line
 
 pytestmark = pytest.mark.faults
 

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from shell import QUICK, Shell, ended, fault, wait_for_line
+from harm import fault
+from shell import QUICK, Shell, ended, wait_for_line
 
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan

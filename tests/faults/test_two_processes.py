@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from harm import fault
 from prepared import Head
-from shell import Shell, assert_explained, ended, fault, wait_for_line
+from shell import Shell, assert_explained, ended, wait_for_line
 
 from autosft.planning.plan import Plan
 

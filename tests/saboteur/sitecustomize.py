@@ -2,7 +2,7 @@
 
 AUTOSFT_TEST_FAULTS holds a JSON list of {"at": "module:name", "do": ..., "when": "before" or "after", "nth": n,
 "armed": file}: what happens at the n-th call of that function in a process, or with null at every one; with "armed"
-only as long as that file is there, which the first process takes away.
+only as long as that file is there, which the first process takes away. What "do" may be, `happen` says.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ def happen(fault: dict[str, Any]) -> None:
             os.unlink(fault["armed"])
         except FileNotFoundError:
             return
-    what, _, size = fault["do"].partition(":")
+    what, _, which = fault["do"].partition(":")
     if what == "files":  # Files may grow no further than this, as on a disk that is full.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(which), resource.RLIM_INFINITY))
+    elif what == "wait":  # Until another process takes that file away.
+        while os.path.exists(which):
+            time.sleep(0.05)
     elif what == "hang":
         time.sleep(3600)
     else:
