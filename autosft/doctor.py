@@ -127,7 +127,10 @@ def _gpus() -> list[Check]:
         if shutil.which("nvidia-smi"):
             fix = "install the torch build for your driver, and look at CUDA_VISIBLE_DEVICES"
             return [Check("GPUs", Status.WARNING, f"there is a driver, but torch {torch.__version__} sees no GPU", fix)]
-        return [Check("GPUs", Status.OK, "none: small base models are tried first")]
+        from autosft.trainers.precision import trains_in_bf16
+
+        precision = "bfloat16" if trains_in_bf16() else "float32"
+        return [Check("GPUs", Status.OK, f"none: small base models are tried first, and trained in {precision}")]
     return [_gpu(index) for index in range(torch.cuda.device_count())]
 
 

@@ -33,11 +33,11 @@ from autosft.trainers.base import FittedModel, Limits, TrainingData
 NUM_VALIDATION = 3_000
 
 
-def parser(description: str | None, *, cuts: int) -> argparse.ArgumentParser:
+def parser(description: str | None, *, cuts: int, required: bool = True) -> argparse.ArgumentParser:
     """Returns what reads the arguments that these benchmarks have in common."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--data", type=Path, required=True)
-    made.add_argument("--set", required=True, choices=sorted({*SETS, "goemotions"} - {"banking77_few"}))
+    made.add_argument("--set", required=required, choices=sorted({*SETS, "goemotions"} - {"banking77_few"}))
     made.add_argument("--cuts", type=int, default=cuts)
     made.add_argument("--threads", type=int, default=1)
     return made

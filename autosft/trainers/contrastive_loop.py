@@ -35,7 +35,8 @@ from autosft.trainers.linear_head import LinearHead, each_label_first, head_seco
 from autosft.trainers.loop import Rungs, plain_arguments, quiet_training
 from autosft.trainers.networks import PooledClassifier, logits_of, set_linear
 from autosft.trainers.objectives import OBJECTIVES, width_of
-from autosft.trainers.optimization import FORWARD_SHARE, Clockwork, check_loss, linear_schedule, parameter_groups
+from autosft.trainers.optimization import Clockwork, check_loss, linear_schedule, parameter_groups
+from autosft.trainers.precision import forward_share
 from autosft.trainers.sft_loop import TIMED_STEPS, UNTIMED_STEPS, timing_callback
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class Run:
     def _seconds_per_row(self) -> float:
         """Estimates a forward pass from the steps so far, without the reports between them."""
         per_step = self.clockwork.seconds_per_step - self._reporting_seconds / max(self.clockwork.step, 1)
-        return max(FORWARD_SHARE * per_step / self.config.batch_size, 1e-9)
+        return max(forward_share() * per_step / self.config.batch_size, 1e-9)
 
     def _targets_of(self, rows: NDArray[np.int64]) -> pa.Array:
         return self.data.all.targets().take(pa.array(rows))

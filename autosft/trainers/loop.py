@@ -25,7 +25,8 @@ from autosft.inputs.batches import shuffled_by_length, typical
 from autosft.trainers.base import Limits, Report, TrainingData
 from autosft.trainers.networks import as_loaded, logits_of
 from autosft.trainers.objectives import NOT_COUNTED, Objective
-from autosft.trainers.optimization import FORWARD_SHARE, Clockwork, check_loss, linear_schedule, parameter_groups
+from autosft.trainers.optimization import Clockwork, check_loss, linear_schedule, parameter_groups
+from autosft.trainers.precision import forward_share, trains_in_bf16
 
 #: Steps that a timing takes, and how many of them come before the clock starts.
 _TIMED_STEPS, _UNTIMED_STEPS = 6, 2
@@ -108,7 +109,7 @@ class Loop:
                 batch = collate(rows[start : start + settings.micro_batch_size].tolist())
                 batch = {key: value.to(where) for key, value in batch.items()}
                 labels = batch.pop("labels")
-                with torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
+                with torch.autocast(where.type, torch.bfloat16, enabled=trains_in_bf16()):
                     logits = self.network(**batch)
                 (self.objective.loss(logits.float(), labels) / len(labels)).backward()
             optimizer.step()
@@ -161,7 +162,7 @@ def train(loop: Loop) -> float:
 
     def last_report_seconds() -> float:
         """Estimates the report at the end from the steps so far."""
-        return FORWARD_SHARE * clockwork.seconds_per_step / settings.batch_size * len(loop.data.validation)
+        return forward_share() * clockwork.seconds_per_step / settings.batch_size * len(loop.data.validation)
 
     trainer = _Trainer(
         model=loop.network,
@@ -183,14 +184,14 @@ def train(loop: Loop) -> float:
 
 
 def plain_arguments(folder: Path, total_steps: int, seed: int) -> dict[str, Any]:
-    """Returns what every training asks of Transformers: no checkpoints, no logs, no bars, bfloat16 on a GPU."""
+    """Returns what every training asks of Transformers: no checkpoints, no logs, no bars."""
     on_gpu = torch.cuda.is_available()
     return {
         "output_dir": str(folder),
         "max_steps": total_steps,
         "max_grad_norm": 1.0,
         "seed": seed,
-        "bf16": on_gpu,
+        "bf16": trains_in_bf16(),
         "use_cpu": not on_gpu,
         "save_strategy": "no",
         "eval_strategy": "no",

@@ -18,9 +18,6 @@ _LAYER = re.compile(r"\.(?:stages?|layers?|h|blocks?|patch_embeddings)\.(\d+)\."
 #: What is below all layers. MPNet and T5 keep the embeddings of distances beside their layers.
 _EMBEDDING = re.compile(r"embed|(?:\b|_)stem\b|relative_attention_bias")
 
-#: A forward pass takes about two fifths of a training step's time (measured with MiniLM: 0.13 of 0.31 s).
-FORWARD_SHARE = 0.4
-
 
 class Clockwork:
     """How far along a training is, in [0, 1]: by steps, or by time where a limit makes that the larger share.

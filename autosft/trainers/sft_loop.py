@@ -25,7 +25,8 @@ from autosft.task import Task
 from autosft.trainers.base import Limits, Report, TrainingData
 from autosft.trainers.decoder import TextGenerator
 from autosft.trainers.networks import as_loaded, quiet_transformers
-from autosft.trainers.optimization import FORWARD_SHARE, Clockwork, check_loss
+from autosft.trainers.optimization import Clockwork, check_loss
+from autosft.trainers.precision import forward_share, trains_in_bf16
 
 if TYPE_CHECKING:
     from trl.trainer.sft_config import SFTConfig
@@ -185,7 +186,7 @@ class Run:
             # Rows of similar length stand in a batch together, so that little is padded.
             train_sampling_strategy="group_by_length",
             seed=settings.seed,
-            bf16=on_gpu and torch.cuda.is_bf16_supported(),
+            bf16=trains_in_bf16(),
             use_cpu=not on_gpu,
             save_strategy="no",
             eval_strategy="no",
@@ -289,7 +290,7 @@ def _rungs_callback(run: Run, clockwork: Clockwork) -> Any:
             run.limits.raise_if_stopped()
             if limit is not None:
                 # The report at the end takes what one at a rung took; before there was one, what steps tell of it.
-                per_row = FORWARD_SHARE * clockwork.seconds_per_step / run.config.batch_size
+                per_row = forward_share() * clockwork.seconds_per_step / run.config.batch_size
                 last = max(reported, default=per_row * len(run.data.validation))
                 clockwork.limit_seconds = limit - last
             if clockwork.progress >= 1:

@@ -25,7 +25,7 @@ from autosft.trainers.linear_head import head_seconds
 from autosft.trainers.memory import free_memory, is_out_of_memory
 from autosft.trainers.networks import PooledClassifier, device, load_encoder
 from autosft.trainers.objectives import width_of
-from autosft.trainers.optimization import FORWARD_SHARE
+from autosft.trainers.precision import forward_share
 from autosft.trainers.with_transformers import default_epochs, dropout_fields
 
 #: Of the rate that full fine-tuning under a head wants. With MiniLM on 616 training rows of Banking77, scored on 154
@@ -154,7 +154,7 @@ class ContrastiveTrainer(Trainer):
                     raise
             micro //= 2
             free_memory()
-        rows_per_second = config.batch_size / (FORWARD_SHARE * seconds_per_step)
+        rows_per_second = config.batch_size / (forward_share() * seconds_per_step)
         seconds = _total_steps(config, data) * seconds_per_step
         seconds += (len(data.train) + len(data.validation)) / rows_per_second
         seconds += head_seconds(len(data.train), network.linear.in_features, len(task.labels))

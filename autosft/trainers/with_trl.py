@@ -26,7 +26,7 @@ from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, Tr
 from autosft.trainers.decoder import PROMPT_READERS, TextGenerator, generates, load_decoder
 from autosft.trainers.memory import free_memory, what_may_fit
 from autosft.trainers.networks import weights_key
-from autosft.trainers.optimization import FORWARD_SHARE
+from autosft.trainers.precision import forward_share
 from autosft.trainers.sft_loop import TIMED_STEPS, UNTIMED_STEPS, Run, Settings, lacks
 
 #: LoRA wants about ten times the rate of full fine-tuning, whatever the model (Schulman et al., "LoRA Without Regret",
@@ -165,7 +165,7 @@ class TrlTrainer(Trainer):
             except RuntimeError as error:
                 fits, checkpointing = what_may_fit(error, micro, checkpointing, max_length=longest)
             _free(run)
-        seconds_per_row = FORWARD_SHARE * seconds_per_step / config.batch_size
+        seconds_per_row = forward_share() * seconds_per_step / config.batch_size
         if generates(task):
             seconds_per_row += run.time_generation()
         run_seconds = total * seconds_per_step + len(data.validation) * seconds_per_row

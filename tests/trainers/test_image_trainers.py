@@ -122,7 +122,7 @@ def _same_as_the_library(subject, model, folder):
 
 
 @pytest.mark.parametrize("base", ["resnet", "vit", "convnext"])
-def test_losses_are_those_of_a_plain_trainer(place, subject, monkeypatch, base):
+def test_losses_are_those_of_a_plain_trainer(place, subject, monkeypatch, base, in_bf16):
     """At one configuration and seed, every loss is what `transformers.Trainer` computes from the same batches."""
     task, data = subject
     # The last batch of an epoch is left whole: there the library knows nothing of tiny ones.
@@ -162,7 +162,7 @@ def test_losses_are_those_of_a_plain_trainer(place, subject, monkeypatch, base):
 
     arguments = transformers.TrainingArguments(
         output_dir=str(place / "plain"), max_steps=10, per_device_train_batch_size=16, max_grad_norm=1.0, seed=0,
-        use_cpu=True, save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
+        use_cpu=True, bf16=in_bf16, save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
     )  # fmt: skip
     groups = parameter_groups(model, learning_rate=5e-3, weight_decay=0.01, layer_decay=1.0)
     optimizer = torch.optim.AdamW(groups)

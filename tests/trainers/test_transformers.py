@@ -279,12 +279,8 @@ def test_smoothing_and_weights_together_do_not_turn_an_answer_round(output):
 
 
 @pytest.mark.parametrize("head", ["mean", "architecture"])
-def test_where_a_gpu_trains_in_bf16_the_reported_outputs_are_those_of_the_saved_model(
-    place, subject, tmp_path, monkeypatch, head
-):
-    # What a GPU does, on a CPU: Accelerate puts a forward that computes in bfloat16 around the network.
-    arguments = loop.TrainingArguments
-    monkeypatch.setattr(loop, "TrainingArguments", lambda **options: arguments(**{**options, "bf16": True}))
+def test_in_either_precision_the_reported_outputs_are_those_of_the_saved_model(place, subject, tmp_path, head, in_bf16):
+    # In bfloat16 Accelerate puts a forward around the network that computes in it.
     model, reports = fit(place, subject, replace(PLAIN, head=head), rungs=(0.5, 1.0))
     assert "forward" not in vars(model.network)
     model.save(tmp_path)
@@ -441,7 +437,7 @@ def asked(request, place, tmp_path, monkeypatch):
     ],
     indirect=["asked"],
 )
-def test_losses_equal_those_of_a_bare_trainer(place, asked, monkeypatch, head):
+def test_losses_equal_those_of_a_bare_trainer(place, asked, monkeypatch, head, in_bf16):
     config = replace(PLAIN, learning_rate=5e-3, num_train_epochs=5, weight_decay=0.05, warmup_share=0.2, head=head)
     losses, step = [], loop._Trainer.training_step
 
@@ -452,7 +448,7 @@ def test_losses_equal_those_of_a_bare_trainer(place, asked, monkeypatch, head):
 
     monkeypatch.setattr(loop._Trainer, "training_step", recorded)
     model, _ = fit(place, asked, config, seed=3, outputs=list)
-    bare, expected = bare_training(place, asked, config, seed=3)
+    bare, expected = bare_training(place, asked, config, seed=3, in_bf16=in_bf16)
     assert losses == pytest.approx(expected, abs=1e-4)
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.05, "a run that learns nothing would prove nothing"
     # A number's model gives it in the user's unit, though it learns in that of the rows' deviation.
@@ -462,7 +458,7 @@ def test_losses_equal_those_of_a_bare_trainer(place, asked, monkeypatch, head):
     np.testing.assert_allclose(ours / unit, theirs, atol=1e-4)
 
 
-def bare_training(place, subject, config, *, seed):
+def bare_training(place, subject, config, *, seed, in_bf16):
     """Trains the same network on the same batches and schedule by the library alone; returns it and its losses."""
     task, data = subject
     tokenizer = transformers.AutoTokenizer.from_pretrained(place / "base")
@@ -484,6 +480,7 @@ def bare_training(place, subject, config, *, seed):
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=config.learning_rate,
+        fused=True,
     )
     middle = [(step + 0.5) / total for step in range(total + 1)]
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -492,7 +489,8 @@ def bare_training(place, subject, config, *, seed):
     trainer = transformers.Trainer(
         model=network,
         args=transformers.TrainingArguments(
-            output_dir=str(place / "bare"), max_steps=total, logging_steps=1, use_cpu=True, seed=seed,
+            output_dir=str(place / "bare"), max_steps=total, logging_steps=1, use_cpu=True, bf16=in_bf16,
+            seed=seed,
             save_strategy="no", report_to="none", disable_tqdm=True, max_grad_norm=1.0,
         ),
         train_dataset=batches,

@@ -109,7 +109,7 @@ def losses(monkeypatch):
 @pytest.mark.parametrize(
     "config", [{**FULL, "num_train_epochs": 3}, {**LORA, "neftune_noise_alpha": 5.0}], ids=["full", "lora-neftune"]
 )
-def test_losses_are_those_of_trl_alone(base, setting, tmp_path, losses, config):
+def test_losses_are_those_of_trl_alone(base, setting, tmp_path, losses, config, in_bf16):
     """The plug-in adds nothing and loses nothing: TRL's own collation, order, optimizer, schedule and loss."""
     import trl
     from peft import LoraConfig
@@ -150,7 +150,7 @@ def test_losses_are_those_of_trl_alone(base, setting, tmp_path, losses, config):
             gradient_checkpointing=False,
             completion_only_loss=True,
             seed=3,
-            bf16=torch.cuda.is_available(),
+            bf16=in_bf16,
             use_cpu=not torch.cuda.is_available(),
             report_to="none",
             save_strategy="no",
