@@ -14,7 +14,7 @@ from autosft.counting import counted
 from autosft.errors import RunFolderError, explain
 from autosft.planning.plan import Plan
 from autosft.predictor import Predictor
-from autosft.run_folder import RunFolder
+from autosft.run_folder import RunFolder, default_won
 from autosft.search.choice import in_order, were_tuned
 from autosft.search.finals import SAME_LENGTH
 from autosft.search.trial import Trial, TrialLog
@@ -201,12 +201,6 @@ def _by_thresholds(result: Result) -> str:
     if result.summary["test"]["rows"] != "folds" or task_kind(result.plan.task.kind).output is not Output.LABELS:
         return ""
     return "; thresholds were chosen on these rows, and for a trial's score above on the other half of them"
-
-
-def default_won(summary: Mapping[str, Any]) -> bool:
-    """Whether the winner is the very default that it is compared with; an untuned winner may have another one."""
-    best, default = summary["best"], summary["default"]
-    return bool(best["is_default"]) and default.get("trial", best["trial"]) == best["trial"]
 
 
 def _gained(summary: Mapping[str, Any], trials: Sequence[Trial]) -> str:

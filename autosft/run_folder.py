@@ -194,3 +194,12 @@ def as_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def default_won(summary: Mapping[str, Any]) -> bool:
+    """Whether by the content of `result.json` the winner is the very default that it is compared with.
+
+    An untuned winner may be compared with another one.
+    """
+    best, default = summary["best"], summary["default"]
+    return bool(best["is_default"]) and default.get("trial", best["trial"]) == best["trial"]

@@ -11,7 +11,7 @@ from autosft.batch.folder import BatchFolder, Past
 from autosft.budget import format_seconds
 from autosft.disk import writing
 from autosft.errors import AutosftError
-from autosft.result import default_won
+from autosft.run_folder import default_won
 from autosft.search.trial import TrialLog
 
 #: Columns and their Arrow types, in the order in which they stand.

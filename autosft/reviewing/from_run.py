@@ -11,9 +11,8 @@ from autosft.counting import counted
 from autosft.errors import RunFolderError, explain
 from autosft.intervals import Interval
 from autosft.planning.plan import Plan
-from autosft.result import default_won
 from autosft.reviewing.sweep import ArmSpace, Bounds, Outcome, Sweep, SweepTrial
-from autosft.run_folder import RunFolder
+from autosft.run_folder import RunFolder, default_won
 from autosft.search.rung_ranks import rung_ranks
 from autosft.search.space import Parameter, SearchSpace
 from autosft.search.trial import Trial, TrialLog

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from autosft.result import default_won
+from autosft.run_folder import default_won
 from autosft.tracking.wandb_mirror.runs import COMPARED, COMPLETE, WON, TrackedRun, TrackedSearch, digest, length_tag
 
 _NUM_SHOWN = 10
