@@ -1,11 +1,12 @@
-"""What do trainings in bfloat16 gain in time, and do they cost accuracy? Test files are not read.
+"""What do bfloat16 in training and oneDNN in predictions gain in time, and at what cost? No test file is read.
 
     python benchmarks/precision.py --data ROOT --set banking77 --rows 10 --cuts 3
     python benchmarks/precision.py --data ROOT --kinds wikigold goemotions fashion_mnist gsm8k
 
 The first fine-tunes MiniLM on so many rows a class in either precision, drawn from the training file anew in every cut,
 and scores it on 3,000 other rows of the same file. The second times a run of the untuned default of every fine-tuning
-trainer on sets of other kinds, as plans do, in either precision in turns. Appends lines to results/precision.jsonl.
+trainer on sets of other kinds, and its predictions, as plans do, in turns. "float32" is what torch does by itself, with
+MKL; "bfloat16" what autosft does, whose predictions are in float32 too. Appends lines to results/precision.jsonl.
 What is measured is a CPU that computes in bfloat16; on another one it ends with a word.
 """
 
@@ -30,7 +31,7 @@ from text_classification import commit
 
 import autosft
 from autosft.search import work
-from autosft.trainers import trainer_class
+from autosft.trainers import precision, trainer_class
 from autosft.trainers.base import Limits, unheard
 from autosft.trainers.precision import trains_in_bf16
 
@@ -42,7 +43,11 @@ WAYS = ("float32", "bfloat16")
 @contextlib.contextmanager
 def computing_in(way: str) -> Iterator[None]:
     """Has trainings of this process compute in one precision."""
-    with patch.object(torch.cpu, "_is_avx512_bf16_supported", lambda: way == "bfloat16"):
+    is_ours, is_slow = way == "bfloat16", precision._mkl_is_slow()
+    with (
+        patch.object(torch.cpu, "_is_avx512_bf16_supported", lambda: is_ours),
+        patch.object(precision, "_mkl_is_slow", lambda: is_ours and is_slow),
+    ):
         yield
 
 
@@ -75,6 +80,7 @@ def speeds(name: str, arguments: argparse.Namespace) -> None:
             if not trainer_class(arm.trainer).reports_rungs:
                 continue
             seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+            rates: dict[str, list[float]] = {way: [] for way in WAYS}
             for turn in range(arguments.turns):
                 for way in WAYS[:: -1 if turn % 2 else 1]:
                     with computing_in(way):
@@ -83,9 +89,12 @@ def speeds(name: str, arguments: argparse.Namespace) -> None:
                             config=arm.default, task=plan.task, data=plan.data.for_search(), limits=limits,
                         )  # fmt: skip
                     seconds[way].append(round(cost.run_seconds, 1))
-            ratio = statistics.median(seconds["float32"]) / statistics.median(seconds["bfloat16"])
+                    rates[way].append(round(cost.predict_rows_per_second, 1))
+            before, after = (statistics.median(seconds[way]) for way in WAYS)
+            slow, fast = (statistics.median(rates[way]) for way in WAYS)
             result = {"set": name, "arm": arm.name, "threads": arguments.threads, "run_seconds": seconds}
-            result |= {"times_faster": round(ratio, 2), "commit": commit()}
+            result |= {"times_faster": round(before / after, 2), "predicted_rows_per_second": rates}
+            result |= {"predicts_times_faster": round(fast / slow, 2), "commit": commit()}
             with RESULTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(result).replace(str(root.parent), "ROOT/..") + "\n")
             print(json.dumps(result), flush=True)

@@ -22,6 +22,7 @@ from autosft.inputs.batches import batches_by_length
 from autosft.trainers.base import Limits
 from autosft.trainers.memory import in_batches_that_fit
 from autosft.trainers.networks import PREDICT_BATCH_SIZE, device, rows_per_second
+from autosft.trainers.precision import inference
 
 #: Rows between two looks at the clock and the stop file: a few at first, then what takes so long, at most so many.
 _FIRST_BLOCK_ROWS, _BLOCK_SECONDS, _BLOCK_ROWS = 16, 2.0, 1024
@@ -142,7 +143,7 @@ class FeatureCache:
         where = device()
         values = np.zeros((len(rows), self.size), np.float32)
         # In float32 on a GPU too: a head fitted on coarser features predicts otherwise elsewhere.
-        with torch.inference_mode():
+        with inference():
             for batch in batches_by_length(self._examples.lengths[rows], batch_size):
                 tensors = {name: value.to(where) for name, value in self._examples.collate(rows[batch]).items()}
                 values[batch] = self._embed(tensors).float().cpu().numpy()

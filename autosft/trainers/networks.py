@@ -27,6 +27,7 @@ from autosft.inputs.overlap import NUM_OVERLAPS
 from autosft.inputs.text import load_tokenizer
 from autosft.task import Input, Output
 from autosft.trainers.memory import in_batches_that_fit
+from autosft.trainers.precision import inference
 
 #: Rows predicted at once. Larger gains nothing on a CPU and risks memory at long lengths.
 PREDICT_BATCH_SIZE = 64
@@ -368,7 +369,7 @@ def logits_of(
 
     def run(batch_size: int) -> list[NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(positions)
-        with torch.inference_mode():
+        with inference():
             for batch in batches_by_length(examples.lengths[positions], batch_size):
                 tensors = {name: value.to(where) for name, value in examples.collate(positions[batch]).items()}
                 # The class's own forward: see `as_loaded`.

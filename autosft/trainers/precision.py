@@ -1,16 +1,23 @@
-"""In what precision trainings compute: matrix products in bfloat16 where that is faster, all else in float32.
+"""In what precision and with whose matrix products a network computes: as fast as the machine can do it right.
 
-Weights, optimizer and losses are in float32 always, and so is every prediction: a model predicts elsewhere what it was
-measured to.
+Training multiplies in bfloat16 where that is faster. Weights, optimizer and losses are in float32 always, and so is
+every prediction: a model predicts elsewhere what it was measured to.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
 import torch
+from torch.overrides import TorchFunctionMode
 
 #: What a forward pass takes of the time of a training step on as many rows. With MiniLM on a CPU: 0.13 of 0.31 s in
-#: float32; of a step in bfloat16 0.6 to 1, the more the shorter the texts (`benchmarks/precision.py` has the ratios).
-_FORWARD_SHARE, _FORWARD_SHARE_OF_BF16 = 0.4, 0.8
+#: float32; of a step in bfloat16 about half (`benchmarks/precision.py` has the ratios), and more with long texts.
+_FORWARD_SHARE, _FORWARD_SHARE_OF_BF16 = 0.4, 0.6
 
 
 def trains_in_bf16() -> bool:
@@ -26,3 +33,39 @@ def trains_in_bf16() -> bool:
 def forward_share() -> float:
     """Returns what a prediction takes of the time of a training step on as many rows."""
     return _FORWARD_SHARE_OF_BF16 if trains_in_bf16() else _FORWARD_SHARE
+
+
+@contextlib.contextmanager
+def inference() -> Iterator[None]:
+    """Computes without gradients: `torch.inference_mode` with the faster of two libraries for linear layers."""
+    with torch.inference_mode(), _OneDnnLinear() if _mkl_is_slow() else contextlib.nullcontext():
+        yield
+
+
+@functools.cache
+def _mkl_is_slow() -> bool:
+    """Whether torch multiplies in float32 with an MKL that leaves half of the CPU unused.
+
+    MKL uses AVX512 on Intel's CPUs alone: with MiniLM's layers it does 200 GFLOPS on two cores of an AMD EPYC, and
+    oneDNN 460.
+    """
+    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+        return False
+    with contextlib.suppress(OSError):
+        is_amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        return is_amd and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return False
+
+
+class _OneDnnLinear(TorchFunctionMode):
+    """Has oneDNN compute linear layers of float32 on the CPU, which torch gives to MKL."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.nn.functional.linear and not kwargs and len(args) == 3:
+            rows, weight, bias = args
+            if all(given.device.type == "cpu" and given.dtype == torch.float32 for given in (rows, weight)):
+                # What torch's own compiler calls for them.
+                return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+        return func(*args, **(kwargs or {}))
