@@ -26,6 +26,7 @@ from autosft.task import Input, Task
 from autosft.trainers.base import FittedModel
 from autosft.trainers.memory import in_batches_that_fit
 from autosft.trainers.networks import device, quiet_transformers
+from autosft.trainers.precision import inference
 
 #: Logits of one pass in prediction may take this much, on a CPU and on a GPU.
 _LOGIT_BYTES, _GPU_LOGIT_BYTES = 2**28, 2**31
@@ -135,7 +136,7 @@ class TextGenerator(FittedModel):
         for at, prompt in enumerate(prompts):
             ids[at, longest - len(prompt) :] = torch.tensor(prompt)
             mask[at, longest - len(prompt) :] = 1
-        with torch.inference_mode(), quiet_transformers():
+        with inference(), quiet_transformers():
             made = self.network.generate(input_ids=ids.to(where), attention_mask=mask.to(where))
         stops = set(self.reader.stop_ids)
         ends = (
@@ -170,7 +171,7 @@ def nats_of(network: Any, examples: PromptTokens, rows: NDArray[np.int64]) -> ND
     return found / np.where(kept_share > 0, kept_share, 1.0)
 
 
-@torch.inference_mode()
+@inference()
 def _nats(network: Any, batch: dict[str, torch.Tensor], where: torch.device) -> NDArray[np.float64]:
     tensors = {name: value.to(where) for name, value in batch.items()}
     wanted = tensors.pop("labels")[:, 1:]

@@ -19,6 +19,9 @@ from torch.overrides import TorchFunctionMode
 #: float32; of a step in bfloat16 about half (`benchmarks/precision.py` has the ratios), and more with long texts.
 _FORWARD_SHARE, _FORWARD_SHARE_OF_BF16 = 0.4, 0.6
 
+#: Weights of a layer from which on oneDNN's product is worth its call (MiniLM's smallest layers have 147,456).
+_FEWEST_WEIGHTS = 2**16
+
 
 def trains_in_bf16() -> bool:
     """Whether this machine computes in bfloat16 faster than in float32, instead of emulating it.
@@ -65,7 +68,8 @@ class _OneDnnLinear(TorchFunctionMode):
     ) -> Any:
         if func is torch.nn.functional.linear and not kwargs and len(args) == 3:
             rows, weight, bias = args
-            if all(given.device.type == "cpu" and given.dtype == torch.float32 for given in (rows, weight)):
+            plain = all(given.device.type == "cpu" and given.dtype == torch.float32 for given in (rows, weight))
+            if plain and weight.numel() >= _FEWEST_WEIGHTS:
                 # What torch's own compiler calls for them.
                 return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
         return func(*args, **(kwargs or {}))
