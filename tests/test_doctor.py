@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from pathlib import Path
 
@@ -99,3 +100,15 @@ def test_a_key_for_another_server_is_not_taken_for_ours(
     assert check("W&B").status is Status.WARNING
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     assert check("W&B").status is Status.OK
+
+
+@pytest.mark.parametrize(("has_bf16", "said"), [(True, "trained in bfloat16"), (False, "trained in float32")])
+def test_the_precision_of_trainings_on_the_cpu_is_told(
+    has_bf16: bool, said: str, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
+    assert said in check("GPUs").message

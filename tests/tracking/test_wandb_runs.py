@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +188,9 @@ def test_of_a_users_own_function_the_trials_tell_what_varies() -> None:
         "head": {"values": ["mean", "cls"]},
         "learning_rate": {"distribution": "uniform", "min": 1e-3, "max": 5e-3},
     }
+
+
+def test_the_process_that_mirrors_a_run_starts_without_what_it_does_not_need() -> None:
+    asks = "import sys, autosft.tracking.wandb_mirror.follow; print({'numpy', 'pyarrow', 'torch'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
