@@ -19,6 +19,7 @@ from autosft.disk import disk_error, is_disk_error
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Arm, Plan
+from autosft.planning.refits import refit_seconds
 from autosft.planning.settle import closing_seconds
 from autosft.proof import Candidate, Proof, prove
 from autosft.refit import Refit, reason_against, refit
@@ -174,7 +175,7 @@ class Sitting:
         # Those of an earlier sitting count although there is no time for more.
         if plan.finals_share or any(trial.stage == "finals" for trial in trials):
             self.listener.phase("finals")
-            kept = closing + plan.refit_factor * winner.seconds_again * plan.refit
+            kept = closing + refit_seconds(plan, winner.arm, winner.config, winner.seconds_again)
             finals = Finals(plan, trials, search.outputs, kept_seconds=kept)
             search.run(finals)
             self.listener.note(finals.remark())

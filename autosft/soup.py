@@ -13,29 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from autosft.data.data import Rows
-from autosft.planning.plan import Plan
+from autosft.planning.refits import AVERAGING_SECONDS, MOST_TRAININGS, can_be_averaged
 from autosft.refit import Refit, retrain
 from autosft.search.trial import Trial
 from autosft.search.workbench import Workbench
-from autosft.trainers import trainer_class
 
-#: Trainings in a soup, the first one included; the third adds less than the second.
-MOST_TRAININGS = 3
-
-#: Another training begins where there is so much of the time that the first one took, and these seconds, for the mean.
-#: It anneals within what there is: one of three quarters of the length is worth as much in a mean as a whole one.
-_TIMES, _SECONDS = 0.75, 6.0
+#: Another training begins where there is so much of the time that the first one took: it anneals within what there is.
+_LEAST_SHARE = 0.65
 
 #: Between the seeds of the trainings, so that no fold's or trial's is among them.
 _SEED_STEP = 100_003
 
 #: Training rows by which the mean is compared with what it is made of.
 _NUM_ROWS = 500
-
-
-def can_be_averaged(plan: Plan, trial: Trial) -> bool:
-    """Whether trainings of a configuration start from the same weights whatever their seed, the head's included."""
-    return trainer_class(plan.arm(trial.arm).trainer).starts_from(trial.config) == "probe"
 
 
 def soup(bench: Workbench, winner: Trial, first: Refit, folder: Path, *, seconds_left: float | None) -> Refit:
@@ -50,16 +40,19 @@ def soup(bench: Workbench, winner: Trial, first: Refit, folder: Path, *, seconds
     Raises:
         AutosftError: A training met something that the caller can change, or what runs it failed.
     """
-    if first.model is None or seconds_left is None or not can_be_averaged(bench.plan, winner):
+    trainer = bench.plan.arm(winner.arm).trainer
+    if first.model is None or seconds_left is None or not can_be_averaged(trainer, winner.config):
         return first
     ends, models, interrupt = time.monotonic() + seconds_left, [first.model], bench.interrupt
     while len(models) < MOST_TRAININGS and not interrupt.requested:
-        left = ends - time.monotonic()
-        if left < _TIMES * first.seconds + _SECONDS:
+        left = ends - time.monotonic() - AVERAGING_SECONDS
+        # Two shorter ones are worth more than a whole one.
+        num_more = min(MOST_TRAININGS - len(models), int(left / max(_LEAST_SHARE * first.seconds, 1e-9)))
+        if num_more < 1:
             break
         another = replace(winner, seed=winner.seed + _SEED_STEP * len(models))
         place = folder / str(len(models))
-        if retrain(bench, another, place, seconds_left=left - _SECONDS).fate != "complete":
+        if retrain(bench, another, place, seconds_left=left / num_more).fate != "complete":
             break
         models.append(place / "model")
     if len(models) == 1 or interrupt.requested:
@@ -80,7 +73,7 @@ def _averaged(
         "rows": Rows(rows.path, np.sort(some)),
         "scratch": folder,
     }
-    kill_after = max(_SECONDS, seconds_left)
+    kill_after = max(AVERAGING_SECONDS, seconds_left)
     ended = bench.run("autosft.search.work:average", arguments, [winner], kill_after_seconds=kill_after)
     if ended.fate != "complete" or ended.value is None:
         return first

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from few_rows import Bench, keep, parser, rows_of
 
-from autosft.soup import MOST_TRAININGS
+from autosft.planning.refits import MOST_TRAININGS
 
 RESULTS = Path(__file__).parent / "results" / "soup.jsonl"
 

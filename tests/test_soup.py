@@ -147,10 +147,34 @@ def test_time_decides_how_many_there_are(plan: Plan, tmp_path: Path, monkeypatch
     monkeypatch.setattr(soups, "retrain", retrain)
     runner: Any = Here(lambda function, number: Ended("", "complete", 1e-7))
     bench = Workbench(plan, runner, tmp_path, Interrupt(), {})
-    found = soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=160.0)
-    assert found.num_trainings == 2 and limits == [154.0]
+    again, ample, scarce = tmp_path / "again", 400.0, 120.0
+    assert soup(bench, trial(plan), taken, again, seconds_left=ample).num_trainings == 3
+    assert limits == [(ample - 6) / 2, ample - 6 - 100], "as long as they take"
+    clock[0], limits[:] = 0.0, []
+    assert soup(bench, trial(plan), taken, again, seconds_left=scarce).num_trainings == 2
+    assert limits == [scarce - 6], "half of it would be too short for each of two"
     clock[0] = 0.0
-    assert soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=80.0) is taken
+    assert soup(bench, trial(plan), taken, again, seconds_left=70.0) is taken
+
+
+def test_two_shorter_trainings_come_before_a_whole_one(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(soups.time, "monotonic", lambda: clock[0])
+    limits: list[float] = []
+
+    def retrain(*given: Any, seconds_left: float) -> Ended:
+        clock[0] += min(100.0, seconds_left)
+        limits.append(seconds_left)
+        return Ended("", "complete", {"reload_difference": 0.0})
+
+    monkeypatch.setattr(soups, "retrain", retrain)
+    runner: Any = Here(lambda function, number: Ended("", "complete", 1e-7))
+    bench = Workbench(plan, runner, tmp_path, Interrupt(), {})
+    taken = replace(Refit(tmp_path / "refit" / "model", "retrained"), seconds=100.0)
+    found = soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=156.0)
+    assert found.num_trainings == 3 and limits == [75.0, 75.0]
 
 
 def test_a_training_that_fails_leaves_the_mean_of_the_others(plan: Plan, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from autosft.budget import Budget, format_seconds
 from autosft.counting import counted
 from autosft.planning.plan import Arm
+from autosft.planning.refits import MOST_TRAININGS, OTHERS, can_be_averaged
 from autosft.search.race import ETA, RUNGS, Lane
 from autosft.tasks.base import SCARCE_ROWS_PER_CLASS
 
@@ -57,6 +58,7 @@ class Lengths:
         num_trials: Trials that are expected to fit.
         finals_share: Share of the search's time that the finals get.
         num_configs: Configurations that race, about; 0 where none do.
+        soup: Whether time is kept to retrain the winner with other seeds too.
         wall_seconds: What the run is expected to take from here on.
     """
 
@@ -67,6 +69,7 @@ class Lengths:
     wall_seconds: float
     finals_share: float = 0.0
     num_configs: int = 0
+    soup: bool = False
 
     @property
     def buys(self) -> str:
@@ -176,10 +179,11 @@ def _race(arms: Sequence[Arm], means: Means) -> Lengths | None:
     if left < _SMALL_PLAN_RUNS * typical:
         return None
     runs = means.max_concurrent * left / typical
+    soup = _has_time_for_soup(racing, means, left / typical)
     num_trials = means.budget.num_trials
     # Where trials are counted the race uses all of them.
     finals_share = FINALS_SHARE if runs >= _FINALS_RUNS and num_trials is None else 0.0
-    num_configs = _num_configs(racing, runs)
+    num_configs = _num_configs(racing, runs - means.max_concurrent * means.refit_factor * OTHERS * soup)
     shown = ", ".join(f"{rung:.0%}" for rung in max((arm.rungs for arm in racing), key=len))
     reasons = [
         f"the time left holds {runs:.1f} full runs: configurations race at {shown} of the full length, and of each "
@@ -190,6 +194,11 @@ def _race(arms: Sequence[Arm], means: Means) -> Lengths | None:
             f"{finals_share:.0%} of it is kept to train the best again, on other rows or with other seeds, before one "
             "is chosen"
         )
+    if soup:
+        reasons.append(
+            f"time is kept to train the winner {MOST_TRAININGS} times on all rows and ship the mean of their weights: "
+            "where rows are few that is worth more than as much time for the race"
+        )
     kept = (*cheap, *racing)
     return Lengths(
         kept,
@@ -199,7 +208,20 @@ def _race(arms: Sequence[Arm], means: Means) -> Lengths | None:
         means.closing_seconds + means.available,
         finals_share,
         num_configs,
+        soup,
     )
+
+
+def _has_time_for_soup(racing: Sequence[Arm], means: Means, runs: float) -> bool:
+    """Whether the winner is to be trained several times: where rows are few, and a race is left beside it.
+
+    Args:
+        runs: Full runs that the time holds, one after the other.
+    """
+    is_scarce = means.rows_per_class < SCARCE_ROWS_PER_CLASS
+    averaged = any(can_be_averaged(arm.trainer, arm.default) for arm in racing)
+    beside = runs - means.refit_factor * OTHERS
+    return means.wants_refit and is_scarce and averaged and beside >= _SMALL_PLAN_RUNS
 
 
 def _one_run_each(arms: Sequence[Arm], means: Means) -> Lengths | None:

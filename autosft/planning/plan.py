@@ -191,6 +191,7 @@ class Plan:
         seed: Decides splits, configurations and trainings.
         quote: What it is expected to cost.
         reasons: Why, one sentence a decision.
+        soup: Whether time is kept for retraining the winner with other seeds too, see `autosft.soup`.
     """
 
     task: Task
@@ -208,6 +209,7 @@ class Plan:
     seed: int
     quote: Quote
     reasons: tuple[str, ...] = ()
+    soup: bool = False
 
     def arm(self, name: str) -> Arm:
         """Returns the arm of this name."""
@@ -242,7 +244,7 @@ class Plan:
             "resources": asdict(self.resources),
             "quote": asdict(self.quote),
             "reasons": list(self.reasons),
-            **{key: getattr(self, key) for key in ("refit", "finals_share", "scheduler", "sampler", "seed")},
+            **{key: getattr(self, key) for key in ("refit", "soup", "finals_share", "scheduler", "sampler", "seed")},
         }
 
     @staticmethod
@@ -272,6 +274,7 @@ class Plan:
                 quote=Quote(**{**row["quote"], "untimed": tuple(row["quote"].get("untimed", ()))}),
                 reasons=tuple(row["reasons"]),
                 finals_share=row.get("finals_share", 0.0),
+                soup=row.get("soup", False),
                 **{key: row[key] for key in ("refit", "scheduler", "sampler", "seed")},
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -96,6 +96,7 @@ def settle(
         facts={**kind.facts(prepared.task, targets), "named_classes": data.named is not None},
         budget=budget,
         refit=lengths.refit,
+        soup=lengths.soup,
         finals_share=lengths.finals_share,
         scheduler=scheduler,
         sampler=sampler,
@@ -147,7 +148,7 @@ def with_more(
         return plan
     by_name = {arm.name: arm for arm in lengths.arms}
     chosen = [_as_long(by_name[arm.name], arm) if plan.races else by_name[arm.name] for arm in plan.arms]
-    return replace(plan, arms=tuple(chosen), refit=lengths.refit)
+    return replace(plan, arms=tuple(chosen), refit=lengths.refit, soup=lengths.soup)
 
 
 def _as_long(arm: Arm, before: Arm) -> Arm:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from autosft.planning.division import lane_of
 from autosft.planning.plan import Plan
+from autosft.planning.refits import refit_seconds
 from autosft.search.choice import best
 from autosft.search.finals import seconds_of_finals
 from autosft.search.policy import Standing, Start
@@ -179,14 +180,16 @@ class Racing:
         return seconds_of_finals(self._plan, standing.trials) <= left
 
     def _refit_seconds(self, standing: Standing) -> float:
-        if not self._plan.refit:
-            return 0.0
         winners = likely_winners(self._plan, standing.trials)
-        arms = {winner.arm for winner in winners} or {arm.name for arm in self._plan.arms}
-        # As measured, where it was: a machine may be slower than it was timed to be.
-        longest = [self._race.full_seconds(arm) for arm in arms]
-        longest += [trial.seconds_again for trial in winners if trial.rung == self._arms[trial.arm].rungs[-1]]
-        return self._plan.refit_factor * max(longest)
+        trained = [(arm.name, arm.default, 0.0) for arm in self._plan.arms]
+        if winners:
+            # As measured, where it was: a machine may be slower than it was timed to be.
+            took = [one.seconds_again * (one.rung == self._arms[one.arm].rungs[-1]) for one in winners]
+            trained = [(one.arm, one.config, seconds) for one, seconds in zip(winners, took, strict=True)]
+        return max(
+            refit_seconds(self._plan, arm, config, max(seconds, self._race.full_seconds(arm)))
+            for arm, config, seconds in trained
+        )
 
 
 def _agrees_with_loss(task: Task) -> bool:

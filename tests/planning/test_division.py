@@ -18,7 +18,8 @@ from autosft.trainers.base import Cost
 def arm(trainer: str, seconds: float, name: str = "", **default: Any) -> Arm:
     space = load_space(trainer, Input.TEXT, Output.LABEL)
     cost = Cost(1.0, seconds, 100.0, None, 128, 0.0)
-    default = {"num_train_epochs": 5, "batch_size": 10, **default} if trainer == "transformers" else default
+    tuned = {"num_train_epochs": 5, "batch_size": 10, "head": "mean-from-probe"}
+    default = {**tuned, **default} if trainer == "transformers" else default
     return Arm(name or trainer, trainer, BASE_MODELS[0], "/model", default, space, 128, cost=cost)
 
 
@@ -167,6 +168,28 @@ def test_scarce_rows_are_worth_a_refit_even_at_the_price_of_a_shorter_run() -> N
 @pytest.mark.parametrize("seconds", [60, 2000])
 def test_a_refit_that_was_switched_off_stays_off(seconds: float) -> None:
     assert not divide(HEAD, TUNING, seconds=seconds, budget=Budget(seconds=seconds, refit=False)).refit
+
+
+def test_of_scarce_rows_time_is_kept_for_several_refits_beside_a_race() -> None:
+    soup = divide(HEAD, TUNING, seconds=700, rows_per_class=10.0)
+    assert soup.soup and any("mean of their weights" in reason for reason in soup.reasons)
+    alone = divide(HEAD, TUNING, seconds=700)
+    assert not alone.soup, "of 200 rows a class"
+    assert soup.num_configs < alone.num_configs, "the race gets less"
+
+
+@pytest.mark.parametrize(
+    ("tuning", "changed"),
+    [
+        (TUNING, {"seconds": 500.0}),
+        (arm("transformers", 100, head="mean"), {}),
+        (TUNING, {"budget": Budget(seconds=700, refit=False)}),
+        (TUNING, {"seconds": None, "budget": Budget(num_trials=30)}),
+    ],
+    ids=["too little time for a race beside it", "each seed starts elsewhere", "no refit at all", "no limit of time"],
+)
+def test_no_time_is_kept_for_several_refits_that_cannot_be(tuning: Arm, changed: dict[str, Any]) -> None:
+    assert not divide(HEAD, tuning, **{"seconds": 700.0, "rows_per_class": 10.0, **changed}).soup
 
 
 def test_an_arm_that_would_get_almost_nothing_is_left_out_with_a_reason() -> None:

@@ -426,6 +426,25 @@ def test_the_time_kept_for_the_refit_follows_what_trainings_take(plan: Plan, tmp
     assert left >= 5.0 + 0.25 * 395 + 27.0 * plan.refit_factor - 0.1
 
 
+def test_the_race_leaves_the_time_for_several_refits_where_they_are_planned(plan: Plan, tmp_path: Path) -> None:
+    def left(play: Play, folder: str) -> float:
+        (tmp_path / folder).mkdir()
+        race = Race(replace(plan, finals_share=0.0, soup=True), tmp_path / folder, play)
+        race.run()
+        assert race.clock.left is not None
+        return race.clock.left - 5.0 - 9.0 * plan.refit_factor
+
+    def probed(arguments: dict[str, Any]) -> float:
+        return by_rate(arguments) / 2 + 0.4 * (arguments["config"]["head"] == "mean-from-probe")
+
+    def fresh(arguments: dict[str, Any]) -> float:
+        return by_rate(arguments) / 2 + 0.4 * (arguments["config"]["head"] == "mean")
+
+    # Two of three quarters of the length, and six seconds for the mean. A short heat more would have fitted into 2.
+    assert 0 <= left(probed, "probed") - 9.0 * plan.refit_factor * 1.5 - 6.0 < 2.0
+    assert 0 <= left(fresh, "fresh") < 2.0, "whose trainings cannot be averaged"
+
+
 def test_finals_of_a_run_that_goes_on_get_their_share_of_what_was_added(plan: Plan, tmp_path: Path) -> None:
     first = Race(plan, tmp_path, by_rate, seconds=900.0)
     before = list(first.run())
