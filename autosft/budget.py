@@ -144,8 +144,10 @@ def _read(text: str) -> dict[str, float]:
         raise _unreadable(text)
     for number, unit in _PART.findall(bare):
         unit = unit.rstrip("-")
-        if unit in _SECONDS or unit.rstrip("s") in _SECONDS:
-            name, each = "seconds", _SECONDS.get(unit, _SECONDS.get(unit.rstrip("s"), 0))
+        # A plural of a word: "ms" is none of "m".
+        single = unit.removesuffix("s") if len(unit) > 2 else unit
+        if single in _SECONDS:
+            name, each = "seconds", _SECONDS[single]
         elif unit in ("trial", "trials"):
             name, each = "num_trials", 1
         elif unit in ("gpu-hour", "gpu-hours", "gpu-h"):

@@ -15,7 +15,7 @@ import typer.core
 from autosft.counting import counted
 from autosft.errors import PlanError, explain
 from autosft.interrupt import Interrupt
-from autosft.shell import Interrupted, RowsDone, exit_code, libraries_unheard, show
+from autosft.shell import Interrupted, RowsDone, exit_code, libraries_unheard, open_streams, show
 
 
 class _Verbs(typer.core.TyperGroup):
@@ -502,6 +502,7 @@ def demo(
 
 def main() -> None:
     """Runs the shell command; turns errors into one message and an exit code."""
+    open_streams()
     Interrupt.end_at_once()
     # Before torch is loaded: its threads would wait for each other at full speed, and take the processor from those
     # that they wait for where the machine is busy.

@@ -14,6 +14,12 @@ from autosft.errors import AutosftError, RunFolderError, explain
 #: What a disk says that takes nothing more: full, over a quota, over the largest size of a file, or read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
+#: What is said of a place that is forbidden, or can be none.
+_PLACE_ERRORS = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+
+#: So much of a path is shown: what is no path at all may be a sentence.
+_LONGEST_SHOWN = 120
+
 #: Libraries written in other languages raise errors of their own, which hold the number in their words alone.
 _IN_WORDS = re.compile(rf"(?:os error|code:) (?:{'|'.join(str(number) for number in DISK_ERRORS)})\b")
 
@@ -35,6 +41,20 @@ def disk_error(error: BaseException, place: str) -> RunFolderError:
     wrong = f"{named} cannot be written ({getattr(error, 'strerror', None) or error})"
     fix = "free some disk space, then `autosft resume FOLDER`; or point --folder, AUTOSFT_CACHE and TMPDIR elsewhere"
     return RunFolderError(explain(wrong=wrong, expected="a writable disk with room", fix=fix))
+
+
+def is_place_error(error: OSError) -> bool:
+    """Whether an error says that a place cannot be one, or is not open to the user."""
+    return error.errno in _PLACE_ERRORS and error.filename is not None
+
+
+def place_error(error: OSError) -> RunFolderError:
+    """Words an error for which `is_place_error` holds."""
+    named = str(error.filename)
+    shown = named if len(named) <= _LONGEST_SHOWN else f"{named[:_LONGEST_SHOWN]}..."
+    expected = "a file or folder that can be read, by you"
+    fix = "check the path; where it is somebody else's, ask for permission"
+    return RunFolderError(explain(wrong=f"{shown} cannot be used ({error.strerror})", expected=expected, fix=fix))
 
 
 @contextlib.contextmanager

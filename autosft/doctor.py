@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -188,7 +187,7 @@ def _memory() -> list[Check]:
 def _disks() -> list[Check]:
     places = (
         ("disk, here", Path.cwd(), 5, "checkpoints and the model go here; use another --folder"),
-        ("disk, temporary files", Path(tempfile.gettempdir()), 2, "Ray writes here; free some, or set RAY_TMPDIR"),
+        ("disk, temporary files", _ray_folder(), 2, "Ray writes here; free some, or set RAY_TMPDIR"),
         ("disk, hub cache", cache_folder(), 2, "base models are kept here; set HF_HOME"),
         ("shared memory", Path("/dev/shm"), 0.5, "Ray's objects live here; with Docker, pass --shm-size=2g"),
     )
@@ -214,9 +213,15 @@ def _ray() -> list[Check]:
     return [Check("Ray", Status.OK, "it can be imported; a cluster is started at the first search")]
 
 
+def _ray_folder() -> Path:
+    """Returns where Ray keeps its sessions, by its own rule (2.60): TMPDIR counts on Linux alone."""
+    named = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform.startswith("linux") else None)
+    return Path(named or "/tmp")
+
+
 def _stale_cluster() -> list[Check]:
     """Looks for the address that a dead cluster left behind: joining it would hang the next run."""
-    folder = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"
+    folder = _ray_folder() / "ray"
     address = " ".join(_words(folder / "ray_current_cluster"))
     if not address:
         return [Check("Ray cluster", Status.OK, "none is running here")]

@@ -107,7 +107,8 @@ def _parts(given: Path) -> list[Path]:
     run = RunFolder(given)
     if not run.plan.is_file():
         return [given]
-    return [run.plan, run.trials, run.result, run.report, run.model, run.path / "trials", run.path / "data"]
+    others = ("trials", "data", "trials.parquet", "study.log", "wandb")
+    return [run.plan, run.trials, run.result, run.report, run.model, *(run.path / name for name in others)]
 
 
 def _check_writable(path: Path) -> None:

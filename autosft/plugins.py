@@ -1,4 +1,7 @@
-"""Finding a plugin by name: in one of the package's own tables, or through an entry point of a package outside."""
+"""Finding a plugin by name: in one of the package's own tables, or through an entry point of a package outside.
+
+A package outside cannot take the place of what has its name here.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def registered(own: Mapping[str, str], group: str) -> dict[str, str]:
         own: The package's own table.
         group: The entry point group that packages outside use.
     """
-    return {**own, **_points(group)}
+    return {**own, **{name: value for name, value in _points(group).items() if name not in own}}
 
 
 def _points(group: str) -> dict[str, str]:
@@ -37,9 +40,9 @@ def load_plugin(name: str, own: Mapping[str, str], group: str, *, what: str, err
 
     Args:
         what: What the plugin is, for the message ("trainer").
-        error: What to raise, with the nearest match, where none has this name.
+        error: What to raise, with the nearest match, where none has this name; and where it cannot be imported.
     """
-    table = {**own, **_outside(group, tuple(sys.path))}
+    table = {**_outside(group, tuple(sys.path)), **own}
     if name not in table:
         # It may have been installed since.
         table = registered(own, group)
@@ -47,4 +50,11 @@ def load_plugin(name: str, own: Mapping[str, str], group: str, *, what: str, err
         wrong = f"no {what} is called '{name}'"
         raise error(explain(wrong=wrong, expected=f"a registered {what}", fix=did_you_mean(name, table)))
     module, _, attribute = table[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as failure:
+        if name in own:
+            raise
+        wrong = f"the {what} '{name}' ({table[name]}) cannot be imported ({type(failure).__name__}: {failure})"
+        fix = "mend or uninstall the package that names it"
+        raise error(explain(wrong=wrong, expected="an importable class", fix=fix)) from failure

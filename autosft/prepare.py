@@ -25,6 +25,9 @@ from autosft.planning.plan import DataOrigin, Plan
 from autosft.task import AnswerFunction, Metric, MetricFunction, Task
 from autosft.tasks import kind as task_kind
 
+#: Of libraries that draw, some take no larger one; and seeds of folds and repetitions are counted on from it.
+_LARGEST_SEED = 2**31
+
 
 @dataclass(frozen=True)
 class Question:
@@ -45,9 +48,9 @@ class Question:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
+        if not 0 <= self.seed <= _LARGEST_SEED:
             wrong = f"the seed is {self.seed}"
-            raise PlanError(explain(wrong=wrong, expected="0 or more", fix="leave seed= out"))
+            raise PlanError(explain(wrong=wrong, expected=f"0 to {_LARGEST_SEED:,}", fix="leave seed= out"))
 
     @property
     def origin(self) -> DataOrigin:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import typer
 
 from autosft.counting import counted
-from autosft.disk import disk_error, is_disk_error
+from autosft.disk import disk_error, is_disk_error, is_place_error, place_error
 from autosft.errors import AutosftError, SearchFailed, explain
 
 # Some typers bring a click of their own, so that its exceptions are only reached through theirs.
@@ -57,11 +58,14 @@ def exit_code(command: Callable[[], Any]) -> int:
         return 2
     except OSError as error:
         # Where no place could be named, the disk is still the user's to free.
-        if not is_disk_error(error):
-            _tell(f"autosft: {_fault()}")
-            return 1
-        _tell(f"autosft: {disk_error(error, 'a file')}")
-        return 2
+        if is_disk_error(error):
+            _tell(f"autosft: {disk_error(error, 'a file')}")
+            return 2
+        if is_place_error(error):
+            _tell(f"autosft: {place_error(error)}")
+            return 2
+        _tell(f"autosft: {_fault()}")
+        return 1
     except Exception:  # A fault of ours: its traceback goes to a log, never to the shell.
         _tell(f"autosft: {_fault()}")
         return 1
@@ -130,6 +134,13 @@ def libraries_unheard() -> Iterator[None]:
     """Sends to standard error what libraries print: standard output is for the answer alone."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def open_streams() -> None:
+    """Stands something in for standard output or error where it was closed, as a daemon's may be: nobody reads it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process
 
 
 def show(text: str) -> None:

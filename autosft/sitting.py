@@ -61,7 +61,7 @@ def carry_out(
             limited = clock.limited(plan.budget.wall_seconds(plan.resources.machine.gpus))
             return Sitting(plan, run, runner, limited, listener, interrupt).work(earlier)
         except KeyboardInterrupt as error:
-            words = f" before there was a model; the trials that ended are kept: autosft resume {run.path}"
+            words = f" before there was a result; the trials that ended are kept: autosft resume {run.path}"
             raise KeyboardInterrupt(words) from error
         except OSError as error:
             # What writes without naming its place: Optuna's journal, or a folder that is made.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from autosft.data.data import Rows
-from autosft.planning.refits import AVERAGING_SECONDS, MOST_TRAININGS, can_be_averaged
+from autosft.planning.refits import MOST_TRAININGS, averaging_rows, averaging_seconds, can_be_averaged
 from autosft.refit import Refit, retrain
 from autosft.search.trial import Trial
 from autosft.search.workbench import Workbench
@@ -23,9 +23,6 @@ _LEAST_SHARE = 0.65
 
 #: Between the seeds of the trainings, so that no fold's or trial's is among them.
 _SEED_STEP = 100_003
-
-#: Training rows by which the mean is compared with what it is made of.
-_NUM_ROWS = 500
 
 
 def soup(bench: Workbench, winner: Trial, first: Refit, folder: Path, *, seconds_left: float | None) -> Refit:
@@ -40,12 +37,12 @@ def soup(bench: Workbench, winner: Trial, first: Refit, folder: Path, *, seconds
     Raises:
         AutosftError: A training met something that the caller can change, or what runs it failed.
     """
-    trainer = bench.plan.arm(winner.arm).trainer
-    if first.model is None or seconds_left is None or not can_be_averaged(trainer, winner.config):
+    arm = bench.plan.arm(winner.arm)
+    if first.model is None or seconds_left is None or not can_be_averaged(arm.trainer, winner.config):
         return first
     ends, models, interrupt = time.monotonic() + seconds_left, [first.model], bench.interrupt
     while len(models) < MOST_TRAININGS and not interrupt.requested:
-        left = ends - time.monotonic() - AVERAGING_SECONDS
+        left = ends - time.monotonic() - averaging_seconds(arm)
         # Two shorter ones are worth more than a whole one.
         num_more = min(MOST_TRAININGS - len(models), int(left / max(_LEAST_SHARE * first.seconds, 1e-9)))
         if num_more < 1:
@@ -65,7 +62,7 @@ def _averaged(
 ) -> Refit:
     plan = bench.plan
     rows = plan.data.training(None)[0]
-    some = np.random.default_rng(plan.seed).permutation(len(rows))[:_NUM_ROWS]
+    some = np.random.default_rng(plan.seed).permutation(len(rows))[: averaging_rows(plan.arm(winner.arm))]
     trainer = plan.arm(winner.arm).trainer
     arguments = {
         "task": plan.task,
@@ -73,7 +70,8 @@ def _averaged(
         "rows": Rows(rows.path, np.sort(some)),
         "scratch": folder,
     }
-    kill_after = max(AVERAGING_SECONDS, seconds_left)
+    # Late is better than not at all, after all that was trained for it.
+    kill_after = max(2 * averaging_seconds(plan.arm(winner.arm)), seconds_left)
     ended = bench.run("autosft.search.work:average", arguments, [winner], kill_after_seconds=kill_after)
     if ended.fate != "complete" or ended.value is None:
         return first

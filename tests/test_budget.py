@@ -17,6 +17,7 @@ from autosft.errors import PlanError
         ("1h30m", Budget(seconds=5400)),
         ("1h 30min", Budget(seconds=5400)),
         ("300", Budget(seconds=300)),
+        ("3 mins", Budget(seconds=180)),
         (90, Budget(seconds=90)),
         (0.5, Budget(seconds=0.5)),
         ("1.5 hours", Budget(seconds=5400)),
@@ -37,7 +38,9 @@ def test_words_are_read(words: str | float | Budget, expected: Budget) -> None:
     assert Budget.parse(words) == expected
 
 
-@pytest.mark.parametrize("words", ["soon", "", "m", "20 parsecs", "20m or so", "-5m", "1 trial per day", "0x10"])
+@pytest.mark.parametrize(
+    "words", ["soon", "", "m", "20 parsecs", "20m or so", "-5m", "1 trial per day", "0x10", "500ms"]
+)
 def test_words_that_mean_nothing_are_refused_with_an_example(words: str) -> None:
     with pytest.raises(PlanError, match="20m"):
         Budget.parse(words)

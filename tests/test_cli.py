@@ -336,6 +336,13 @@ def test_what_a_command_reads_is_never_written_over(run: Path, shell) -> None:
     Path("good.csv").rename(folder / "good.csv")
     assert_refused(shell("predict", str(run), "rows", "--out", "rows/good.csv"), "is what this command reads")
     assert_refused(shell("predict", str(run), "rows", "--out", f"{run}/trials.jsonl"), "is what this command reads")
+    for name in ("trials.parquet", "study.log"):
+        kept = (run / name).read_bytes()
+        out = f"{run}/{name}" if name.endswith(".parquet") else f"{run}/link.csv"
+        if not name.endswith(".parquet"):
+            Path(out).symlink_to(run / name)
+        assert_refused(shell("predict", str(run), "rows", "--out", out), "is what this command reads")
+        assert (run / name).read_bytes() == kept
     Path("test.json").write_text("[]")
     refused = shell("plan", "rows/good.csv", *TASK, "--test", "test.json", "--out", "test.json", "--force")
     assert_refused(refused, "is what this command reads")
@@ -428,6 +435,29 @@ def test_the_name_of_a_new_column_is_said_where_it_is_another(run: Path, shell) 
     assert "prediction_1" not in shell("predict", str(run), "good.csv", "--out", "out.csv").out
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("review", "{}"), ("resume", "{}"), ("predict", "{}", "good.csv", "--out", "o.csv"), ("batch", "{}"),
+     ("fit", "good.csv", *TASK, "--folder", "{}"), ("plan", "good.csv", *TASK, "--space", "{}")],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_a_sentence_in_the_place_of_a_path(arguments: tuple[str, ...], shell) -> None:
+    sentence = "which of the many departments of ours should answer this message, please? " * 4
+    refused = shell(*(word.format(sentence) for word in arguments))
+    assert_refused(refused, "which of the many departments", "cannot be used")
+    assert len(refused.err) < 500
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_stream_that_was_closed_changes_nothing(closed: str, tmp_path: Path) -> None:
+    redirected = {"stdout": ">&-", "stderr": "2>&-"}[closed]
+    command = f'"{sys.executable}" -m autosft models {redirected}'
+    other = "stderr" if closed == "stdout" else "stdout"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0
+    assert bool(getattr(done, other)) == (other == "stdout"), "no traceback"
+
+
 def test_an_unknown_tracker_is_named_before_a_key_is_asked_for(run: Path, shell) -> None:
     assert_refused(shell("sync", str(run), "--tracker", "mlflow"), "'mlflow'", "wandb")
 
@@ -456,5 +486,5 @@ def test_an_interruption_of_a_run_that_was_begun_says_what_goes_on(run: Path, sh
     monkeypatch.setattr("autosft.sitting.Sitting.work", interrupted)
     shown = shell("fit", str(run.parent / "plan.json"), "--folder", "again")
     assert (shown.code, shown.out) == (130, "")
-    assert shown.err.splitlines()[-1].startswith("autosft: interrupted before there was a model")
+    assert shown.err.splitlines()[-1].startswith("autosft: interrupted before there was a result")
     assert f"autosft resume {Path('again').absolute()}" in shown.err

@@ -463,7 +463,7 @@ def test_whoever_listens_hears_the_end_of_a_run_that_another_process_works_on(ma
 
 
 def test_whoever_listens_hears_the_end_of_a_plan_that_cannot_be_made(asked):
-    for changed in ({"seed": -1}, {"sampler": "tpee"}, {"target": "intents"}):
+    for changed in ({"seed": -1}, {"seed": 2**32}, {"sampler": "tpee"}, {"target": "intents"}):
         heard = Heard()
         with pytest.raises(autosft.AutosftError):
             autosft.plan(**{**asked, **changed}, tracker=heard)

@@ -16,7 +16,8 @@ from autosft import soup as soups
 from autosft.arrays import largest_difference
 from autosft.errors import BaseModelError
 from autosft.interrupt import Interrupt
-from autosft.planning.plan import Plan
+from autosft.planning.plan import Arm, Plan
+from autosft.planning.refits import averaging_rows, averaging_seconds
 from autosft.refit import Refit, refit
 from autosft.search import job
 from autosft.search.job import Ended, Job, execute
@@ -26,6 +27,7 @@ from autosft.search.workbench import Workbench
 from autosft.soup import soup
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.tracking.base import Tracker
+from autosft.trainers.base import Cost
 from autosft.trainers.encoder import EncoderModel
 
 CHANGED = {"learning_rate": 5e-3, "num_train_epochs": 2, "batch_size": 16, "dropout": 0.1}
@@ -149,10 +151,11 @@ def test_time_decides_how_many_there_are(plan: Plan, tmp_path: Path, monkeypatch
     bench = Workbench(plan, runner, tmp_path, Interrupt(), {})
     again, ample, scarce = tmp_path / "again", 400.0, 120.0
     assert soup(bench, trial(plan), taken, again, seconds_left=ample).num_trainings == 3
-    assert limits == [(ample - 6) / 2, ample - 6 - 100], "as long as they take"
+    mean = averaging_seconds(plan.arms[0])
+    assert limits == pytest.approx([(ample - mean) / 2, ample - mean - 100]), "as long as they take"
     clock[0], limits[:] = 0.0, []
     assert soup(bench, trial(plan), taken, again, seconds_left=scarce).num_trainings == 2
-    assert limits == [scarce - 6], "half of it would be too short for each of two"
+    assert limits == pytest.approx([scarce - mean]), "half of it would be too short for each of two"
     clock[0] = 0.0
     assert soup(bench, trial(plan), taken, again, seconds_left=70.0) is taken
 
@@ -173,8 +176,17 @@ def test_two_shorter_trainings_come_before_a_whole_one(
     runner: Any = Here(lambda function, number: Ended("", "complete", 1e-7))
     bench = Workbench(plan, runner, tmp_path, Interrupt(), {})
     taken = replace(Refit(tmp_path / "refit" / "model", "retrained"), seconds=100.0)
-    found = soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=156.0)
-    assert found.num_trainings == 3 and limits == [75.0, 75.0]
+    found = soup(bench, trial(plan), taken, tmp_path / "again", seconds_left=150.0 + averaging_seconds(plan.arms[0]))
+    assert found.num_trainings == 3 and limits == pytest.approx([75.0, 75.0])
+
+
+def test_of_a_slow_model_fewer_rows_judge_the_mean_and_more_time_is_left_for_it(plan: Plan) -> None:
+    def at(rows_per_second: float) -> Arm:
+        return replace(plan.arms[0], cost=Cost(1.0, 100.0, rows_per_second, None, 32, 0.0))
+
+    assert [averaging_rows(at(rate)) for rate in (1000.0, 100.0, 5.0)] == [500, 300, 50]
+    for rate in (1000.0, 100.0, 5.0):
+        assert averaging_seconds(at(rate)) >= 4 * averaging_rows(at(rate)) / rate + 5.0
 
 
 def test_a_training_that_fails_leaves_the_mean_of_the_others(plan: Plan, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ What is uploaded is what the command names, and nothing else of this machine.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shlex
@@ -26,6 +27,15 @@ _SEARCHING, _WRITING = frozenset({"fit", "plan", "resume", "batch"}), frozenset(
 
 #: Options that name what is written, on the cluster's disk.
 _WRITTEN = frozenset({"--folder", "--out", "--next-space"})
+
+#: Options whose values are words, and no places, whatever lies about under such a name.
+_WORDS = frozenset(
+    f"--{name}"
+    for name in (
+        "task", "target", "inputs", "trainer", "metric", "positive", "group", "time", "kind", "answer", "budget",
+        "sampler", "scheduler", "max-concurrent", "gpus-per-trial", "fixes-off", "tracker", "cluster", "seed",
+    )
+)  # fmt: skip
 
 #: Where runs go that name no folder; the job's own folder is removed with the job.
 RUNS_THERE = "$HOME/autosft-runs"
@@ -232,7 +242,7 @@ class _uploaded:
             source, target = self._working / name, Path(self._folder.name) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
+                shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True, ignore_dangling_symlinks=True)
             elif not target.exists():
                 _link(source, target)
         return Path(self._folder.name), self._names
@@ -255,7 +265,10 @@ def _named(arguments: Sequence[str], working: Path) -> Iterator[str]:
         PlanError: One leads to something on this machine that is outside of it.
     """
     written = _options(arguments)
-    for word in arguments[1:]:
+    for before, word in itertools.pairwise(arguments):
+        option = word.partition("=")[0] if word.startswith("--") else before
+        if option in _WORDS:
+            continue
         name = word.partition("=")[2] if word.startswith("--") else word
         for part in name.split(","):
             if not part or os.path.isabs(part) or part in {written.get(option) for option in _WRITTEN}:

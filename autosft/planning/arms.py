@@ -49,17 +49,16 @@ def draft_arms(
         BaseModelError: No base model is left.
         MissingExtraError: A trainer that was named, or the last one, lacks a package; it names the extra.
     """
-    names = list(trainers) if trainers else [name for name in trainer_names() if name not in _ONLY_NAMED]
-    classes = {name: trainer_class(name) for name in names}
+    classes, unusable = _classes(trainers)
     able = {name: found for name, found in classes.items() if (input, output) in found.trains}
     if not able:
-        wrong = f"no trainer of {', '.join(names)} trains {input} to {output}"
+        wrong = f"no trainer of {', '.join(classes)} trains {input} to {output}"
         raise PlanError(
             explain(wrong=wrong, expected="a trainer for this task", fix="leave trainer= out to see all of them")
         )
     able, lacking = _equipped(able, named=bool(trainers))
     bases, reasons = _bases(able, input, output, models, machine, language)
-    reasons = (*lacking, *reasons)
+    reasons = (*unusable, *lacking, *reasons)
     spaces = {} if space is None else given_spaces(space, list(able))
     arms = []
     shorts = [_short(base.id) for base, _ in bases]
@@ -120,6 +119,25 @@ def that_fit(
         wrong = "; ".join(reasons)
         raise PlanError(explain(wrong=wrong, expected="a model whose training fits in memory", fix=fix))
     return fitting, tuple(reasons)
+
+
+def _classes(named: Sequence[str] | None) -> tuple[dict[str, type[Trainer]], tuple[str, ...]]:
+    """Imports the trainers that were named, else all that race by default; leaves out plugins that cannot be imported.
+
+    Raises:
+        PlanError: One that was named is unknown, or cannot be imported.
+    """
+    if named:
+        return {name: trainer_class(name) for name in named}, ()
+    found, unusable = {}, []
+    for name in trainer_names():
+        if name in _ONLY_NAMED:
+            continue
+        try:
+            found[name] = trainer_class(name)
+        except PlanError as error:
+            unusable.append(f"{name} is left out: {str(error).splitlines()[0]}")
+    return found, tuple(unusable)
 
 
 def _equipped(able: dict[str, type[Trainer]], *, named: bool) -> tuple[dict[str, type[Trainer]], tuple[str, ...]]:

@@ -288,9 +288,12 @@ class Plan:
     def save(self, path: str | Path) -> None:
         """Writes the plan as JSON, over a file that is there; raises RunFolderError where it cannot."""
         text = json.dumps(as_json(self.to_json()), indent=2, ensure_ascii=False, allow_nan=False)
-        with writing(Path(path)):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(text + "\n", encoding="utf-8")
+        path = Path(path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f".{path.name}.unfinished")
+            unfinished.write_text(text + "\n", encoding="utf-8")
+            unfinished.replace(path)
 
     @staticmethod
     def load(path: str | Path) -> Plan:

@@ -41,7 +41,9 @@ def with_quick_validation(
         arms: With their cost, measured or estimated.
     """
     validation = data.training(0)[1]
-    rates = [arm.cost.predict_rows_per_second for arm in arms if arm.cost]
+    # What reads no model's features is done with any number of rows in no time, and says nothing of the others.
+    slow = [arm for arm in arms if arm.base_model.num_parameters] or arms
+    rates = [arm.cost.predict_rows_per_second for arm in slow if arm.cost]
     if seconds_left is None or validation is None:
         return data, ()
     most = max(_FEWEST_VALIDATION, round(_VALIDATION_SHARE * seconds_left * max(rates)))

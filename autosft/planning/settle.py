@@ -20,7 +20,6 @@ from autosft.planning.machine import MAX_THREADS
 from autosft.planning.plan import Arm, DataOrigin, Plan, Quote, Resources, refit_factor
 from autosft.planning.reach import with_quick_validation
 from autosft.prepare import Prepared
-from autosft.search.settings import Machine
 from autosft.task import Task
 from autosft.tasks import kind as task_kind
 from autosft.trainers.base import NUM_CUT_ROWS, Cost
@@ -71,7 +70,7 @@ def settle(
     num_validation = len(validation) if validation is not None else 0
     timed = frozenset(arm.name for arm in arms if arm.cost)
     costed = [
-        arm if arm.cost else replace(arm, cost=_rough_cost(arm, train, num_validation=num_validation, machine=machine))
+        arm if arm.cost else replace(arm, cost=_rough_cost(arm, train, num_validation=num_validation, on=resources))
         for arm in arms
     ]
     known = [arm for arm in arms if arm.cost] or costed
@@ -236,14 +235,15 @@ def _unknown_tokens(arm: Arm) -> Finding | None:
     return Finding("unknown-tokens", Severity.WARNING, message, 0, (), advice, False)
 
 
-def _rough_cost(arm: Arm, train: Rows, *, num_validation: int, machine: Machine) -> Cost:
+def _rough_cost(arm: Arm, train: Rows, *, num_validation: int, on: Resources) -> Cost:
     """Estimates a cost from the base-model table, within a factor of three: a fixed rate of floating-point operations.
 
     A training step takes about 6 operations per parameter and token, a forward pass 2 (Kaplan et al., arXiv
-    2001.08361). The rates are 40 billion a second and core, and 40 trillion a second and GPU.
+    2001.08361). The rates are 40 billion a second and core, and 40 trillion on a GPU, of which a
+    training uses one.
     """
     base = arm.base_model
-    rate = 4e13 * machine.gpus if machine.gpus else 4e10 * min(machine.cpus, MAX_THREADS)
+    rate = 4e13 if on.gpus_per_trial else 4e10 * min(on.cpus_per_trial, MAX_THREADS)
     longest = min(base.context_tokens, prompts.MAX_TOKENS if base.generates else MAX_TOKENS)
     forward, facts = _READING_SECONDS, _Facts()  # What has no parameters still has to read its rows.
     if base.num_parameters:

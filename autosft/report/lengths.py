@@ -10,7 +10,7 @@ from typing import Any
 from autosft.counting import counted
 from autosft.report.blocks import Block, Column, Figure, Listing, Said, Table
 from autosft.report.ended import Ended
-from autosft.report.figures import MARKERS, SERIES, axis, hover, legend_below, numbers
+from autosft.report.figures import MARKERS, SERIES, axis, hover, legend_below, numbers, plain
 from autosft.report.leaderboard import changed_settings
 from autosft.search.trial import Trial
 
@@ -50,7 +50,7 @@ def lengths(ended: Ended) -> list[Block]:
         "A line is a configuration. Where lines cross between two lengths, the shorter one ranks them wrongly; "
         f"{counted(len(curves), 'configuration')}, the winner in bold."
     )
-    y_axis = axis(metric.name)
+    y_axis = axis(plain(metric.name))
     drawn = [score for curve in best for score in curve.scores.values()]
     if (window := _window(drawn, sign)) is not None:
         y_axis["range"] = list(window)

@@ -21,7 +21,7 @@ from autosft.proof import Evidence
 from autosft.report.blocks import Block, Column, Figure, Said, Section, Table
 from autosft.report.cells import number, shown
 from autosft.report.ended import Ended
-from autosft.report.figures import axis, distinct, numbers
+from autosft.report.figures import axis, distinct, numbers, plain
 from autosft.report.rows import has_images, lengths
 from autosft.tasks import kind as task_kind
 from autosft.tasks.base import Scorer
@@ -234,7 +234,7 @@ def _figure(found: list[Slice], metric: str, overall: float) -> Figure:
         "hovertemplate": "%{y}<br>%{x:.4f} on %{customdata} rows<extra></extra>",
     }  # fmt: skip
     layout = {
-        "xaxis": axis(metric), "yaxis": {"type": "category", "automargin": True}, "showlegend": False,
+        "xaxis": axis(plain(metric)), "yaxis": {"type": "category", "automargin": True}, "showlegend": False,
         "shapes": [
             {
                 "type": "line", "x0": overall, "x1": overall, "y0": 0, "y1": 1, "yref": "paper",

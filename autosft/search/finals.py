@@ -113,7 +113,8 @@ class Finals:
 
     def tell(self, trial: Trial) -> None:
         finalist = self._finalists.get(trial.identity)
-        if finalist is None:
+        # What an earlier sitting repeated at another length says nothing of this one.
+        if finalist is None or trial.rung != finalist.first.rung:
             return
         at = next((at for at in range(1, _MOST_ROUNDS + 1) if self._place(at) == (trial.fold, trial.seed)), None)
         whole = trial.fate == "complete" and _is_as_long(trial, finalist.first)

@@ -34,8 +34,9 @@ ReportScore = Callable[..., None]
 #: Folds that `predict_folds` looks at.
 MOST_FOLDS = 5
 
-#: Rows between two looks at the clock: enough for batches of similar length.
-_PREDICTED_AT_ONCE = 256
+#: Rows between two looks at the clock: a few at first, then what takes so long, at most so many, enough for batches of
+#: similar length.
+_FIRST_BLOCK_ROWS, _BLOCK_SECONDS, _BLOCK_ROWS = 4, 2.0, 256
 
 #: What the interval of a trial's score may take: it comes after the time that the trial was given.
 _INTERVAL_SECONDS = 1.0
@@ -43,7 +44,8 @@ _INTERVAL_SECONDS = 1.0
 #: Rows that show whether a scaled model does as it should.
 _SCALED_SAMPLE = 16
 
-#: Largest difference of a probability between a model in memory and the same one read back from disk.
+#: Largest difference of a probability between a model in memory and the same one read back from disk; of numbers, as a
+#: share of the largest.
 RELOAD_TOLERANCE = 1e-5
 
 #: Rows that are compared, and further ones unless the first took so many seconds.
@@ -192,13 +194,15 @@ def predict(
     order = np.random.default_rng(seed).permutation(table.num_rows)
     has_target = to_numbers(rows.targets().is_valid())
     order = order[np.argsort(~has_target[order], kind="stable")]
-    started, done = time.monotonic(), 0
+    started, done, size = time.monotonic(), 0, _FIRST_BLOCK_ROWS
     with phase("evaluate"):
         while done < len(order) and (not done or seconds is None or time.monotonic() - started < seconds):
-            block = table.take(order[done : done + _PREDICTED_AT_ONCE])
+            began, block = time.monotonic(), table.take(order[done : done + size])
             for name, model in loaded.items():
                 outputs[name].append(model.judge(task, block, one_array(block.column("target"))))
             done += block.num_rows
+            took = max(time.monotonic() - began, 1e-6)
+            size = int(np.clip(block.num_rows * _BLOCK_SECONDS / took, 1, _BLOCK_ROWS))
     back = np.argsort(order[:done])
     whole = {name: pa.concat_arrays(found).take(pa.array(back)) for name, found in outputs.items()}
     return order[:done][back], whole
@@ -293,13 +297,20 @@ def _positions(rows: Rows) -> NDArray[np.int64]:
     return np.arange(len(rows)) if rows.indices is None else rows.indices
 
 
+def _unit(outputs: pa.Array) -> float:
+    """Returns what differences are a share of: of numbers the largest beyond one, as its last bit may be much."""
+    return float(np.abs(to_numbers(outputs)).max(initial=1.0)) if pa.types.is_floating(outputs.type) else 1.0
+
+
 def _check_reload(subject: Trainer | type[Trainer], model: FittedModel, rows: Rows, folder: Path) -> float:
     with phase("checkpoint"):
         read_back, difference, began = subject.load(folder), 0.0, time.monotonic()
         # A few rows tell; where they take no time, more.
         for some in (rows.table().slice(0, _RELOAD_ROWS[0]), rows.table().slice(*_RELOAD_ROWS)):
             if len(some) and time.monotonic() - began < _RELOAD_SECONDS:
-                difference = max(difference, largest_difference(read_back.predict(some), model.predict(some)))
+                wanted = model.predict(some)
+                found = largest_difference(read_back.predict(some), wanted) / _unit(wanted)
+                difference = max(difference, found)
     if not difference < RELOAD_TOLERANCE:
         raise TrialFailed(
             f"the model read back from {folder} gives other predictions than the one in memory "

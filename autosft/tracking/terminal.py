@@ -128,6 +128,7 @@ class LiveProgress(PlainProgress):
     def _table(self) -> Any:
         from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
         counts = ", ".join(f"{count} {fate}" for fate, count in self._counts.items())
         title = f"{counts}, {len(self._running)} running"
@@ -141,8 +142,8 @@ class LiveProgress(PlainProgress):
         for trial, since, fidelity in self._running.values():
             done = "" if fidelity is None else f"{fidelity:.0%}"
             score = "" if trial.score is None else f"{trial.score:.4f}"
-            table.add_row(str(trial.number), trial.arm, done, score, f"{time.monotonic() - since:.0f}")
-        return Group(title, table)  # A table's own title would be folded to the table's width.
+            table.add_row(str(trial.number), Text(trial.arm), done, score, f"{time.monotonic() - since:.0f}")
+        return Group(Text(title), table)  # A table's own title would be folded to the table's width.
 
     def _print(self, message: str) -> None:
         # Through the console, so that the line lands above the live table.

@@ -5,15 +5,16 @@ The cache holds no labels, so rows of every fold may share it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from autosft.accounting import phase
@@ -26,6 +27,9 @@ from autosft.trainers.precision import inference
 
 #: Rows between two looks at the clock and the stop file: a few at first, then what takes so long, at most so many.
 _FIRST_BLOCK_ROWS, _BLOCK_SECONDS, _BLOCK_ROWS = 16, 2.0, 1024
+
+#: Between two looks at the clock and the stop file while another process computes.
+_LOCK_SECONDS = 0.5
 
 #: Of the files; features in another format lie under another name.
 _FORMAT = 2
@@ -90,14 +94,14 @@ class FeatureCache:
             TrialFailed: The stop file appeared, or not even one row fits in memory; what was computed until then is
                 kept.
         """
-        with phase("features"), FileLock(str(self._folder / "lock")):
+        with phase("features"), self._locked(limits, deadline) as mine:
             self._refresh()
             missing = rows if order is None or deadline is None else order
             missing = missing[self._places[missing] < 0]
             if deadline is not None and order is None:
                 missing = np.random.default_rng(seed).permutation(missing)
             size = _FIRST_BLOCK_ROWS
-            while len(missing):
+            while mine and len(missing):
                 limits.raise_if_stopped()
                 block, missing = missing[:size], missing[size:]
                 started = time.monotonic()
@@ -111,6 +115,26 @@ class FeatureCache:
                         break
         limits.raise_if_stopped()
         return rows[self._places[rows] >= 0]
+
+    @contextlib.contextmanager
+    def _locked(self, limits: Limits, deadline: float | None) -> Iterator[bool]:
+        """Waits while another process computes; yields whether the files are this one's before the deadline.
+
+        Raises:
+            TrialFailed: The stop file appeared.
+        """
+        lock = FileLock(str(self._folder / "lock"))
+        while not lock.is_locked:
+            limits.raise_if_stopped()
+            # One try at least, where the deadline has passed already.
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=_LOCK_SECONDS)
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+        try:
+            yield lock.is_locked
+        finally:
+            lock.release()
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns features of computed rows, shape (rows, size)."""

@@ -257,18 +257,18 @@ def _in_time(
     with phase("evaluate"):
         validated = features.compute(data.validation, limits, deadline=began + _VALIDATION_SHARE * left, seed=seed)
     with phase("train"):
-        order = _shuffled(train, data, seed) if data.output is Output.LABEL else None
+        order = shuffled(train, data, seed)
         until = began + _FITTED_SHARE * left
-        found = features.compute(train, limits, deadline=until, seed=seed, order=order, seconds_after=seconds_to_fit)
+        found = features.compute(train, limits, deadline=until, order=order, seconds_after=seconds_to_fit)
     seconds = max(until - time.monotonic(), least)
     num_rows = max(head_rows(seconds, features.size, num_labels), _FEWEST_ROWS, _FEWEST_OF_LABEL * num_labels)
     # Of sets of labels each is fitted alone, at a pace that says better than an estimate what time allows.
     if data.output is not Output.LABELS and len(found) > num_rows:
-        found = _shuffled(found, data, seed)[:num_rows]
+        found = shuffled(found, data, seed)[:num_rows]
     return validated, found, time.monotonic() + seconds
 
 
-def _shuffled(rows: NDArray[np.int64], data: TrainingData, seed: int) -> NDArray[np.int64]:
+def shuffled(rows: NDArray[np.int64], data: TrainingData, seed: int) -> NDArray[np.int64]:
     """Returns rows in random order, of classes one row of each first, so that what is cut off takes none away."""
     if data.output is not Output.LABEL:
         return np.random.default_rng(seed).permutation(rows)
@@ -301,6 +301,8 @@ def _fit_standardised(
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     # A feature that hardly varies among these rows must not drown the others in a row where it does.
     deviation = np.maximum(deviation, max(0.05 * float(np.median(deviation)), 1e-6)) / feature_weights
-    found = fit(((features - mean) / deviation).astype(np.float32))
+    standard = features - mean.astype(np.float32)
+    standard /= deviation.astype(np.float32)
+    found = fit(standard)
     weights = found.weights / deviation
     return found._replace(weights=weights.astype(np.float32), bias=(found.bias - weights @ mean).astype(np.float32))

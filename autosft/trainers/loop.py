@@ -146,12 +146,15 @@ def train(loop: Loop) -> float:
     settings = loop.settings
     limit = None if settings.deadline is None else settings.deadline - time.monotonic()
     clockwork = Clockwork(settings.total_steps, limit)
-    rows_each, pieces = division(settings.batch_size, settings.micro_batch_size, torch.cuda.device_count())
+    rows_each, pieces = division(settings.batch_size, settings.micro_batch_size)
     arguments = TrainingArguments(
         **plain_arguments(loop.folder, settings.total_steps, settings.seed),
         per_device_train_batch_size=rows_each,
         gradient_accumulation_steps=pieces,
     )
+    # On several devices the Trainer computes in float32 whatever it was asked for, and normalisations of a frozen part
+    # would learn: torch's replicas have no parameters to tell by.
+    arguments._n_gpu = min(1, arguments.n_gpu)
     groups = parameter_groups(
         loop.network,
         learning_rate=settings.learning_rate,
@@ -203,23 +206,14 @@ def plain_arguments(folder: Path, total_steps: int, seed: int) -> dict[str, Any]
     }
 
 
-def division(batch_size: int, fits: int, num_devices: int) -> tuple[int, int]:
-    """Divides a batch: returns the rows that each device takes at once, and the pieces that are accumulated.
-
-    The Trainer gives every visible device a piece of its own, so rows x devices x pieces is the batch.
+def division(batch_size: int, fits: int) -> tuple[int, int]:
+    """Divides a batch: returns the rows that the device takes at once, and the pieces that are accumulated.
 
     Args:
-        fits: Rows that fit into one device's memory.
-
-    Raises:
-        TrialFailed: The devices cannot share the batch evenly.
+        fits: Rows that fit into its memory.
     """
-    devices = max(1, num_devices)
-    if batch_size % devices:
-        raise TrialFailed(f"a batch of {batch_size} rows cannot be shared by {devices} devices")
-    share = batch_size // devices
-    rows = next(size for size in range(min(share, fits), 0, -1) if share % size == 0)
-    return rows, share // rows
+    rows = next(size for size in range(min(batch_size, fits), 0, -1) if batch_size % size == 0)
+    return rows, batch_size // rows
 
 
 class _Trainer(HuggingFaceTrainer):

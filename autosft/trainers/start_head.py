@@ -60,7 +60,10 @@ def fit_start_head(
         targets = pa.array((numbers - numbers.mean()) / (numbers.std() or 1.0))
     folds = _num_folds(head_seconds(len(features), features.shape[1], num_labels), limits)
     values = to_matrix(targets) if output is Output.LABELS else to_numbers(targets)
-    key = hashlib.blake2b(features.tobytes() + values.tobytes() + repr((head, num_labels, folds)).encode()).hexdigest()
+    seen = hashlib.blake2b(repr((head, num_labels, folds)).encode())
+    for array in (features, values):
+        seen.update(np.ascontiguousarray(array).data)
+    key = seen.hexdigest()
     if key not in _kept:
         fitted = head.fit(output, features, targets, num_labels=num_labels, limits=limits)
         elsewhere = _loss_elsewhere(head, output, features, targets, num_labels, limits, folds)

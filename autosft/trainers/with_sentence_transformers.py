@@ -109,7 +109,7 @@ class ContrastiveTrainer(Trainer):
         steps = max(1, round(fidelity * _total_steps(config, data)))
         fits = limits.micro_batch_size or config.batch_size
         while True:
-            micro_batch_size, _ = division(config.batch_size, fits, 1)
+            micro_batch_size, _ = division(config.batch_size, fits)
             torch.manual_seed(seed)
             network = self._network(config, task, data)
             settings = Settings(steps, micro_batch_size, seed, deadline)
@@ -158,7 +158,9 @@ class ContrastiveTrainer(Trainer):
         seconds = _total_steps(config, data) * seconds_per_step
         seconds += (len(data.train) + len(data.validation)) / rows_per_second
         seconds += head_seconds(len(data.train), network.linear.in_features, len(task.labels))
-        return Cost(setup, seconds, rows_per_second, micro, **reading_facts(examples, data))
+        # A larger batch is not divided because of what fitted whole: rows are compared within what is computed at once.
+        fits = micro if micro < config.batch_size else None
+        return Cost(setup, seconds, rows_per_second, fits, **reading_facts(examples, data))
 
     @classmethod
     def load(cls, folder: Path) -> FittedModel:

@@ -27,7 +27,7 @@ from autosft.inputs.base import Examples, Reader
 from autosft.task import Input, Output, Task
 from autosft.trainers.base import Cost, FittedModel, Limits, Report, Trainer, TrainingData, reading_facts, unheard
 from autosft.trainers.encoder import EncoderModel, read_rows
-from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig
+from autosft.trainers.frozen_head import FrozenHead, FrozenHeadConfig, shuffled
 from autosft.trainers.linear_head import Fitted, LinearHead
 from autosft.trainers.memory import free_memory, what_may_fit
 from autosft.trainers.networks import (
@@ -161,7 +161,7 @@ class TransformersTrainer(Trainer):
         reader, examples = self._read(data, limits)
         fits, checkpointing = limits.micro_batch_size or config.batch_size, limits.checkpointing
         while True:
-            micro_batch_size, _ = division(config.batch_size, fits, torch.cuda.device_count())
+            micro_batch_size, _ = division(config.batch_size, fits)
             torch.manual_seed(seed)
             settings = self._settings(config, data, examples, fidelity, seed, micro_batch_size, limits, started)
             network = None
@@ -222,7 +222,9 @@ class TransformersTrainer(Trainer):
         if probed:
             run += len(data.train) / predicts_per_second
         facts = reading_facts(examples, data)
-        return Cost(setup, run, predicts_per_second, micro, checkpointing=checkpointing, **facts)
+        # Normalisations of images take their statistics of what is computed at once, so it is not divided without need.
+        fits = None if data.input is Input.IMAGE and micro == config.batch_size else micro
+        return Cost(setup, run, predicts_per_second, fits, checkpointing=checkpointing, **facts)
 
     @classmethod
     def load(cls, folder: Path) -> FittedModel:
@@ -292,7 +294,8 @@ class TransformersTrainer(Trainer):
         with phase("train"):
             features = probe.open(data, config, task, limits).features
             deadline = None if limit is None else time.monotonic() + 0.2 * limit
-            rows = features.compute(data.train, limits, deadline=deadline, seed=seed)
+            order = shuffled(data.train, data, seed)
+            rows = features.compute(data.train, limits, deadline=deadline, order=order)
             values, targets = features.take(rows), data.all.targets().take(pa.array(rows))
             # Fitted on unit-length features, as frozen_head does; the mean length is folded into the weights.
             scale = float(np.linalg.norm(values, axis=1).mean()) or 1.0

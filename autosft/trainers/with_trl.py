@@ -133,7 +133,7 @@ class TrlTrainer(Trainer):
         checkpointing = limits.checkpointing or self._is_crowded(config)
         longest = int(examples.lengths.max(initial=1))
         while True:
-            micro_batch_size = division(config.batch_size, fits, 1)[0]
+            micro_batch_size = division(config.batch_size, fits)[0]
             settings = Settings(steps, micro_batch_size, checkpointing, seed, deadline)
             run = Run(load, config, task, data, reader, examples, settings, limits, folder, report, rungs)
             try:
@@ -156,7 +156,7 @@ class TrlTrainer(Trainer):
         fits, checkpointing = config.batch_size, self._is_crowded(config)
         longest = int(examples.lengths.max(initial=1))
         while True:
-            micro = division(config.batch_size, fits, 1)[0]
+            micro = division(config.batch_size, fits)[0]
             settings = Settings(TIMED_STEPS + UNTIMED_STEPS, micro, checkpointing, 0, deadline)
             run = Run(load, config, task, data, reader, examples, settings, limits, limits.cache, unheard, (1.0,))
             try:

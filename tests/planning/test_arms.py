@@ -130,6 +130,24 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
         del sys.modules[name]
 
 
+@pytest.mark.parametrize("value", ["absent_package.trainer:Absent", "autosft.trainers.tfidf:Mistyped"])
+def test_a_plugin_that_cannot_be_imported_is_left_out_unless_it_was_named(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    information = tmp_path / "broken_package-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-package\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[autosft.trainers]\nbroken = {value}\ntfidf = {value}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = {"num_rows": 100, "models": None, "space": None, "machine": Machine(2)}
+    model = write_tiny_encoder(tmp_path / "model", words=WORDS)
+    arms, reasons = draft_arms(Input.TEXT, Output.LABEL, trainers=None, **{**asked, "models": [str(model)]})
+    assert "tfidf" in {arm.trainer for arm in arms}, "which has its own name here"
+    assert [reason for reason in reasons if "broken is left out" in reason and value in reason]
+    with pytest.raises(PlanError, match="cannot be imported"):
+        draft_arms(Input.TEXT, Output.LABEL, trainers=["broken"], **asked)
+
+
 def proposals(arm: Arm) -> list[dict[str, object]]:
     sampler = Sampler(
         {arm.name: ArmSpace(arm.space, arm.default, {})}, sampler="tpe", seed=0, greater_is_better=True, journal=None

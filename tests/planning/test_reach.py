@@ -89,7 +89,12 @@ def test_a_validation_set_is_as_large_as_there_is_time_for(
         Input.TEXT, Output.LABEL, num_rows=100, models=[str(tiny_model)], trainers=["frozen_head"], space=None,
         machine=Machine(1),
     )  # fmt: skip
+    words, _ = draft_arms(
+        Input.TEXT, Output.LABEL, num_rows=100, models=None, trainers=["tfidf"], space=None, machine=Machine(1)
+    )
     timed = [replace(arm, cost=Cost(1.0, 1.0, 50.0, None, 32, 0.0)) for arm in arms]
+    # What reads no model reads any number of rows, and the others have to all the same.
+    timed += [replace(arm, cost=Cost(1.0, 1.0, 20_000.0, None, 32, 0.0)) for arm in words]
     found, told = with_quick_validation(plan.task, plan.data, timed, seconds_left)
     assert found.most_validation == most and bool(told) == (most is not None)
     train, validation = found.training(0)

@@ -14,13 +14,16 @@ import autosft
 from autosft.data.data import Rows
 from autosft.data.finding import Finding, Severity
 from autosft.inputs.text import MAX_TOKENS
-from autosft.planning.plan import Arm
+from autosft.planning.machine import resources_on
+from autosft.planning.plan import Arm, Resources
 from autosft.planning.settle import _rough_cost
 from autosft.search.settings import Machine
 from autosft.testing.tiny_data import LABELS, tiny_texts
 from autosft.testing.tiny_images import write_tiny_images
 from autosft.testing.tiny_models import write_tiny_decoder, write_tiny_encoder
 from autosft.tracking.base import Tracker
+
+TWO_CORES = resources_on(Machine(2), gpus_per_trial=None, max_concurrent=None)
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +47,20 @@ def without_tokenizer(arm: Arm, tmp_path: Path) -> Arm:
     return context(replace(arm, folder=str(tmp_path)), 512)
 
 
-def seconds(arm: Arm, folder: Path, **columns: list[object]) -> float:
+def seconds(arm: Arm, folder: Path, *, on: Resources = TWO_CORES, **columns: list[object]) -> float:
     """Predicted seconds of a full run over rows of these columns."""
     path = folder / "rows.arrow"
     table = pa.table(columns)
     with pa.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table)
-    return _rough_cost(arm, Rows(path), num_validation=0, machine=Machine(2)).run_seconds
+    return _rough_cost(arm, Rows(path), num_validation=0, on=on).run_seconds
+
+
+def test_a_training_is_quoted_for_the_one_gpu_that_it_gets(arm: Arm, tmp_path: Path) -> None:
+    large = replace(arm, base_model=replace(arm.base_model, num_parameters=1_000_000_000))
+    texts: list[object] = ["word " * 400] * 500
+    one, eight = (resources_on(Machine(8, gpus=gpus), gpus_per_trial=None, max_concurrent=None) for gpus in (1, 8))
+    assert seconds(large, tmp_path, on=one, text=texts) == seconds(large, tmp_path, on=eight, text=texts)
 
 
 def context(arm: Arm, tokens: int) -> Arm:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from autosft.data.source import Source
 from autosft.inputs.text import TextReader, load_tokenizer
 from autosft.search import work
 from autosft.search.work import predict, train
-from autosft.task import Input, Output
+from autosft.task import Input, Output, Task
 from autosft.tasks import kind
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_task, tiny_texts
 from autosft.testing.tiny_models import write_tiny_encoder
@@ -51,6 +52,22 @@ def test_a_pass_that_runs_out_of_time_has_seen_a_random_sample(model: Path, tmp_
     assert 0 < len(some) < 600
     assert 0 < np.mean(some) < 599, "not merely the first rows"
     np.testing.assert_allclose(to_matrix(part["only"]), to_matrix(whole["only"])[some], atol=1e-6)
+
+
+def test_a_pass_of_a_slow_model_looks_at_the_clock_after_a_few_rows(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    def slow(self: EncoderModel, task: Task, rows: pa.Table, targets: pa.Array) -> pa.Array:
+        told.append(len(rows))
+        time.sleep(0.1 * len(rows))
+        return self.predict(rows)
+
+    monkeypatch.setattr(EncoderModel, "judge", slow)
+    models, rows = {"only": ("frozen_head", str(model))}, written(tmp_path / "rows.arrow", *tiny_texts(600))
+    some, _ = predict(lambda *_: None, task=tiny_task(), models=models, rows=rows, seconds=1.0, seed=0)
+    assert len(told) > 1 and len(some) < 30, "sixty seconds' worth of rows, of which blocks take two at most"
 
 
 @pytest.mark.parametrize("num_labelled", [20, 400])

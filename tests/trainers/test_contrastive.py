@@ -54,6 +54,11 @@ def fit(place, subject, config=PLAIN, *, rungs=(1.0,), seed=0, **limits):
     return model, reports
 
 
+def test_what_fits_whole_does_not_divide_a_larger_batch_whose_rows_are_compared(place, subject) -> None:
+    trainer = ContrastiveTrainer(tiny_base_model(place / "base"), place / "base")
+    assert trainer.measure(PLAIN, *subject, limits=Limits(1, place / "cache")).micro_batch_size is None
+
+
 @pytest.mark.parametrize("sizes", [[10] * 10_000, [99_000] + [1] * 1_000, [50_000, 50_000]])
 def test_an_epoch_is_every_row_once_whatever_the_size_of_classes(sizes: list[int]) -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))

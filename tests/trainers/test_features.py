@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from autosft.accounting import open_ledger, phase
@@ -77,6 +78,20 @@ def test_a_stop_is_noticed_between_a_few_slow_rows_and_what_there_is_is_kept(tmp
     again = cache(tmp_path / "cache")
     np.testing.assert_array_equal(again.compute(ROWS[:32], limits), ROWS[:32])
     assert time.monotonic() - started < 2
+
+
+def test_who_waits_for_another_process_keeps_to_its_own_time_and_hears_a_stop(tmp_path: Path) -> None:
+    features = cache(tmp_path)
+    features.compute(ROWS[:8], Limits(1, tmp_path))
+    lock = next((tmp_path / "features").iterdir()) / "lock"
+    with FileLock(str(lock)):
+        started = time.monotonic()
+        rows = features.compute(ROWS, Limits(1, tmp_path), deadline=started + 0.3)
+        np.testing.assert_array_equal(rows, ROWS[:8], "what is there already is")
+        (tmp_path / "stop").touch()
+        with pytest.raises(TrialFailed, match="stopped"):
+            features.compute(ROWS, Limits(1, tmp_path, stop_file=tmp_path / "stop"))
+        assert time.monotonic() - started < 3
 
 
 def test_what_was_computed_to_know_the_speed_is_kept(tmp_path: Path) -> None:
