@@ -17,9 +17,13 @@ from autosft.reviewing.winner import winner
 
 def review(sweep: Sweep) -> Review:
     """Returns what can be said about a sweep, and what it should search next."""
-    spaces = next_spaces(sweep)
-    claims = (*claims_of(sweep), *next_claim(sweep, spaces))
-    return Review(sweep.name, claims, next(iter(spaces.values()), None), spaces)
+    try:
+        spaces = next_spaces(sweep)
+        about = next_claim(sweep, spaces)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        # Logs hold anything, such as numbers at the end of what a float holds. That must not cost the other claims.
+        spaces, about = {}, [Claim("next", f"No next space: it could not be written ({error}).", level="unknown")]
+    return Review(sweep.name, (*claims_of(sweep), *about), next(iter(spaces.values()), None), spaces)
 
 
 def claims_of(sweep: Sweep) -> tuple[Claim, ...]:

@@ -57,6 +57,9 @@ def number(value: object) -> float | None:
     """Returns a value as a finite number, also where it was logged as text; None where it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    # Python reads "64_32" as 6432; in a log it is two widths, or a name.
+    if isinstance(value, str) and "_" in value:
+        return None
     try:
         found = float(value)
     except (ValueError, OverflowError):

@@ -117,6 +117,9 @@ def _at_end(column: Column, side: str, declared: Bounds | None, good: int, looks
         return None
     bound = bounds.low if side == "low" else bounds.high
     wider = _wider(bounds, side)
+    # Many whole numbers are counts, and by the logarithm those end at one.
+    if wider is not None and wider < 1 and bounds.is_log and len(set(values)) > 1 / _EDGE and _are_whole(values):
+        wider = 1.0 if bounds.low > 1 else None
     return Crowded(column.field, side, bound, among_good, good, in_all, len(there), chance, wider, declared is not None)
 
 
@@ -131,6 +134,10 @@ def _place(value: float, bounds: Bounds, side: str) -> float | None:
     place = (value - low) / (high - low)
     place = place if side == "low" else 1 - place
     return place if place >= -1e-9 else None
+
+
+def _are_whole(values: Sequence[float]) -> bool:
+    return all(value.is_integer() for value in values)
 
 
 def _wider(bounds: Bounds, side: str) -> float | None:

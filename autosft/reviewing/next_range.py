@@ -43,6 +43,11 @@ class NextRange:
     bounds: Bounds | None = None
     values: tuple[Any, ...] = ()
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether there is neither a range nor a choice, as where the best trial has no value of a dead field."""
+        return self.bounds is None and not self.values
+
 
 def next_ranges(sweep: Sweep, arm: str) -> list[NextRange]:
     """Returns a range for each field of an arm that varied; an empty list where there are too few configurations.
@@ -63,6 +68,9 @@ def next_ranges(sweep: Sweep, arm: str) -> list[NextRange]:
         ends = [edge for edge in edges if edge.field == column.field and edge.wider is not None]
         if row is not None and row.high < _DEAD_SHARE and num_longest >= _FEWEST_FOR_DEAD and not ends:
             best = configs[0].get(column.field)
+            if best is None:
+                ranges.append(NextRange(column.field, "kept: the best trial has no value of it"))
+                continue
             why = f"fixed to the best trial's: it explains {words.share(row.high)} of the ranks at most"
             ranges.append(NextRange(column.field, why, values=(best,)))
             continue

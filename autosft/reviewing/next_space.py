@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +23,9 @@ def next_spaces(sweep: Sweep) -> dict[str, str]:
     for arm in sweep.arms:
         ranges = {row.field: row for row in next_ranges(sweep, arm)}
         found = sweep.spaces.get(arm)
+        # W&B has no word for a field that is to stay as it was: its program's own value is what is left out.
+        if found is None:
+            ranges = {name: row for name, row in ranges.items() if not row.says_nothing}
         if not ranges or (sweep.source == "autosft" and found is None):
             continue
         spaces[arm] = _own(sweep, arm, found, ranges) if found is not None else _for_wandb(sweep, ranges)
@@ -42,10 +46,11 @@ def next_claim(sweep: Sweep, spaces: Mapping[str, str]) -> list[Claim]:
         return [Claim("next", told, level="unknown")]
     arm = next(iter(spaces))
     ranges = next_ranges(sweep, arm)
-    by_sort: dict[str, list[str]] = {"narrowed": [], "widened": [], "fixed": [], "kept": []}
+    by_sort: dict[str, list[str]] = {"narrowed": [], "widened": [], "fixed": [], "kept": [], "left_out": []}
     for row in ranges:
-        by_sort[_sort(row)].append(row.field)
-    told = "; ".join(f"{sort}: {', '.join(names)}" for sort, names in by_sort.items() if names)
+        is_left_out = row.says_nothing and arm not in sweep.spaces
+        by_sort["left_out" if is_left_out else _sort(row)].append(row.field)
+    told = "; ".join(f"{sort.replace('_', ' ')}: {', '.join(names)}" for sort, names in by_sort.items() if names)
     of_arm = f" for {arm}" if arm else ""
     return [Claim("next", f"The next space{of_arm}: {told}.", by_sort)]
 
@@ -90,12 +95,14 @@ def _changed(parameter: Parameter, row: NextRange | None, default: Mapping[str, 
     """Returns a parameter with its next range; one that nothing is said about stays as it is."""
     if row is None:
         return parameter, "kept: it did not vary, or too few trials have it"
+    if row.says_nothing:
+        return parameter, row.why
     if row.values and row.bounds is None and (parameter.type != "choice" or row.why.startswith("fixed")):
         value = row.values[0]
         value = round(value) if parameter.type == "int" and isinstance(value, float) else value
         # What is fixed is written as it is, also where the range was relative to the default.
         fixed = Parameter(parameter.name, "choice", values=(value,), when=parameter.when, only_if=parameter.only_if)
-        return (fixed, row.why) if value is not None else (parameter, "kept: the best trial has no value of it")
+        return fixed, row.why
     if parameter.type == "choice":
         # A choice of numbers stays one; what its range was widened to holds no choice yet.
         if row.bounds is not None:
@@ -134,12 +141,15 @@ def _for_wandb(sweep: Sweep, ranges: Mapping[str, NextRange]) -> str:
     lines = [
         _origin(sweep, ""),
         "method: bayes",
-        f"metric: {{name: {_scalar(sweep.metric or 'score')}, goal: {goal}}}",
+        f"metric: {_flow({'name': sweep.metric or 'score', 'goal': goal})}",
         "parameters:",
     ]
+    # A field that begins another one's dotted name cannot hold a value and that one too: both keep their whole names.
+    pairs = [(field, longer) for field in ranges for longer in ranges if longer.startswith(f"{field}.")]
+    whole = {field for pair in pairs for field in pair}
     tree: dict[str, Any] = {}
     for row in ranges.values():
-        *parents, name = row.field.split(".")
+        *parents, name = [row.field] if row.field in whole else row.field.split(".")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
@@ -171,7 +181,8 @@ def _wandb_row(sweep: Sweep, row: NextRange) -> dict[str, Any]:
     low, high = row.bounds.low, row.bounds.high
     if is_whole:
         name = "q_log_uniform_values" if row.bounds.is_log else "int_uniform"
-        return {"distribution": name, "min": math.floor(low), "max": math.ceil(high)}
+        first = math.floor(low)
+        return {"distribution": name, "min": max(first, 1) if row.bounds.is_log else first, "max": math.ceil(high)}
     name = "log_uniform_values" if row.bounds.is_log else "uniform"
     return {"distribution": name, "min": _short(low), "max": _short(high)}
 
@@ -188,17 +199,23 @@ def _short(value: float) -> float:
 
 def _comment(text: str) -> str:
     """Returns text on one line: a name that a run was given must not write YAML of its own."""
-    return " ".join(text.split())
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _scalar(value: Any) -> str:
     """Returns a value as YAML reads it back, on one line."""
     import yaml
 
-    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    # What JSON has no word for, such as a table's decimals, is written as text.
+    plain = json.loads(json.dumps(value, default=str))
+    text: str = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=10**6)
+    if len(text.removesuffix("...\n").splitlines()) > 1:
+        # Only between double quotes does YAML write a line break as a sign.
+        text = yaml.safe_dump(plain, default_flow_style=True, default_style='"', allow_unicode=True, width=10**6)
     return text.removesuffix("...\n").strip()
 
 
 def _flow(row: Mapping[str, Any]) -> str:
     """Returns a mapping on one line, its keys in their order."""
-    return "{" + ", ".join(f"{key}: {_scalar(value)}" for key, value in row.items()) + "}"
+    # As lists, since a comma or a brace is only quoted inside of one.
+    return "{" + ", ".join(f"{key}: {_scalar([value])[1:-1]}" for key, value in row.items()) + "}"

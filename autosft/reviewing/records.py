@@ -24,16 +24,28 @@ _VALIDATION = ("val", "valid", "validation", "eval", "dev")
 _SEPARATED = r"[_/. -]"
 #: Metrics of which less is better, by the end of their name.
 _LESS = re.compile(r"(loss|error|error_rate|rmse|mae|mse|perplexity|ppl|wer|cer|nll|brier)$", re.IGNORECASE)
+#: What else a result ends in; and what does where it is of some rows or of an end, and what it was averaged by.
+_MEASURES = (*_METRICS, "precision", "recall", "brier", "runtime", "flos", "per_second", "score_low", "score_high")
+_MEASURES_OF = (*_MEASURES, "error", "err", "time", "grad_norm", "map", "iou", "dice", "ndcg", "ece", r"top_?\d+")
+_AVERAGED = r"macro|micro|weighted|samples|mean|std|top_?\d+"
 #: What a result is called, or ends in; only numbers that are no whole ones count, as 16 and 32 are a `precision`.
+#: Anything of validation rows is one, but under `train` and the like there are hyperparameters as often.
 _RESULT = re.compile(
-    rf"(^|{_SEPARATED})({'|'.join(_METRICS)}|precision|recall|brier|runtime|flos|per_second|score_low|score_high)$"
-    rf"|^({'|'.join(_VALIDATION)}|test|train|best|final){_SEPARATED}(?!(?:batch|rows|size|epochs|steps|file|path))",
+    rf"(^|{_SEPARATED})({'|'.join(_MEASURES)})$"
+    rf"|^((best|final){_SEPARATED})?({'|'.join(_VALIDATION)}){_SEPARATED}"
+    r"(?!(?:batch|rows|size|epochs|steps|file|path))"
+    rf"|^(test|train|best|final){_SEPARATED}(.*{_SEPARATED})?({'|'.join(_MEASURES_OF)})({_SEPARATED}({_AVERAGED}))?$",
     re.IGNORECASE,
 )
+#: Secrets by their names, of which only that of a token may be a part of something else's, as in `token.dropout`.
 _SECRET = re.compile(
-    r"(^|[_./-])(api_?key|access_?key|secret|password|passwd|credentials?|auth_?token|access_?token|token|netrc)$",
+    r"(api_?keys?(_id)?|(^|[_./])((access|private|secret|ssh|signing|encryption)_?keys?(_id)?|secrets?|passwords?|passwd"
+    r"|passphrase|credentials?|bearer|authorization|netrc))($|[./])"
+    r"|(^|[_./])token$",
     re.IGNORECASE,
 )
+#: Where a word of a name begins without a sign between: "openaiApiKey", "openAIAPIKey".
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\s-]+")
 
 _NAMES = ("name", "trial", "trial_name", "trial_id", "run", "run_name", "run_id", "number", "id")
 _STATES = ("state", "status", "fate")
@@ -140,7 +152,7 @@ def sweep_of(
     if found is None and source == "table" and are_trials:
         found = _metric(records, with_numbers=False)
     if metric is not None:
-        _check_metric(records, metric, name)
+        notes += _check_metric(records, metric, name, source)
     elif found is not None:
         notes.append(f"'{found}' was taken for what decides, by its name; name another one with --metric.")
     elif not are_trials:
@@ -152,7 +164,7 @@ def sweep_of(
         way = "higher" if greater else "lower"
         notes.append(f"That {way} is better is by its name; --goal says otherwise.")
     fields, aside = _fields(records, found, declared or {})
-    secrets = [field for field in aside if _SECRET.search(field)]
+    secrets = [field for field in aside if _is_secret(field)]
     results = [field for field in aside if field not in secrets]
     if secrets:
         notes.append(f"Left out, as their names are those of secrets: {', '.join(sorted(secrets))}.")
@@ -199,14 +211,28 @@ def _metric(records: Sequence[Record], *, with_numbers: bool = True) -> str | No
     return min(candidates)[-1] if candidates else None
 
 
-def _check_metric(records: Sequence[Record], metric: str, name: str) -> None:
+def _check_metric(records: Sequence[Record], metric: str, name: str, source: str) -> list[str]:
+    """Returns a note where a sweep of W&B's has no score; its runs say how they ended, and that is worth a review.
+
+    Raises:
+        DataError: The metric is no column, or a table has no number in it.
+    """
+    if any(_value(record, metric) is not None for record in records):
+        return []
     names = list({str(key): None for record in records for key in (*record.results, *record.config)})
-    if metric not in names:
+    # A run that did not come to its end logged no metric, so then nothing says that its name is wrong.
+    is_expected = source == "table" or any(
+        _known_fate(_first(record.facts, _STATES)) == "complete" for record in records
+    )
+    if metric not in names and is_expected:
         fix = did_you_mean(metric, names) if names else "log one"
         raise DataError(explain(wrong=f"{name} has no '{metric}'", expected="a column of scores", fix=fix))
-    if not any(_value(record, metric) is not None or record.is_marked for record in records):
+    if source != "table":
+        return [f"No run has a number in '{metric}'."]
+    if not any(record.is_marked for record in records):
         wrong = f"no trial of {name} has a number in '{metric}'"
         raise DataError(explain(wrong=wrong, expected="a column of scores", fix="name another one with metric="))
+    return []
 
 
 def _value(record: Record, column: str | None) -> float | None:
@@ -222,7 +248,7 @@ def _fields(
     names = list({str(name): None for record in records for name in record.config})
     known = [name for name in names if name in declared]
     if known:
-        return tuple(name for name in known if name != "arm" and not _SECRET.search(name)), ()
+        return tuple(name for name in known if name != "arm" and not _is_secret(name)), ()
     kept: list[str] = []
     aside: list[str] = []
     for name in names:
@@ -233,8 +259,12 @@ def _fields(
         is_result = bool(_RESULT.search(name)) and any(
             (found := number(value)) is not None and found != int(found) for value in values
         )
-        (aside if is_result or _SECRET.search(name) or _is_label(values) else kept).append(name)
+        (aside if is_result or _is_secret(name) or _is_label(values) else kept).append(name)
     return tuple(kept), tuple(aside)
+
+
+def _is_secret(name: str) -> bool:
+    return bool(_SECRET.search(_WORD.sub("_", name)))
 
 
 def _is_label(values: Sequence[Any]) -> bool:
@@ -265,7 +295,9 @@ def _trial(at: int, record: Record, fields: Sequence[str], metric: str | None) -
         length=length,
         reached=_length(facts, _REACHED, length),
         is_default=str(_first(facts, _DEFAULTS)).casefold() in {"true", "1", "1.0", "yes"},
-        repeats="/".join(str(facts[name]) for name in SEEDS if facts.get(name) is not None),
+        repeats="/".join(
+            str(facts[name]) for name in sorted(facts) if name.rpartition(".")[2] in SEEDS and facts[name] is not None
+        ),
         is_final=str(_first(facts, _STAGES)).casefold() == "finals",
         interval=_interval(facts, metric, score),
         seconds=seconds if seconds is not None and seconds >= 0 else None,

@@ -38,6 +38,7 @@ def waste(sweep: Sweep) -> list[Claim]:
         _failed(sweep, total),
         _where_failed(sweep),
         _repeated(sweep, total),
+        _repeated_without_seed(sweep),
         _beaten(sweep, total),
         _over_long(sweep, total),
     ]
@@ -111,12 +112,17 @@ def _where_failed(sweep: Sweep) -> Claim | None:
     )
 
 
-def _repeated(sweep: Sweep, total: float) -> Claim | None:
+def _again(sweep: Sweep) -> list[SweepTrial]:
+    """Returns the trials whose configuration had run before, as long and with the same seed or none."""
     groups: dict[tuple[str, float, str], list[SweepTrial]] = defaultdict(list)
     for trial in sweep.searched:
         if trial.is_scored:
             groups[trial.identity, trial.length, trial.repeats].append(trial)
-    again = [trial for group in groups.values() for trial in group[1:]]
+    return [trial for group in groups.values() for trial in group[1:]]
+
+
+def _repeated(sweep: Sweep, total: float) -> Claim | None:
+    again = [trial for trial in _again(sweep) if trial.repeats]
     if not again:
         return None
     seconds = sum(trial.seconds or 0.0 for trial in again)
@@ -125,6 +131,17 @@ def _repeated(sweep: Sweep, total: float) -> Claim | None:
         f"{words.listed([trial.name for trial in again])}."
     )
     return Claim("waste", sentence, _numbers(len(again), seconds, total), "bad")
+
+
+def _repeated_without_seed(sweep: Sweep) -> Claim | None:
+    again = [trial for trial in _again(sweep) if not trial.repeats]
+    if not again:
+        return None
+    sentence = (
+        f"{counted(len(again), 'trial')} repeated a configuration, and no seed was logged, so that may be on purpose: "
+        f"{words.listed([trial.name for trial in again])}. A column named seed would tell."
+    )
+    return Claim("waste", sentence, {"trials": len(again)}, "unknown")
 
 
 def _beaten(sweep: Sweep, total: float) -> Claim | None:

@@ -207,11 +207,19 @@ def test_failures_are_counted_with_their_cost_and_what_they_have_in_common() -> 
 
 
 def test_repeats_are_waste_and_other_seeds_are_not() -> None:
-    trials = searched(20)
+    trials = searched(20, repeats="0")
     copy, reseeded = replace(trials[3], name="copy"), replace(trials[4], name="other", repeats="1")
     claim = one(waste(sweep([*trials, copy, reseeded])), "waste")
     assert claim.numbers["trials"] == 1
     assert claim.numbers["share"] == pytest.approx(1 / 22)
+
+
+def test_repeats_without_a_seed_may_be_on_purpose() -> None:
+    trials = searched(20)
+    claim = one(waste(sweep([*trials, *(replace(trial, name="again") for trial in trials[:3])])), "waste")
+    assert claim.level == "unknown" and "same seed" not in claim.sentence
+    assert "3 trials repeated a configuration" in claim.sentence and "no seed was logged" in claim.sentence
+    assert claim.numbers == {"trials": 3}
 
 
 def test_trials_that_trailed_and_trained_too_long_are_found_in_hindsight() -> None:
