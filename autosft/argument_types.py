@@ -67,7 +67,7 @@ def _column(example: str) -> Form:
 PLACE = Form(_is(str, os.PathLike), "a path, as text or a Path", "'runs/spam'")
 SENTENCE = Form(_is(str, Task), "a sentence, or a Task", "'Is this message spam?'", TaskError)
 
-_FORMS = {
+FORMS = {
     "task": Form(_is(str, Task, Plan), "a sentence, a Task or a Plan", "'Is this message spam?'", TaskError),
     "target": _column("label"),
     "inputs": Form(_are_names, "names of columns, as a list of texts", "['text']", TaskError),
@@ -101,9 +101,9 @@ def arguments_checked(**own: Form) -> Callable[[Callable[P, R]], Callable[P, R]]
     """Makes a public verb check the types of its arguments first; those of no form may be anything.
 
     Args:
-        own: Forms in the place of those of `_FORMS`, by argument.
+        own: Forms in the place of those of `FORMS`, by argument.
     """
-    forms = {**_FORMS, **own}
+    forms = {**FORMS, **own}
 
     def decorate(verb: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(verb)

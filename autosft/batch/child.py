@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autosft.batch.job import as_given
 from autosft.batch.pipes import Lines, die_with_parent, read_line
 from autosft.budget import Budget
 from autosft.errors import AutosftError
 from autosft.planning.plan import Plan
 from autosft.run_folder import RunFolder, as_json
 from autosft.search.trial import Trial
-from autosft.task import Metric, Task
 from autosft.tracking.base import Tracker, Trackers
 from autosft.tracking.choose import listening
 
@@ -63,12 +63,8 @@ def _run(order: Mapping[str, Any], tracker: Tracker) -> None:
         keep = not order["is_extension"]
         api.resume(folder, budget=more, keep_limits=keep, tracker=tracker, cluster=cluster)
         return
-    arguments = dict(order["arguments"])
+    arguments = as_given(order["arguments"])
     arguments["budget"] = Budget(**arguments["budget"])
-    if isinstance(arguments["task"], Mapping):
-        arguments["task"] = Task.from_json(arguments["task"])
-    if isinstance(arguments.get("metric"), Mapping):
-        arguments["metric"] = Metric.from_json(arguments["metric"])
     api.fit(**arguments, tracker=tracker, folder=folder, cluster=cluster)
 
 

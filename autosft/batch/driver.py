@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import queue
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,10 @@ from autosft.batch.job import Job
 from autosft.batch.live import Line, View
 from autosft.batch.processes import Host, Offer, Process
 from autosft.batch.room import Room
-from autosft.batch.wants import begun, candidates, missing_seconds, wanted_seconds
+from autosft.batch.wants import Begun, begun, candidates, missing_seconds, wanted_seconds
 from autosft.budget import Budget, format_seconds
 from autosft.counting import counted
+from autosft.errors import RunFolderError
 from autosft.interrupt import Interrupt
 from autosft.search.slots import SLOTS_FILE
 
@@ -78,7 +79,7 @@ class Driver:
         self._budget_seconds = budget_seconds
         self._tracker = tracker
         self._view = view
-        self._host = Host(cluster, log=folder.path / "logs" / "ray.log")
+        self._host = Host(cluster, log=folder.ray_log)
         self._messages: queue.Queue[tuple[str, dict[str, Any] | None]] = queue.Queue()
         self._running: dict[str, _Running] = {}
         self._waiting = [job.name for job in jobs if not folder.run(job.name).result.exists()]
@@ -157,7 +158,10 @@ class Driver:
         order = self._room.in_turn(self._waiting)
         if not self._room.has_for(order[0], self._running):
             return None
-        wishes = [self._wish(name) for name in order]
+        runs = self._runs(order)
+        if len(runs) < len(order):
+            return self._next() if self._waiting else self._next_extension()
+        wishes = self._wishes(runs)
         promised = sum(
             max(0.0, one.seconds - (time.monotonic() - one.started))
             for one in self._running.values()
@@ -186,9 +190,8 @@ class Driver:
             return None
         # Until another job ends, the answer can only be the same or "no".
         self._may_extend = False
-        ended = [job for name, job in self._jobs.items() if name not in self._running and name not in self._settled]
-        runs = {job.name: begun(self._folder.run(job.name)) for job in ended}
-        asked = candidates(ended, self._folder.past(), runs)
+        runs = self._runs([name for name in self._jobs if name not in self._running and name not in self._settled])
+        asked = candidates([self._jobs[name] for name in runs], self._folder.past(), runs)
         found = self._leftovers(asked)
         if found and not self._running:
             # Ray alone knows how many have room beside each other, and may not have been asked yet.
@@ -206,16 +209,35 @@ class Driver:
         abreast = self._room.at_once([*self._running, *(one.name for one in asked)])
         return leftovers(asked, left_seconds=self.left, at_once=abreast, num_running=len(self._running))
 
-    def _wish(self, name: str) -> Wish:
-        return Wish(name, wanted_seconds(self._jobs[name].budget, begun(self._folder.run(name))))
+    def _runs(self, names: Iterable[str]) -> dict[str, Begun | None]:
+        """Returns what the runs of jobs have come to, by name; a job whose folder is damaged fails and is left out."""
+        found = {}
+        for name in names:
+            try:
+                found[name] = begun(self._folder.run(name))
+            except OSError as error:  # RunFolderError is one, and a file that may not be read another.
+                self._fail(name, error)
+        return found
+
+    def _fail(self, name: str, error: OSError) -> None:
+        """Counts a job that cannot be begun as failed; the others go on."""
+        if name in self._waiting:
+            self._waiting.remove(name)
+        self._settled.add(name)
+        reason, kind = on_one_line(str(error)), type(error).__name__
+        self._folder.append("ended", spent_seconds=self.spent, name=name, fate="failed", reason=reason, error=kind)
+        self._view.line(name, Line("failed", reason=first_line(str(error))))
+
+    def _wishes(self, runs: Mapping[str, Begun | None]) -> list[Wish]:
+        return [Wish(name, wanted_seconds(self._jobs[name].budget, run)) for name, run in runs.items()]
 
     def _say_if_scaled(self) -> None:
-        if not self._waiting:
-            return
-        if self.left is not None and self.left <= 0:
+        if self._waiting and self.left is not None and self.left <= 0:
             self._view.note(self._spent_words())
             return
-        wishes = [self._wish(name) for name in self._waiting]
+        wishes = self._wishes(self._runs([*self._waiting]))
+        if not wishes:
+            return
         self._offer()
         abreast = self._room.at_once(self._waiting)
         scale = scale_of(wishes, left_seconds=self.left, at_once=abreast)
@@ -260,7 +282,10 @@ class Driver:
 
     def _start(self, name: str, seconds: float | None, more_seconds: float | None) -> None:
         job, offer = self._jobs[name], self._offer()
-        arguments, run = dict(job.arguments), begun(self._folder.run(name))
+        runs = self._runs([name])
+        if name not in runs:
+            return
+        arguments, run = dict(job.arguments), runs[name]
         if seconds is not None and run is None:
             arguments["budget"] = Budget(**arguments["budget"]).to_json() | {"seconds": max(1.0, seconds)}
         order = {
@@ -329,6 +354,13 @@ class Driver:
             was_interrupted=self._interrupt.requested,
         )
         fate, reason = fate_of(gone)
+        error, summary = running.error, None
+        if fate == "finished":
+            try:
+                summary = run.read(run.result)
+            except RunFolderError as damage:
+                fate, reason, error = "failed", str(damage), type(damage).__name__
+                self._settled.add(name)
         if gone.has_result and gone.fate != "finished":
             self._settled.add(name)  # Who could not go on is not asked again.
         del self._running[name]
@@ -336,10 +368,10 @@ class Driver:
         self._may_extend = True
         self._folder.slots_file(name).unlink(missing_ok=True)
         self._folder.append(
-            "ended", spent_seconds=self.spent, name=name, fate=fate, reason=on_one_line(reason), error=running.error
+            "ended", spent_seconds=self.spent, name=name, fate=fate, reason=on_one_line(reason), error=error
         )
         if fate == "finished":
-            self._view.line(name, Line("finished", summary=run.read(run.result)))
+            self._view.line(name, Line("finished", summary=summary))
         elif fate == "failed":
             self._view.line(name, Line("failed", reason=first_line(reason)))
         elif fate == "died":

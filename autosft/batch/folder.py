@@ -2,6 +2,7 @@
 
 batch.json      the jobs, by name, written when they are first seen     <name>/          a run's folder
 batch.jsonl     a line an event, synced                                 logs/<name>.log  progress and faults
+                                                                        logs/ray.txt     what Ray said
 """
 
 from __future__ import annotations
@@ -96,6 +97,11 @@ class BatchFolder:
 
     def job_log(self, name: str) -> Path:
         return self.path / "logs" / f"{name}.log"
+
+    @property
+    def ray_log(self) -> Path:
+        """No job's log, also of one called "ray": theirs end in another way."""
+        return self.path / "logs" / "ray.txt"
 
     def slots_file(self, name: str) -> Path:
         return self.path / "logs" / f".{name}.slots"

@@ -8,17 +8,24 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from autosft.argument_types import FORMS, SENTENCE
 from autosft.budget import Budget
+from autosft.data.audit import ALL, CHECKS
 from autosft.data.files import data_suffix
 from autosft.errors import AutosftError, PlanError, did_you_mean, explain, nearest
 from autosft.search.sampler import check_sampler
 from autosft.search.settings import check_scheduler
+from autosft.task import Metric, Task
 from autosft.tasks import KINDS, kind
 from autosft.trainers import trainer_names
 
@@ -35,11 +42,21 @@ _REQUIRED = ("task", "data")
 _NOT_DEFINING = ("budget",)
 
 _NAME = re.compile(r"\w[\w.-]{0,79}")
+#: A file's name holds 255, and those of a job's own files are longer than its name.
+_MOST_BYTES = 200
 _WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _TAKEN = ("logs", "batch.json", "batch.jsonl", "batch.parquet", "batch.html")
-_WORDS = ("target", "group", "time", "kind", "sampler", "scheduler")
 _LISTS = ("inputs", "models", "trainer", "fixes_off")
 _PLACES = ("data", "test", "space")
+
+#: What arguments may be, of those that have a form; a job is no Plan.
+_JOB_FORMS = {key: form for key, form in {**FORMS, "task": SENTENCE}.items() if key in ARGUMENTS}
+#: The same in words, of those for which `fit` takes what no file can hold.
+_JOB_WORDS = {
+    "task": "a sentence", "metric": "the name of a metric", "answer": "a regular expression as text",
+    "space": "a path of YAML", "budget": "a time such as '20m'",
+}  # fmt: skip
+_IN_QUOTES = " (in YAML, put it in quotes)"
 
 
 @dataclass(frozen=True)
@@ -97,14 +114,15 @@ def checked(rows: Sequence[tuple[Mapping[str, Any], int | None]], *, base: Path,
     problems: list[str] = []
     jobs: list[Job] = []
     seen: dict[str, str] = {}
-    for number, (row, line) in enumerate(rows, start=1):
+    for number, (given, line) in enumerate(rows, start=1):
+        row = {key: _plain(value) for key, value in given.items()}
         named = isinstance(row.get("name"), str) and row["name"]
         where = (f"line {line}, " if line else "") + (f"job '{row['name']}'" if named else f"job {number}")
         found = list(_problems(row, base))
-        folded = str(row.get("name", "")).casefold()
-        if named and folded in seen:
+        if named and (folded := row["name"].casefold()) in seen:
             found.append(f"its name is taken by {seen[folded]}; names differ by more than case")
-        seen.setdefault(folded, where)
+        elif named:
+            seen[folded] = where
         problems += [f"{where}: {problem}" for problem in found]
         if not found:
             jobs.append(_job(row, line, base))
@@ -120,8 +138,30 @@ def named_places(row: Mapping[str, Any], base: Path) -> Iterator[str]:
     for key in (*_PLACES, "models"):
         if _is_names(row.get(key)):
             for name in _listed(row[key]):
-                if name and not name.startswith(("/", "~")) and (base / name).exists():
+                if name and not name.startswith(("/", "~")) and os.path.exists(base / name):
                     yield name
+
+
+def as_given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a job's arguments with Task and Metric in the place of their JSON.
+
+    Raises:
+        TaskError: A function of theirs can no longer be imported.
+    """
+    found = dict(arguments)
+    if isinstance(found.get("task"), Mapping):
+        found["task"] = Task.from_json(found["task"])
+    if isinstance(found.get("metric"), Mapping):
+        found["metric"] = Metric.from_json(found["metric"])
+    return found
+
+
+def shown(value: object) -> str:
+    """Quotes a value that is wrong, shortened where it is long."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Of a number Python writes no more than 4,300 digits.
+        return "too long to show"
 
 
 def _all_of(problems: Sequence[str], place: str) -> str:
@@ -132,17 +172,32 @@ def _all_of(problems: Sequence[str], place: str) -> str:
     return explain(wrong=wrong, expected=expected, fix="correct what is listed and run it again")
 
 
+def _plain(value: Any) -> Any:
+    """Returns a value as JSON holds it, where it is only of another type: numbers of NumPy, paths, names in a set."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, set | frozenset):
+        return sorted(map(_plain, value), key=str)  # Its own order is another one in every process.
+    if isinstance(value, list | tuple):
+        return [os.fspath(item) if isinstance(item, os.PathLike) else item for item in value]
+    return value
+
+
 def _job(row: Mapping[str, Any], line: int | None, base: Path) -> Job:
     arguments = {key: value for key, value in row.items() if key in ARGUMENTS and value is not None}
     for key in _PLACES:
-        if isinstance(arguments.get(key), str | Path):
-            arguments[key] = _absolute(str(arguments[key]), base)
+        if key in arguments:
+            arguments[key] = _absolute(arguments[key], base)
     for key in _LISTS:
-        if isinstance(arguments.get(key), str) and arguments[key] != "all":
-            arguments[key] = [arguments[key]]
+        if key in arguments and (key, arguments[key]) != ("fixes_off", ALL):
+            arguments[key] = _listed(arguments[key])
     if "models" in arguments:
-        arguments["models"] = [_absolute(str(name), base) for name in arguments["models"]]
-    arguments = {key: list(value) if isinstance(value, tuple | set) else value for key, value in arguments.items()}
+        arguments["models"] = [_absolute(name, base) for name in arguments["models"]]
+    for key in ("task", "metric"):
+        if isinstance(arguments.get(key), Task | Metric):
+            arguments[key] = arguments[key].to_json()
     budget = Budget.parse(arguments.get("budget", "20m"))
     arguments["budget"] = budget.to_json()
     return Job(row["name"], arguments, float(row.get("priority") or 1), line, budget)
@@ -160,14 +215,7 @@ def _problems(row: Mapping[str, Any], base: Path) -> Iterator[str]:
     for key in _REQUIRED:
         if row.get(key) is None or row.get(key) == "":
             yield f"'{key}' is missing"
-    if row.get("task") is not None and not isinstance(row["task"], str | Mapping):
-        yield f"task is {row['task']!r}, not a sentence"
-    for key in _WORDS:
-        if row.get(key) is not None and not isinstance(row[key], str):
-            yield f"{key} is {row[key]!r}, not a word (in YAML, put it in quotes)"
-    for key in _LISTS:
-        if row.get(key) is not None and not _is_names(row[key]):
-            yield f"{key} is {row[key]!r}, not a name or a list of names"
+    yield from _form_problems(row)
     yield from _number_problems(row)
     yield from _choice_problems(row)
     yield from _path_problems(row, base)
@@ -177,47 +225,84 @@ def _name_problems(name: Any) -> Iterator[str]:
     if name is None or name == "":
         yield "'name' is missing"
     elif not isinstance(name, str):
-        yield f"its name is {name!r}, not a word (in YAML, put it in quotes)"
-    elif not _NAME.fullmatch(name) or name.endswith(".") or _WINDOWS.fullmatch(name) or name.casefold() in _TAKEN:
+        yield f"its name is {shown(name)}, not a word{_IN_QUOTES}"
+    elif (
+        not _NAME.fullmatch(name)
+        or len(name.encode()) > _MOST_BYTES
+        or name.endswith(".")
+        or _WINDOWS.fullmatch(name)
+        or name.casefold() in _TAKEN
+    ):
         yield (
-            f"'{name}' cannot be its folder's name: letters, digits, '_', '-' and '.' can, beginning with a letter or "
-            f"digit, at most 80, and none of {', '.join(_TAKEN)} or what Windows reserves"
+            f"'{name}' cannot be its folder's name: letters, digits, '_', '-' and '.' can, beginning with a letter, a "
+            f"digit or '_', at most 80 of them and {_MOST_BYTES} bytes, and none of {', '.join(_TAKEN)} or what "
+            "Windows reserves"
         )
 
 
-def _number_problems(row: Mapping[str, Any]) -> Iterator[str]:
-    def is_number(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _fits(key: str, value: Any) -> bool:
+    return value is not None and _JOB_FORMS[key].fits(value)
 
-    if row.get("priority") is not None and not (is_number(row["priority"]) and row["priority"] > 0):
-        yield f"priority is {row['priority']!r}, not a number above zero"
-    if row.get("gpus_per_trial") is not None and not (is_number(row["gpus_per_trial"]) and row["gpus_per_trial"] >= 0):
-        yield f"gpus_per_trial is {row['gpus_per_trial']!r}, not a number from zero"
-    for key, least in (("max_concurrent", 1), ("seed", 0)):
+
+def _form_problems(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yields values of another type than `fit` takes."""
+    for key, form in _JOB_FORMS.items():
         value = row.get(key)
-        if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= least):
-            yield f"{key} is {value!r}, not a whole number from {least}"
-    if row.get("budget") is not None:
-        if isinstance(row["budget"], bool) or not isinstance(row["budget"], str | int | float | Budget):
-            yield f"budget is {row['budget']!r}, not a time such as '20m'"
-        else:
-            yield from _said(Budget.parse, row["budget"])
+        if value is not None and not form.fits(value):
+            is_bare_word = form.fits("word") and not isinstance(value, list | Mapping)
+            yield f"{key} is {shown(value)}, not {_JOB_WORDS.get(key, form.words)}{_IN_QUOTES if is_bare_word else ''}"
+    value = row.get("positive")
+    if value is not None and not (isinstance(value, str | bool) or _is_number(value)):
+        hint = "" if isinstance(value, list | Mapping) else _IN_QUOTES
+        yield f"positive is {shown(value)}, not a text, a number, or true or false{hint}"
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # It is larger than any float, so nothing could be done with it.
+        return False
+
+
+def _number_problems(row: Mapping[str, Any]) -> Iterator[str]:
+    priority = row.get("priority")
+    if priority is not None and not (_is_number(priority) and priority > 0):
+        yield f"priority is {shown(priority)}, not a number above zero"
+    for key, least, words in (
+        ("gpus_per_trial", 0, "a number from zero"),
+        ("max_concurrent", 1, "a whole number from 1"),
+        ("seed", 0, "a whole number from 0"),
+    ):
+        value: Any = row.get(key)
+        if _fits(key, value) and not (_is_number(value) and value >= least):
+            yield f"{key} is {shown(value)}, not {words}"
+    budget = row.get("budget")
+    if isinstance(budget, str | Budget) or _is_number(budget):
+        yield from _said(Budget.parse, budget)
+    elif _fits("budget", budget):
+        yield f"budget is {shown(budget)}, not {_JOB_WORDS['budget']}"
 
 
 def _choice_problems(row: Mapping[str, Any]) -> Iterator[str]:
-    """Yields names of nothing: samplers, schedulers, trainers, kinds and metrics."""
+    """Yields names of nothing: samplers, schedulers, trainers, kinds, metrics and checks; and what is no pattern."""
     if isinstance(row.get("sampler"), str):
         yield from _said(check_sampler, row["sampler"])
     if isinstance(row.get("scheduler"), str):
         yield from _said(check_scheduler, row["scheduler"])
-    if _is_names(row.get("trainer")):
+    if _fits("trainer", row.get("trainer")):
         for name in _listed(row["trainer"]):
             if name not in trainer_names():
                 yield f"no trainer is called '{name}'; {did_you_mean(name, trainer_names())}"
+    if isinstance(row.get("answer"), str):
+        try:
+            re.compile(row["answer"])
+        except (re.error, OverflowError, RecursionError) as error:
+            yield f"answer is {shown(row['answer'])}, not a regular expression ({error})"
     kinds = [*KINDS]
-    if isinstance(row.get("kind"), str):
-        kinds = [row["kind"]]
-        problems = list(_said(kind, row["kind"]))
+    named = row["task"].kind if isinstance(row.get("task"), Task) else row.get("kind")
+    if isinstance(named, str):
+        kinds = [named]
+        problems = list(_said(kind, named))
         yield from problems
         if problems:
             return
@@ -225,22 +310,35 @@ def _choice_problems(row: Mapping[str, Any]) -> Iterator[str]:
         metrics = {metric for name in kinds for metric in kind(name).metrics}
         if row["metric"] not in metrics:
             yield f"no metric is called '{row['metric']}'; {did_you_mean(row['metric'], sorted(metrics))}"
+    if _fits("fixes_off", row.get("fixes_off")):
+        checks = list(dict.fromkeys([*CHECKS, *(check for name in kinds for check in kind(name).checks), ALL]))
+        for name in _listed(row["fixes_off"]):
+            if name not in checks:
+                yield f"no check is called '{name}'; {did_you_mean(name, checks)}"
 
 
 def _path_problems(row: Mapping[str, Any], base: Path) -> Iterator[str]:
     for key in _PLACES:
         value = row.get(key)
-        if value is None:
-            continue
-        if not isinstance(value, str | Path):
-            yield f"{key} is {type(value).__name__}, not a path" + ("" if key == "space" else " or a hub id")
-        elif (key == "space" or _looks_like_path(str(value))) and not (at := _under(str(value), base)).exists():
-            yield f"{key} does not exist: {at}"
-    if _is_names(row.get("models")):
+        if isinstance(value, str):
+            at = _under(value, base)
+            if (key == "space" or _looks_like_path(value)) and (why := _why_not(at)):
+                yield f"{key} {why}: {at}"
+        elif value is not None and key not in _JOB_FORMS:
+            yield f"{key} is {type(value).__name__}, not a path or a hub id"
+    if _fits("models", row.get("models")):
         for name in _listed(row["models"]):
             at = _under(name, base)
-            if name.startswith((".", "/", "~")) and not at.is_dir():
+            if name.startswith((".", "/", "~")) and not os.path.isdir(at):
                 yield f"the base model's folder does not exist: {at}"
+
+
+def _why_not(place: Path) -> str:
+    """Says why nothing can be read at a place; nothing where something is there."""
+    try:
+        return "" if place.exists() else "does not exist"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def _looks_like_path(value: str) -> bool:
@@ -255,13 +353,14 @@ def _looks_like_path(value: str) -> bool:
 
 
 def _under(value: str, base: Path) -> Path:
-    return base / Path(value).expanduser()
+    # Unlike Path's own, this leaves the home of a user whom nobody knows as it is written.
+    return base / os.path.expanduser(value)
 
 
 def _absolute(value: str, base: Path) -> str:
     """Returns a path that is there as an absolute one; anything else, such as a hub id, as it is."""
     place = _under(value, base)
-    return str(place.absolute()) if place.exists() else value
+    return str(place.absolute()) if os.path.exists(place) else value
 
 
 def _said(check: Any, value: Any) -> Iterator[str]:
@@ -276,13 +375,11 @@ def _said(check: Any, value: Any) -> Iterator[str]:
 
 
 def _is_names(value: Any) -> bool:
-    if isinstance(value, str | Path):
-        return True
-    return isinstance(value, list | tuple | set) and all(isinstance(name, str | Path) for name in value)
+    return isinstance(value, str) or (isinstance(value, list | set) and all(isinstance(name, str) for name in value))
 
 
-def _listed(value: Any) -> Iterable[str]:
-    return [str(value)] if isinstance(value, str | Path) else [str(name) for name in value]
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _keys() -> str:

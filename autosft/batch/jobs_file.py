@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autosft.batch.job import ARGUMENTS, Job, checked, named_places
+from autosft.batch.job import ARGUMENTS, Job, checked, named_places, shown
 from autosft.errors import PlanError, explain, nearest
+from autosft.search.space_file import safe_loader
 
 _KEYS = ("defaults", "jobs")
 _EXPECTED = "'jobs', a list of jobs with a name, a task and data each, and perhaps 'defaults' for all of them"
@@ -45,7 +47,11 @@ def _rows(path: Path) -> list[tuple[Mapping[str, Any], int | None]]:
             "is a folder" if path.is_dir() else "does not exist" if not path.exists() else f"cannot be read ({error})"
         )
         raise _refused(f"{path} {what}", "a file of jobs in YAML or JSON", "name the file") from error
-    value, lines = _parsed(path, text)
+    try:
+        value, lines = _parsed(path, text)
+    except RecursionError as error:
+        wrong = f"{path} is nested too deeply, or holds itself"
+        raise _refused(wrong, _EXPECTED, "see docs/batch.md for an example") from error
     if not isinstance(value, Mapping) or not isinstance(value.get("jobs"), list):
         raise _refused(f"{path} has no list of 'jobs'", _EXPECTED, "see docs/batch.md for an example")
     for key in value:
@@ -55,7 +61,7 @@ def _rows(path: Path) -> list[tuple[Mapping[str, Any], int | None]]:
             raise _refused(f"{path} has a key '{key}' at its top", _EXPECTED, fix)
     defaults = value.get("defaults") or {}
     if not isinstance(defaults, Mapping):
-        raise _refused(f"'defaults' in {path} is {defaults!r}", "keys and values, as in a job", "write key: value")
+        raise _refused(f"'defaults' in {path} is {shown(defaults)}", "keys and values, as in a job", "write key: value")
     allowed = ("priority", *(key for key in ARGUMENTS))
     for key in defaults:
         if key not in allowed:
@@ -66,8 +72,8 @@ def _rows(path: Path) -> list[tuple[Mapping[str, Any], int | None]]:
     for number, job in enumerate(value["jobs"]):
         line = lines[number] if number < len(lines) else None
         if not isinstance(job, Mapping):
-            where = f"job {number + 1} in {path}" + (f", line {line}," if line else "")
-            raise _refused(f"{where} is {job!r}", "keys and values: name, task, data", "write it as {name: ..., ...}")
+            wrong = f"job {number + 1} in {path}" + (f", line {line}," if line else "") + f" is {shown(job)}"
+            raise _refused(wrong, "keys and values: name, task, data", "write it as {name: ..., ...}")
         rows.append(({**defaults, **job}, line))
     return rows
 
@@ -76,13 +82,15 @@ def _parsed(path: Path, text: str) -> tuple[Any, list[int]]:
     """Returns the file's content, and the line on which each job begins."""
     if path.suffix.lower() == ".json":
         try:
-            return json.loads(text), []
+            return json.loads(text, object_pairs_hook=functools.partial(_each_key_once, path)), []
+        except PlanError:  # A ValueError too.
+            raise
         except ValueError as error:
             raise _refused(f"{path} is no JSON ({error})", "a JSON object", "correct it there") from error
     import yaml
 
     try:
-        loader = yaml.SafeLoader(text)
+        loader = safe_loader(text)
         try:
             node = loader.get_single_node()
             if node is None:
@@ -106,6 +114,16 @@ def _lines(node: Any) -> list[int]:
             if key.value == "jobs" and isinstance(value, yaml.SequenceNode):
                 return [item.start_mark.line + 1 for item in value.value]
     return []
+
+
+def _each_key_once(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON keeps the last of two equal keys without a word."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _refused(f"{path}: '{key}' is there twice in one object", "each key once", "remove one of them")
+        found[key] = value
+    return found
 
 
 def _refuse_repeated_keys(node: Any, path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from autosft.batch.driver import Driver
 from autosft.batch.folder import BatchFolder
-from autosft.batch.job import Job, checked
+from autosft.batch.job import Job, as_given, checked
 from autosft.batch.live import view_for
 from autosft.batch.page import write_page
 from autosft.batch.table import as_text, rows_of, summary_of, write_parquet
@@ -243,7 +243,7 @@ def _address(cluster: str | None) -> str | None:
 
 def _keys(job: Mapping[str, Any] | Job) -> Mapping[str, Any]:
     if isinstance(job, Job):
-        return {"name": job.name, "priority": job.priority, **job.arguments, "budget": job.budget}
+        return {"name": job.name, "priority": job.priority, **as_given(job.arguments), "budget": job.budget}
     if not isinstance(job, Mapping):
         wrong = f"a job is {type(job).__name__}"
         raise PlanError(explain(wrong=wrong, expected="a dict with name, task and data", fix="see docs/batch.md"))
@@ -270,9 +270,6 @@ def _spilled(row: Mapping[str, Any]) -> Mapping[str, Any]:
         value = found.get(key)
         if value is not None and not isinstance(value, str | Path):
             found[key] = str(_in_cache(value))
-    for key in ("task", "metric"):
-        if isinstance(found.get(key), Task | Metric):
-            found[key] = found[key].to_json()
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autosft.batch.folder import BatchFolder, Past
+from autosft.batch.wants import begun
 from autosft.budget import format_seconds
 from autosft.disk import writing
 from autosft.errors import AutosftError
@@ -54,6 +55,7 @@ def _row(folder: BatchFolder, job: Mapping[str, Any], past: Past, not_begun: str
         "wall_seconds": round(past.wall_seconds, 1),
     }
     try:
+        begun(run)  # A job whose folder the driver could not read has failed by it.
         if run.result.exists():
             row |= {"state": "finished", **_found(folder, name)}
         elif past.fate == "failed" and not_begun:
@@ -72,7 +74,7 @@ def _row(folder: BatchFolder, job: Mapping[str, Any], past: Past, not_begun: str
             row["worker_seconds"] = round(max(worked, row["worker_seconds"] or 0.0), 1)
             gpus = run.read(run.plan)["resources"]["gpus_per_trial"]
             row["gpu_hours"] = round(gpus * row["worker_seconds"] / 3600, 4)
-    except (AutosftError, KeyError, TypeError) as error:
+    except (AutosftError, OSError, KeyError, TypeError) as error:
         row |= {"state": "failed", "reason": f"its folder cannot be read: {_first_line(str(error))}"}
     if row["state"] != "finished" and not row["reason"]:
         row["reason"] = "it was not its turn"

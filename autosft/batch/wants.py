@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from autosft.batch.division import LEAST_SECONDS, Candidate, late_gain
 from autosft.batch.folder import Past
 from autosft.batch.job import Job
 from autosft.budget import Budget
+from autosft.errors import RunFolderError, explain
 from autosft.run_folder import RunFolder
 from autosft.search.trial import read_events
 
@@ -45,16 +48,30 @@ def begun(run: RunFolder) -> Begun | None:
         return None
     events = list(read_events(run.trials))
     ended = [(float(row.get("spent_seconds", 0.0)), row["trial"]) for row in events if row["event"] == "ended"]
+    planned_seconds = _value(run, run.plan, "budget", "seconds")
     has_result, gain = run.result.exists(), None
     if has_result:
-        gain = late_gain(ended, greater_is_better=bool(run.read(run.result)["greater_is_better"]))
+        gain = late_gain(ended, greater_is_better=bool(_value(run, run.result, "greater_is_better")))
     return Begun(
-        planned_seconds=run.read(run.plan)["budget"]["seconds"],
+        planned_seconds=planned_seconds,
         spent_seconds=max((float(row.get("spent_seconds", 0.0)) for row in events), default=0.0),
         has_training=any(trial.fate == "complete" for _, trial in ended),
         has_result=has_result,
         gain=gain,
     )
+
+
+def _value(run: RunFolder, file: Path, *keys: str) -> Any:
+    """Returns what stands under these keys in one of a run's files; raises RunFolderError where nothing does."""
+    found: Any = run.read(file)
+    try:
+        for key in keys:
+            found = found[key]
+    except (KeyError, TypeError) as error:
+        wrong = f"{file} cannot be read (it has no '{'.'.join(keys)}')"
+        fix = "restore the file, or remove the job's folder to begin it anew"
+        raise RunFolderError(explain(wrong=wrong, expected="what a run writes", fix=fix)) from error
+    return found
 
 
 def wanted_seconds(budget: Budget, run: Begun | None) -> float | None:

@@ -14,13 +14,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autosft.errors import PlanError, explain
 from autosft.search.space import FACTS, FORMAT, FunctionSpace, Parameter, SearchSpace, Space
 from autosft.search.space_place import Keys, Place, complain, refuse
 from autosft.task import Input, Output
 from autosft.trainers import trainer_class, trainer_names
+
+if TYPE_CHECKING:
+    import yaml
 
 _SPACE_KEYS = ("format", "name", "trainer", "input", "output", "parameters")
 _LONGEST_QUOTE = 60
@@ -136,12 +139,20 @@ def _shipped_folder() -> Path:
 def _parse_yaml(text: str, origin: str) -> tuple[Any, Place]:
     import yaml
 
+    lines: dict[Keys, int] = {(): 1}
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[Keys, int] = {(): 1}
-        if root is not None:
+        loader = safe_loader(text)
+        try:
+            root = loader.get_single_node()
+            if root is None:
+                return None, Place(origin, lines)
             _index_lines(root, (), lines, origin)
-        return yaml.safe_load(text), Place(origin, lines)
+            return loader.construct_document(root), Place(origin, lines)
+        finally:
+            loader.dispose()
+    except RecursionError as error:
+        wrong, fix = f"{origin} is nested too deeply", "write the parameters as they are written there"
+        raise PlanError(explain(wrong=wrong, expected="YAML as in search_spaces/README.md", fix=fix)) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -153,6 +164,24 @@ def _parse_yaml(text: str, origin: str) -> tuple[Any, Place]:
                 fix="look at the indentation and the quotes on that line",
             )
         ) from error
+
+
+def safe_loader(text: str) -> yaml.SafeLoader:
+    """Returns PyYAML's safe loader, all of whose complaints are a YAMLError with its line.
+
+    By itself it lets through what Python says of a value, such as of the 30th of February.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)
+            except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
+                problem = f"{_quoted(node.value)} cannot be read: {error}"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+
+    return Loader(text)
 
 
 def _index_lines(node: Any, keys: Keys, lines: dict[Keys, int], origin: str) -> None:

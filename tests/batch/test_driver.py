@@ -174,6 +174,86 @@ def test_a_batch_whose_budget_is_spent_says_so_and_what_was_not_tried(tmp_path: 
     )
 
 
+def rows(driver: Driver) -> dict[str, tuple[str, str]]:
+    """The state and reason of each job, as the table has them."""
+    found = rows_of(driver._folder, [job.to_json() for job in driver._jobs.values()], reasons=driver.reasons)
+    return {row["name"]: (row["state"], row["reason"]) for row in found}
+
+
+def damage(driver: Driver, name: str, file: str = "plan.json") -> None:
+    """Leaves half of a file in a job's folder, as a disk that fails does."""
+    run = driver._folder.run(name)
+    run.path.mkdir(exist_ok=True)
+    (run.path / file).write_text('{"format": 1, "budg')
+
+
+def test_a_damaged_folder_fails_its_own_job_and_the_others_go_on(tmp_path: Path) -> None:
+    driver = driver_of(tmp_path, "bad", "worse", "good", machine=Machine(16), budget="1m")
+    damage(driver, "bad")
+    driver._folder.run("worse").path.mkdir()
+    driver._folder.run("worse").plan.write_text('{"format": 1}')
+    driver._waiting = ["bad", "worse", "good"]
+    driver._say_if_scaled()
+    assert begin_what_can(driver) == ["good"]
+    told = driver._view._stream.getvalue()  # type: ignore[attr-defined]
+    assert f"bad: failed: {driver._folder.run('bad').plan} cannot be read" in told
+    assert f"worse: failed: {driver._folder.run('worse').plan} cannot be read" in told
+    found = rows(driver)
+    assert [found[name][0] for name in ("bad", "worse", "good")] == ["failed", "failed", "not started"]
+    assert "its folder cannot be read: " in found["bad"][1]
+
+
+def test_a_folder_that_is_damaged_while_its_job_waits_fails_it_too(tmp_path: Path) -> None:
+    driver = driver_of(tmp_path, "bad", "good", machine=Machine(16), budget="1m")
+    driver._waiting = ["bad", "good"]
+    driver._say_if_scaled()
+    damage(driver, "bad")
+    assert begin_what_can(driver) == ["good"]
+    damage(driver, "good")
+    del driver._running["good"]
+    driver._start("good", 60.0, None)
+    assert not driver._running
+    assert "good: failed: " in driver._view._stream.getvalue()  # type: ignore[attr-defined]
+
+
+def test_where_all_that_wait_are_damaged_another_goes_on_with_their_time(tmp_path: Path) -> None:
+    driver = driver_of(tmp_path, "bad", "one", machine=Machine(4))
+    finished(driver, "2m")
+    damage(driver, "bad")
+    driver._waiting = ["bad"]
+    found = driver._next()
+    assert found is not None and found[0] == "one"
+
+
+@pytest.mark.parametrize("file", ["plan.json", "result.json", "trials.jsonl"])
+def test_a_finished_job_whose_folder_is_damaged_does_not_keep_another_from_going_on(tmp_path: Path, file: str) -> None:
+    driver = driver_of(tmp_path, "bad", "one", machine=Machine(4))
+    for name in ("bad", "one"):
+        finished(driver, "2m", name=name)
+    damage(driver, "bad", file)
+    if file == "trials.jsonl":
+        (driver._folder.run("bad").trials).write_text("{\n")
+    found = driver._next_extension()
+    assert found is not None and found[0] == "one"
+    told = driver._view._stream.getvalue()  # type: ignore[attr-defined]
+    assert told.count("bad: failed: ") == 1
+    driver._may_extend = True
+    driver._next_extension()
+    assert driver._view._stream.getvalue() == told, "it is said once"  # type: ignore[attr-defined]
+
+
+def test_a_result_that_cannot_be_read_fails_its_job(driver: Driver) -> None:
+    damage(driver, "one", "result.json")
+    assert end(driver, 0, fate="finished") == "failed"
+    assert "cannot be read" in driver._folder.past()["one"].reason
+    assert rows(driver)["one"][0] == "failed"
+
+
+def test_no_job_writes_to_the_log_of_ray(tmp_path: Path) -> None:
+    driver = driver_of(tmp_path, "ray", "ray.txt", machine=Machine(4))
+    assert driver._folder.ray_log not in [driver._folder.job_log(name) for name in driver._jobs]
+
+
 def test_one_job_asks(tmp_path: Path) -> None:
     driver = driver_of(tmp_path, "one", machine=Machine(4), budget="20m")
     driver._waiting = ["one"]

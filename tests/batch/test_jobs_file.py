@@ -16,7 +16,7 @@ DATA = "text,label\na,x\nb,y\n"
 def written(folder: Path, text: str, name: str = "jobs.yaml") -> Path:
     (folder / "rows.csv").write_text(DATA)
     path = folder / name
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -102,11 +102,20 @@ jobs:
 
 
 @pytest.mark.parametrize(
-    "name", ["..", ".hidden", "a/b", "a\\\\b", "CON", "nul.txt", "end.", "logs", "batch.json", "a b"]
+    "name", ["..", ".hidden", "-x", "a/b", "a\\\\b", "CON", "nul.txt", "end.", "logs", "batch.json", "a b"]
 )
 def test_names_that_are_no_safe_folder_names_are_refused(tmp_path: Path, name: str) -> None:
     text = f'jobs: [{{name: "{name}", task: Sort, data: rows.csv}}]'
     assert "cannot be its folder's name" in refused(tmp_path, text)
+
+
+def test_a_name_may_be_as_long_as_its_folder_and_begin_with_what_the_error_says(tmp_path: Path) -> None:
+    names = [80 * "x", 66 * "漢", "_x", "7"]
+    rows = "".join(f'  - {{name: "{name}", task: Sort, data: rows.csv}}\n' for name in names)
+    assert [job.name for job in read_jobs(written(tmp_path, f"jobs:\n{rows}"))] == names
+    for name in (81 * "x", 67 * "漢", "-x"):
+        message = refused(tmp_path, f'jobs: [{{name: "{name}", task: Sort, data: rows.csv}}]')
+        assert "beginning with a letter, a digit or '_', at most 80 of them and 200 bytes" in message
 
 
 @pytest.mark.parametrize(
@@ -124,10 +133,96 @@ def test_names_that_are_no_safe_folder_names_are_refused(tmp_path: Path, name: s
         ("jobs:\n  - {name: one", "is no YAML"),
         ("jobs:\n  - {name: 7, task: Sort, data: rows.csv}", "put it in quotes"),
         ("jobs: [{name: !!python/object/apply:os.getcwd []}]", "is no YAML"),
+        (
+            "jobs:\n  - {name: one, positive: 2024-02-30}",
+            "line 2 is no YAML ('2024-02-30' cannot be read: day is",
+        ),
+        ("jobs:\n  - {name: one, seed: !!int ''}", "line 2 is no YAML ('' cannot be read"),
+        ("jobs: &a [*a]", "is nested too deeply, or holds itself"),
+        (f"jobs: {2000 * '['}{2000 * ']'}", "is nested too deeply, or holds itself"),
     ],
 )
 def test_what_is_no_list_of_jobs_is_explained(tmp_path: Path, text: str, words: str) -> None:
     assert words in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"jobs": [{"name": "one"}], "jobs": [{"name": "two"}]}', "'jobs' is there twice"),
+        ('{"jobs": [{"name": "one", "task": "Sort", "task": "Order"}]}', "'task' is there twice"),
+        (f'{{"jobs": {100_000 * "["}', "is nested too deeply, or holds itself"),
+        ('{"jobs": [', "is no JSON"),
+    ],
+)
+def test_json_is_read_as_strictly(tmp_path: Path, text: str, words: str) -> None:
+    message = refused(tmp_path, text, "jobs.json")
+    assert words in message
+    assert ("is no JSON" in message) == ("is no JSON" in words)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("task: {kind: x}", "task is {'kind': 'x'}, not a sentence"),
+        ("metric: {a: 1}", "metric is {'a': 1}, not the name of a metric"),
+        ("metric: 5", "metric is 5, not the name of a metric"),
+        ("answer: 5", "answer is 5, not a regular expression as text"),
+        ("answer: '('", "answer is '(', not a regular expression (missing ), unterminated subpattern"),
+        ("answer: 'a{99999999999}'", "not a regular expression"),
+        ("positive: [1, 2]", "positive is [1, 2], not a text, a number, or true or false"),
+        ("positive: 2024-01-01", "positive is datetime.date(2024, 1, 1), not a text, a number, or true or false"),
+        ("positive: .nan", "positive is nan"),
+        ("target: 2024-01-01", "target is datetime.date(2024, 1, 1), not the name of a column"),
+        ("target: 5", "(in YAML, put it in quotes)"),
+        ("inputs: [1]", "inputs is [1], not names of columns"),
+        ("models: []", "models is [], not one or several hub ids or folders"),
+        ("trainer: []", "trainer is [], not one or several names of trainers"),
+        ("fixes_off: [nosuch]", "no check is called 'nosuch'"),
+        ("fixes_off: near-duplicate", "did you mean 'near-duplicates'?"),
+        ("space: 5", "space is 5, not a path of YAML"),
+        ("budget: [1]", "budget is [1], not a time such as '20m'"),
+        ("seed: 1.5", "seed is 1.5, not a whole number"),
+        ("seed: -1", "seed is -1, not a whole number from 0"),
+        ("max_concurrent: true", "max_concurrent is True, not a whole number"),
+        ("gpus_per_trial: .nan", "gpus_per_trial is nan, not a number from zero"),
+        (f"priority: 1{400 * '0'}", "not a number above zero"),
+        (f"priority: 0x{5000 * 'f'}", "priority is too long to show, not a number above zero"),
+        (f"budget: 1{400 * '0'}", "not a time such as '20m'"),
+        (f"seed: 1{400 * '0'}", "not a whole number from 0"),
+        ("test: '~nosuchuser/x.csv'", "test does not exist: "),
+        (f"test: ./{300 * 'x'}", "test cannot be read (File name too long): "),
+        ("models: ['~nosuchuser/x']", "the base model's folder does not exist: "),
+        (f"models: [./{300 * 'x'}]", "the base model's folder does not exist: "),
+    ],
+)
+def test_a_value_that_no_run_could_use_is_refused(tmp_path: Path, argument: str, words: str) -> None:
+    text = "jobs:\n  - {name: one, data: rows.csv, " + ("" if "task" in argument else "task: Sort, ") + argument + "}"
+    message = refused(tmp_path, text)
+    assert "line 2, job 'one': " in message
+    assert words in message
+    assert message.startswith("1 thing is wrong")
+    assert len(message) < 1000
+
+
+def test_values_that_a_run_can_use_are_kept_as_they_are(tmp_path: Path) -> None:
+    text = r"""
+jobs:
+  - {name: one, task: Sort, data: rows.csv, positive: 1, answer: '#### (.+)', fixes_off: all, metric: macro_f1}
+  - {name: two, task: Sort, data: rows.csv, positive: true, inputs: [text], fixes_off: [near-duplicates]}
+"""
+    one, two = read_jobs(written(tmp_path, text))
+    kept = {"positive": 1, "answer": "#### (.+)", "fixes_off": "all", "metric": "macro_f1"}
+    assert {key: one.arguments[key] for key in kept} == kept
+    assert (two.arguments["positive"], two.arguments["fixes_off"]) == (True, ["near-duplicates"])
+
+
+def test_a_name_that_is_too_long_to_be_anywhere_is_a_hub_id_or_nothing(tmp_path: Path) -> None:
+    name = 300 * "x"
+    text = f"jobs: [{{name: one, task: Sort, data: rows.csv, models: {name}}}]"
+    path = written(tmp_path, text)
+    assert read_jobs(path)[0].arguments["models"] == [name]
+    assert places(path) == ["rows.csv"]
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

@@ -167,6 +167,9 @@ def test_a_pinned_parameter_is_gone_and_opens_and_closes_what_depends_on_it(tmp_
         ("a: &a [*a]", "mapping"),
         ("a: {type: float", r"line \d+.*not YAML"),
         ("a: !!python/object/apply:os.getcwd []", "not YAML"),
+        ("a: {type: choice, values: [2024-02-30]}", r"line 7.*not YAML \('2024-02-30' cannot be read: day is out of"),
+        ("a: {type: int, low: !!int '', high: 2}", "line 7.*not YAML"),
+        (f"a: {2000 * '['}{2000 * ']'}", "nested too deeply"),
     ],
 )
 def test_mistakes_are_refused_with_their_place(tmp_path: Path, text: str, message: str) -> None:
