@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autosft.batch.job import ARGUMENTS, Job, checked, named_places, shown
+from autosft.batch.job import Job, checked, named_places
+from autosft.batch.job_problems import ARGUMENTS, shown
 from autosft.errors import PlanError, explain, nearest
 from autosft.search.space_file import safe_loader
 
