@@ -14,11 +14,12 @@ import pyarrow as pa
 from autosft.data.source import Source
 from autosft.errors import TaskError, did_you_mean, explain
 from autosft.inference.answers import choose_answer
-from autosft.inference.columns import given_away, profile
-from autosft.inference.extractive import refuse_extractive
+from autosft.inference.columns import Role, given_away, profile
+from autosft.inference.extractive import refuse_extractive, refuse_preferences
 from autosft.inference.kinds import read_kind
 from autosft.inference.labels import with_labels
 from autosft.inference.metric import Labels, choose_metric
+from autosft.inference.outputs import refuse_loose_tags
 from autosft.inference.reading import Columns, Reading
 from autosft.inference.sentence import Sentence
 from autosft.task import AnswerFunction, Metric, Output, Task
@@ -64,10 +65,15 @@ def infer(
     columns = _check_names(table, target=target, inputs=inputs, group=group, time=time)
     profiles = profile(table)
     refuse_extractive(profiles, sentence, target)
+    refuse_preferences(profiles, sentence, target)
     others = frozenset(name for name in (group, time) if name)
     try:
         reading = read_kind(Columns(profiles, table, sentence, target, columns, others, named))
     except TaskError as error:
+        if all(column.role in (Role.TEXT, Role.ID) for column in profiles):
+            # Nothing but tags that look like texts could have been meant.
+            for column in profiles:
+                refuse_loose_tags(column)
         if not (given := given_away(profiles, {"group": group, "time": time})):
             raise
         fix = "give another column there, or leave that argument out"

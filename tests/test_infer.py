@@ -846,7 +846,15 @@ SQUAD = {
 }
 NESTED = {"doc": [{"head": text, "body": text} for text in texts()], "label": cycle("a", "b")}
 
+DPO = {"prompt": texts(8), "chosen": texts(20), "rejected": texts(20, 1)}
+SAID = {
+    name: [[{"role": "user", "content": text}] for text in texts(seed=i)]
+    for i, name in enumerate(["chosen", "rejected"])
+}
+
 REFUSED += [
+    ("Prefer good answers", DPO, {}, "(?s)'chosen' and 'rejected'.*preference tuning.*rename 'chosen' to 'completion'"),
+    ("helpful assistant", SAID, {}, "preference tuning"),
     ("Answer the question", SQUAD, {}, "(?s)extractive question answering is not trained.*prompts.*'completion'"),
     ("", {**SQUAD, "answers": list(map(str, SQUAD["answers"]))}, {}, "extractive question answering is not trained"),
     ("", SQUAD, {"target": "answers", "kind": "causal-lm"}, "extractive question answering is not trained"),
@@ -864,6 +872,14 @@ REFUSED += [
 def test_what_columns_cannot_tell_is_asked_and_never_guessed(sentence, columns, named, message):
     with pytest.raises(TaskError, match=message):
         infer(sentence, source(**columns), **named)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "named"), [("", {"target": "chosen", "inputs": ["prompt"]}), ("Predict the topic", {})]
+)
+def test_beside_preferences_an_answer_or_another_column_may_be_learned(sentence, named):
+    task = infer(sentence, source(**DPO, topic=cycle("a", "b")), **named)
+    assert task.target_column == named.get("target", "topic")
 
 
 @pytest.mark.parametrize(("sentence", "named"), [("", {"target": "title"}), ("Predict the title", {})])
@@ -1033,5 +1049,5 @@ def test_words_of_one_stem_are_told(first, second, same):
 def test_a_word_a_row_is_told_how_to_become_a_sentence_a_row():
     tags = ["B-geo", "O", "O", "B-per", "I-per", "O"] * 20
     words = {"Sentence__#": [f"Sentence: {at // 6}" for at in range(120)], "Word": [f"w{at % 40}" for at in range(120)]}
-    with pytest.raises(TaskError, match=r"one tag of a word in each row.*(?s:.)*groupby"):
+    with pytest.raises(TaskError, match=r"one tag of a word in each row.*(?s:.)*groupby.*ffill"):
         infer("Find the entities", source(**words, Tag=tags))

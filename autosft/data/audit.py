@@ -15,7 +15,7 @@ from autosft.data.finding import Finding
 from autosft.data.source import Source
 from autosft.data.texts import shortened
 from autosft.errors import DataError, PlanError, did_you_mean, explain
-from autosft.task import Task
+from autosft.task import Output, Task
 
 if TYPE_CHECKING:
     from autosft.tasks.base import TaskKind
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CHECKS: dict[str, Check] = {
     # Before any row is dropped for saying the same as another one.
     "codes-as-text": columns.codes_as_text,
+    "numbers-as-text": columns.numbers_as_text,
     "missing-labels": missing.missing_labels,
     "missing-inputs": missing.missing_inputs,
     "label-spelling": labels.label_spelling,
@@ -68,8 +69,8 @@ def audit(
 
     Raises:
         PlanError: `off` names an unknown check.
-        DataError: No training rows, or only one class, are left; the message says which check removed what. Or test or
-            validation rows share no label with them.
+        DataError: No training rows, or only one class, are left; the message says which check removed what. Or no row
+            has an entity, or test or validation rows share no label with those of training.
     """
     # A kind's own first: what they find would be taken for a missing label or input.
     checks = {**kind.checks, **CHECKS}
@@ -86,6 +87,7 @@ def audit(
         findings.append(_finding(name, outcome, fixed=fixed))
         _require_rows(subject, source, findings)
     _require_classes(subject, source, findings)
+    _require_entities(subject)
     _require_shared_labels(subject)
     unseen_are_scored = not {"unseen-test-labels", ALL} & switched_off
     return subject.source, _settled(subject, unseen_are_scored=unseen_are_scored), tuple(findings)
@@ -132,13 +134,30 @@ def _settled(subject: Subject, *, unseen_are_scored: bool) -> Task:
 
 def _require_rows(subject: Subject, source: Source, findings: list[Finding]) -> None:
     if subject.source.train.num_rows:
+        _require_validation_rows(subject, source, findings)
         return
+    # The last fix left nothing, so what it found in a row is what is wrong with most of them.
+    such = f", such as {findings[-1].examples[0]}" if findings and findings[-1].fixed and findings[-1].examples else ""
     raise DataError(
         explain(
-            wrong=f"no training rows are left of {source.train.num_rows:,} in {source.origin} ({_story(findings)})",
+            wrong=f"no training rows are left of {source.train.num_rows:,} in {source.origin} "
+            f"({_story(findings)}{such})",
             expected=f"rows with an input ({', '.join(subject.task.input_columns)}) and a label "
             f"({subject.task.target_column})",
             fix="check that these are the right columns (target=, inputs=), and the rows behind them",
+        )
+    )
+
+
+def _require_validation_rows(subject: Subject, source: Source, findings: list[Finding]) -> None:
+    if "validation" not in source.splits or subject.source.splits["validation"].num_rows:
+        return
+    raise DataError(
+        explain(
+            wrong=f"no validation rows are left of {source.splits['validation'].num_rows:,} in {source.origin} "
+            f"({_story(findings)})",
+            expected="validation rows with a label that are neither training nor test rows",
+            fix="give others, or none: a part of the training rows is then set aside",
         )
     )
 
@@ -156,6 +175,20 @@ def _require_classes(subject: Subject, source: Source, findings: list[Finding]) 
             f"{left} (rows are told apart by {read} alone; {_story(findings)})",
             expected="training rows of at least two classes",
             fix=fix if table is None else f"{table.action}. {table.message}",
+        )
+    )
+
+
+def _require_entities(subject: Subject) -> None:
+    task = subject.task
+    if subject.kind.output is not Output.TOKEN_LABELS or len(task.labels) > 1:
+        return
+    raise DataError(
+        explain(
+            wrong=f"no row of {subject.source.origin} marks anything: every word in column '{task.target_column}' is "
+            "outside of all entities",
+            expected="rows in which some words have a tag such as B-PER, or spans that mark them",
+            fix="check that this is the right column (target=), and that the export kept the annotations",
         )
     )
 

@@ -16,6 +16,7 @@ import pyarrow.parquet
 from autosft.data.conll import looks_like_conll, read_conll
 from autosft.data.delimited import read_delimited
 from autosft.data.encoding import to_utf8
+from autosft.data.fasttext import looks_like_fasttext, read_fasttext
 from autosft.data.json_files import read_json
 from autosft.data.untrained import refuse_media
 from autosft.errors import DataError, explain, nearest
@@ -61,9 +62,13 @@ def read_file(
         return _read_arrow(raw, place=place), ()
     text, notes = to_utf8(raw, place=place)
     if suffix in _JSON:
-        return read_json(text, place=place), notes
+        table, more = read_json(text, place=place)
+        return table, (*notes, *more)
     if suffix in _CONLL or (suffix != ".csv" and looks_like_conll(text)):
         table, more = read_conll(text, place=place)
+        return table, (*notes, *more)
+    if suffix == ".txt" and looks_like_fasttext(text):
+        table, more = read_fasttext(text, place=place)
         return table, (*notes, *more)
     table, more = read_delimited(text, place=place, suffix=suffix, expected=expected, keep_text=keep_text)
     return table, (*notes, *more)

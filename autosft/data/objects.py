@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from autosft.data.annotations import as_rows, spans_with_fields
 from autosft.data.column_types import check_names
 from autosft.errors import DataError, explain
 
@@ -24,6 +25,8 @@ def is_pandas(data: object) -> bool:
 def table_from_rows(rows: Sequence[object], *, place: str) -> pa.Table:
     """Builds a table from a list of dicts. Columns are in the order in which they first appear; absent keys are null.
 
+    Pairs of spaCy and tasks of Label Studio are rows too; see `annotations`.
+
     Raises:
         DataError: No rows, a row that is not a dict, or a column of mixed types.
     """
@@ -35,6 +38,7 @@ def table_from_rows(rows: Sequence[object], *, place: str) -> pa.Table:
                 fix="pass at least one row",
             )
         )
+    rows = as_rows(rows, place=place)
     names: dict[str, None] = {}
     for at, row in enumerate(rows):
         if not isinstance(row, Mapping):
@@ -95,6 +99,9 @@ def _array(name: str, values: Any, *, place: str) -> pa.Array | pa.ChunkedArray:
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, OverflowError, UnicodeError) as error:
+        # Arrow has no list of numbers and texts, and [start, end, label] is what most tools write.
+        if (spans := spans_with_fields(list(values))) is not None:
+            return pa.array(spans)
         raise _mixed(name, list(values), place=place, reason=str(error)) from error
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from autosft.data.align import align_splits
 from autosft.data.column_types import is_text, plain_types
+from autosft.data.competition import with_known_answers
 from autosft.data.files import data_suffix, no_such_path, read_file
 from autosft.data.folders import files_by_split
 from autosft.data.hub import (
@@ -26,8 +27,11 @@ from autosft.data.hub import (
 from autosft.data.images import is_zip, tables_from_images, unpacked, with_absolute_paths
 from autosft.data.nested import taken_apart
 from autosft.data.objects import is_pandas, table_from_columns, table_from_pandas, table_from_rows
+from autosft.data.prodigy import accepted
 from autosft.data.source import Source
 from autosft.data.split_names import canonical_split, name_splits, splits_in_column
+from autosft.data.tagged_words import as_lists, tagged_words
+from autosft.data.text_folders import inner_folder, tables_from_texts
 from autosft.data.untrained import refuse_boxes
 from autosft.errors import DataError, explain
 
@@ -47,9 +51,10 @@ def read(data: object, *, test: object | None = None, validation: object | None 
     Args:
         data: A path (csv, tsv, txt, json, jsonl, parquet, arrow, feather, each also gzipped; a folder of such files
             named by split, or one table with a column that names the split of each row; a folder of
-            `datasets.save_to_disk`; a folder of images with one sub-folder a class, also zipped), a list of dicts, a
-            dict of columns or of splits, a pandas.DataFrame, a pyarrow.Table, a datasets.Dataset or DatasetDict, or the
-            id of a dataset on the Hugging Face Hub ("owner/name", "owner/name:config").
+            `datasets.save_to_disk`; a folder of images with one sub-folder a class, also zipped, or of texts, a .txt
+            file each), a list of dicts, a dict of columns or of splits, a pandas.DataFrame, a pyarrow.Table, a
+            datasets.Dataset or DatasetDict, or the id of a dataset on the Hugging Face Hub ("owner/name",
+            "owner/name:config").
         test: Test rows in any of these forms; they take the place of a test split in `data`.
         validation: Validation rows, likewise.
 
@@ -74,19 +79,26 @@ def read(data: object, *, test: object | None = None, validation: object | None 
         splits[split], more = taken_apart(table)
         notes = (*notes, *more)
     train, places = plain_types(splits["train"], place=found.origin), {}
+    if (tagged := tagged_words(train)) is not None:
+        train, splits = as_lists(train, tagged), {split: as_lists(table, tagged) for split, table in splits.items()}
+        notes = (
+            *notes,
+            f"Columns '{tagged[0]}' and '{tagged[1]}' were read as lists: of words, and of a tag for each.",
+        )
     for split, given in (("validation", validation), ("test", test)):
         if given is None:
             continue
         if split in splits:
             notes = (*notes, f"The {split} split of {found.origin} is not used: {split}= was given.")
-        splits[split], places[split], more = _read_split(given, split, train.schema)
+        table, places[split], more = _read_split(given, split, train.schema)
+        splits[split] = table if tagged is None else as_lists(table, tagged)
         notes = (*notes, *more)
     plain = {
         name: plain_types(table, place=f"{places.get(name, found.origin)} ({name})") for name, table in splits.items()
     }
     plain["train"] = train
     aligned, more = align_splits(plain, place=found.origin, places=places)
-    return Source(aligned, found.origin, (*notes, *more))
+    return accepted(Source(aligned, found.origin, (*notes, *more)))
 
 
 def read_table(data: object, *, columns: Sequence[str] = ()) -> pa.Table:
@@ -121,17 +133,21 @@ def _read_split(given: object, split: str, train: pa.Schema) -> tuple[pa.Table, 
     """Reads what was given as one split; of several splits in it, the one of that name. Says where it came from too."""
     keep_text = [field.name for field in train if is_text(field.type)]
     found = _find(given, expected=train.names, keep_text=keep_text)
-    tables = {canonical_split(name) or name: table for name, table in found.splits.items()}
+    parts, notes = found.splits, found.notes
+    if len(parts) == 1 and (told := splits_in_column(next(iter(parts.values())))) is not None:
+        column, parts = told
+        notes = (*notes, f"Column '{column}' of {found.origin} says which rows are the {split} split.")
+    tables = {canonical_split(name) or name: table for name, table in parts.items()}
     if len(tables) > 1 and split not in tables:
         raise DataError(
             explain(
-                wrong=f"{found.origin}, given as {split}=, has splits {', '.join(found.splits)} but none named {split}",
+                wrong=f"{found.origin}, given as {split}=, has splits {', '.join(parts)} but none named {split}",
                 expected=f"one table, or splits of which one is named {split}",
-                fix=f"pass that split itself, for example {split}=data['{next(iter(found.splits))}']",
+                fix=f"pass that split itself, for example {split}=data['{next(iter(parts))}']",
             )
         )
     table, more = taken_apart(tables[split] if split in tables else next(iter(tables.values())))
-    return plain_types(table, place=f"{found.origin} ({split})"), found.origin, (*found.notes, *more)
+    return plain_types(table, place=f"{found.origin} ({split})"), found.origin, (*notes, *more)
 
 
 def _find(data: object, *, expected: Sequence[str] = (), keep_text: Sequence[str] = ()) -> _Found:
@@ -218,7 +234,12 @@ def _find_folder(folder: Path, *, expected: Sequence[str], keep_text: Sequence[s
         return _Found(tables_from_saved(folder), str(folder))
     if (images := tables_from_images(folder)) is not None:
         return _Found(images[0], str(folder), images[1])
+    if (texts := tables_from_texts(folder)) is not None:
+        return _Found(texts[0], str(folder), texts[1])
+    if (inner := inner_folder(folder)) is not None:
+        return replace(_find_folder(inner, expected=expected, keep_text=keep_text), origin=str(folder))
     files, notes = files_by_split(folder)
+    to_train = not expected
     splits: dict[str, pa.Table] = {}
     for split, paths in files.items():
         parts = []
@@ -231,6 +252,9 @@ def _find_folder(folder: Path, *, expected: Sequence[str], keep_text: Sequence[s
                 schema = plain_types(part, place=path.name).schema
                 expected, keep_text = schema.names, [field.name for field in schema if is_text(field.type)]
         splits[split] = parts[0] if len(parts) == 1 else _concatenate(parts, place=f"{folder} ({split})")
+    if to_train:
+        splits, more = with_known_answers(folder, splits)
+        notes = (*notes, *more)
     return _Found(splits, str(folder), notes)
 
 

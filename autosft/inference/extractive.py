@@ -1,4 +1,4 @@
-"""Questions whose answers are places in a text: recognised by their columns, and refused in words."""
+"""Answers as places in a text, and preferences among answers: recognised by their columns, and refused in words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from autosft.inference.sentence import Sentence
 _PLACE = "answer_start"
 #: What such data has beside its answers, none of which is predicted for its own sake.
 _PARTS = word_set("question questions context contexts passage passages paragraph paragraphs answer answers id")
+#: What preference tuning calls an answer that was liked and one that was not.
+_PREFERRED = (("chosen", "rejected"), ("chosen_response", "rejected_response"))
 
 
 def refuse_extractive(profiles: list[ColumnProfile], sentence: Sentence, target: str | None) -> None:
@@ -30,6 +32,27 @@ def refuse_extractive(profiles: list[ColumnProfile], sentence: Sentence, target:
             expected="for a decoder, a column of prompts (the question and its context) and one of completions",
             fix="write the context and the question into a column 'prompt' and the answer's words into 'completion'; "
             "or name another column to predict with target=",
+        )
+    )
+
+
+def refuse_preferences(profiles: list[ColumnProfile], sentence: Sentence, target: str | None) -> None:
+    """Raises TaskError for pairs of a chosen and a rejected answer, unless another column is to be predicted."""
+    names = {column.name.casefold(): column.name for column in profiles}
+    pair = next((pair for pair in _PREFERRED if names.keys() >= set(pair)), None)
+    if pair is None or target is not None:
+        return
+    chosen, rejected = (names[name] for name in pair)
+    others = [sentence.mention(column.name) for column in profiles if column.name not in (chosen, rejected, "prompt")]
+    if any(mention.strength and not mention.as_input for mention in others):
+        return
+    raise TaskError(
+        explain(
+            wrong=f"columns '{chosen}' and '{rejected}' hold a preferred answer and another one, and preference tuning "
+            "(DPO) is not trained here",
+            expected="for a decoder, a column of prompts and one of the answers to learn, or conversations",
+            fix=f"to learn the preferred answers alone, rename '{chosen}' to 'completion' beside a column 'prompt' (or "
+            f"to 'messages' where it holds turns) and drop '{rejected}'; or name a column to predict with target=",
         )
     )
 

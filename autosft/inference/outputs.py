@@ -28,12 +28,15 @@ _MAX_CLASS_WORDS = 6.0
 MAX_CLASSES = 1000
 _NUM_NAMED = 3
 _TAG = re.compile(r"O|[BIESLU]-\S+")
+# What stands around and between the entries of a list that was printed.
+_LISTING = re.compile(r"[\[\]'\",]")
 # "$12.50", "12 %", "1,234" and "3,5".
 _SIGNED = re.compile(r"(?=.*[$€£¥%,])[+-]?\s?[$€£¥]?\s?\d[\d.,]*\s?[%€£$¥]?")
 
 
 def output_of(column: ColumnProfile, sentence: Sentence) -> tuple[Output, str]:
     """Returns what is predicted, and why where that could be otherwise."""
+    refuse_loose_tags(column)
     if column.role in (Role.LABELS, Role.PARTS):
         return Output.LABELS, "a row may have several of them"
     if _are_spoilt_numbers(column):
@@ -81,9 +84,34 @@ def _refuse_tags(column: ColumnProfile) -> None:
             explain(
                 wrong=f"column '{column.name}' holds one tag of a word in each row, 'O' and '{tag}'",
                 expected="a row a sentence, with a list of words and a list of their tags, or a CoNLL file",
-                fix="gather the words of a sentence, as by frame.groupby('sentence')[['word', 'tag']].agg(list)",
+                fix="gather the words of a sentence, as by frame.groupby('sentence')[['word', 'tag']].agg(list); "
+                "where only its first word names the sentence, frame['sentence'] = frame['sentence'].ffill() is first",
             )
         )
+
+
+def refuse_loose_tags(column: ColumnProfile) -> None:
+    """Raises TaskError for several tags of words a row, without a column that has as many words.
+
+    Where one has, they were read as lists, and are a kind of task of their own.
+    """
+    if not (column.is_string or is_list(column.type)) or column.role is Role.SPANS:
+        return
+    rows = [_LISTING.sub(" ", value).split() for value in column.values]
+    tags = dict.fromkeys(tag for row in rows for tag in row)
+    several = is_list(column.type) or sum(len(row) > 1 for row in rows) > 0.5 * len(rows)
+    if not several or len(tags) < 2 or "O" not in tags or not all(map(_TAG.fullmatch, tags)):
+        return
+    tag = next(tag for tag in tags if tag != "O")
+    raise TaskError(
+        explain(
+            wrong=f"column '{column.name}' holds tags of words, such as 'O' and '{tag}', and no column has a word for "
+            "each tag",
+            expected="a list of words and a list of as many tags in every row",
+            fix="cut the text into words as it was cut for tagging, and give them as a list beside the tags, in a "
+            "jsonl or parquet file",
+        )
+    )
 
 
 def _are_spoilt_numbers(column: ColumnProfile) -> bool:

@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from autosft.data.checks.subject import Check, Outcome, Subject, left_out
+from autosft.data.checks.subject import NUM_EXAMPLES, Check, Outcome, Subject, left_out
+from autosft.data.finding import Severity
 from autosft.data.texts import shortened, squeeze
 from autosft.errors import DataError, explain
 from autosft.task import Input, Task
@@ -33,6 +37,10 @@ _ROLES = {
     "assistant": ASSISTANT, "gpt": ASSISTANT, "bot": ASSISTANT, "model": ASSISTANT, "chatgpt": ASSISTANT,
     "agent": ASSISTANT, "wizard": ASSISTANT,
 }  # fmt: skip
+#: Fields and roles of a turn that calls a tool, and roles of those that say what it gave back.
+_CALL_FIELDS = ("tool_calls", "function_call")
+_CALL_ROLES = frozenset({"function_call", "tool_call"})
+_RESULT_ROLES = frozenset({"tool", "function", "observation", "tool_response"})
 
 
 def broken_conversations(subject: Subject) -> Outcome | None:
@@ -54,6 +62,24 @@ def broken_conversations(subject: Subject) -> Outcome | None:
     )
 
 
+def tool_calls(subject: Subject) -> Outcome | None:
+    """Finds conversations with calls of tools, which `read_turns` leaves out with what the tools gave back."""
+    column = subject.task.input_columns[0]
+    rows = {name: _rows_with_calls(user_column(table, column)) for name, table in subject.source.splits.items()}
+    rows = {name: found for name, found in rows.items() if found}
+    if not rows:
+        return None
+    where = ", ".join(f"{len(found):,} in {name}" for name, found in rows.items())
+    return Outcome(
+        Severity.WARNING,
+        f"Conversations with calls of tools: {where}. The calls, and what the tools gave back, are left out.",
+        sum(map(len, rows.values())),
+        examples=tuple(subject.place(name, row) for name, found in rows.items() for row in found)[:NUM_EXAMPLES],
+        advice="answers that rest on what a tool gave back are learned without it; where the model is to read it, "
+        "write it into the user's turn",
+    )
+
+
 class Chat(GeneratedText):
     """A conversation a row; every turn of the assistant is learned, and the next one predicted."""
 
@@ -64,7 +90,7 @@ class Chat(GeneratedText):
         "with the model: this is the same for every trial"
     )
     checks: ClassVar[Mapping[str, Check]] = MappingProxyType(
-        {"broken-conversations": broken_conversations, "several-answers": several_answers}
+        {"tool-calls": tool_calls, "broken-conversations": broken_conversations, "several-answers": several_answers}
     )
 
     def encode_inputs(self, task: Task, table: pa.Table) -> pa.Table:
@@ -95,6 +121,8 @@ class Chat(GeneratedText):
 def read_turns(table: pa.Table, name: str) -> list[list[Turn]]:
     """Returns each row's turns as {"role", "content"}; a role that is not known stays as it is written.
 
+    Turns that call a tool are left out, and so is what it gave back.
+
     Raises:
         DataError: The column is missing, or in none of the layouts.
     """
@@ -123,11 +151,63 @@ def read_turns(table: pa.Table, name: str) -> list[list[Turn]]:
             {"role": _role(role, system_answers=answers), "content": _text(content)}
             for role, content in zip(speakers, contents, strict=True)
         ]
+        calls = _calls(flat)
         at = 0
         for length in chunk.value_lengths().to_pylist():
-            turns.append(read[at : at + (length or 0)])
-            at += length or 0
+            end = at + (length or 0)
+            turns.append(_without_tools(read[at:end], calls[at:end]))
+            at = end
     return turns
+
+
+def _without_tools(turns: list[Turn], calls: NDArray[np.bool_]) -> list[Turn]:
+    """Returns the turns without those that call a tool and those that answer such a call."""
+    if not calls.any():
+        return turns
+    kept: list[Turn] = []
+    called = False
+    for turn, calls_tool in zip(turns, calls.tolist(), strict=True):
+        called = calls_tool or (called and turn["role"] in _RESULT_ROLES)
+        if not called:
+            kept.append(turn)
+    return kept
+
+
+def _rows_with_calls(column: pa.ChunkedArray) -> list[int]:
+    """Returns the rows in which a tool is called."""
+    found: list[int] = []
+    at = 0
+    for chunk in column.chunks if _layout(column.type) else ():
+        lengths = np.asarray(pc.fill_null(chunk.value_lengths(), 0).to_numpy(zero_copy_only=False), np.int64)
+        rows = np.repeat(np.arange(at, at + len(lengths)), lengths)
+        found += np.unique(rows[_calls(chunk.flatten())]).tolist()
+        at += len(lengths)
+    return found
+
+
+def _calls(turns: pa.StructArray) -> NDArray[np.bool_]:
+    """Tells of each turn whether it calls a tool, shape (turns,)."""
+    names = {turns.type.field(at).name for at in range(turns.type.num_fields)}
+    who = next(who for who, what in _LAYOUTS if {who, what} <= names)
+    roles = pc.is_in(pc.utf8_lower(turns.field(who).cast(pa.string())), value_set=pa.array(sorted(_CALL_ROLES)))
+    found = np.asarray(roles.to_numpy(zero_copy_only=False), np.bool_)
+    for name in names & set(_CALL_FIELDS):
+        found = found | _is_filled(turns.field(name))
+    return found
+
+
+def _is_filled(values: pa.Array) -> NDArray[np.bool_]:
+    """Tells values that say something; a list without entries and an object of nulls, as Parquet has it, do not."""
+    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        filled = pc.greater(pc.fill_null(pc.list_value_length(values), 0), 0)
+    elif pa.types.is_struct(values.type):
+        found = np.zeros(len(values), np.bool_)
+        for field in values.flatten():
+            found |= _is_filled(field)
+        return found
+    else:
+        filled = values.is_valid()
+    return np.asarray(filled.to_numpy(zero_copy_only=False), np.bool_)
 
 
 def _layout(type: pa.DataType) -> tuple[str, str] | None:

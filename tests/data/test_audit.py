@@ -259,6 +259,12 @@ def test_nothing_left_to_learn_says_who_removed_it(rows, expected):
         checked(*make(rows))
 
 
+def test_no_validation_row_left_is_told():
+    again = pa.table({"text": ["one more", "and more"], "label": ["a", "b"]})
+    with pytest.raises(DataError, match=r"no validation rows are left of 2 in .*duplicates-across-splits"):
+        checked(*make(plain(), again, validation=again))
+
+
 def test_labels_that_no_row_is_left_of_leave_the_task():
     train = [*plain(), ("tie", "c"), ("tie", "a")]
     _, task, _ = checked(*make(train, labels=("a", "b", "c")))
@@ -381,6 +387,22 @@ def test_what_is_read_as_text_is_no_table(columns):
     table = pa.table({**columns, "label": ["a", "b"] * 200})
     _, _, findings = checked(*make(table, inputs=("purpose",)), off="all")
     assert found(findings, "codes-as-text") is None
+
+
+@pytest.mark.parametrize("separator", [" ", ", "])
+def test_texts_of_nothing_but_numbers_are_told_to_become_images(separator):
+    pixels = [separator.join(str((at * 31 + i * i) % 256) for i in range(100)) for at in range(60)]
+    _, _, findings = checked(*make(pa.table({"text": pixels, "label": ["a", "b"] * 30})))
+    one = found(findings, "numbers-as-text")
+    assert one.count == 60 and "'text'" in one.message and "write these as image files" in one.action
+
+
+@pytest.mark.parametrize(
+    "text", ["call 555 0199 555 0100", "12 34 56", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 apples"]
+)
+def test_texts_with_words_or_a_few_numbers_are_texts(text):
+    table = pa.table({"text": [f"{text} {at}" for at in range(60)], "label": ["a", "b"] * 30})
+    assert found(checked(*make(table))[2], "numbers-as-text") is None
 
 
 def test_where_codes_leave_one_class_the_error_names_them_and_the_table():

@@ -152,3 +152,33 @@ def test_read_table_names_and_keeps_text(tmp_path: Path) -> None:
     assert read_table(["a"]).column_names == ["text"]
     with pytest.raises(DataError, match="several splits"):
         read_table({"train": [{"text": "a"}], "test": [{"text": "b"}]})
+
+
+def test_test_rows_of_a_competition_are_set_aside_where_they_have_no_answers(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("id,text,label\n1,a,x\n2,b,y\n")
+    (tmp_path / "test.csv").write_text("id,text\n3,c\n")
+    with pytest.raises(DataError, match="the test data has no column 'label'"):
+        read(tmp_path)
+    (tmp_path / "sample_submission.csv").write_text("id,label\n3,x\n")
+    source = read(tmp_path)
+    assert list(source.splits) == ["train"] and source.train["label"].to_pylist() == ["x", "y"]
+    assert any("no 'label', which sample_submission.csv asks for" in note for note in source.notes)
+    # Rows to predict on are never chosen among splits.
+    with pytest.raises(DataError, match="holds several splits"):
+        read_table(tmp_path, columns=["text"])
+    (tmp_path / "test.csv").write_text("id,text,label\n3,c,\n4,d,x\n")
+    assert read(tmp_path).splits["test"]["label"].to_pylist() == [None, "x"]
+
+
+@pytest.mark.parametrize("name", ["reviews.txt", "reviews.train"])
+def test_lines_of_fasttext_are_texts_with_labels(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("__label__pos it works, __label__ and all\n__label__neg-1 , it broke\n\n__label__pos\n")
+    source = read(path)
+    assert source.train.to_pydict() == {
+        "text": ["it works, __label__ and all", "it broke", ""],
+        "label": ["pos", "neg-1", "pos"],
+    }
+    assert any("fastText" in note for note in source.notes)
+    path.write_text("__label__a __label__b both\n__label__a one\n")
+    assert read(path).train["label"].to_pylist() == [["a", "b"], ["a"]]

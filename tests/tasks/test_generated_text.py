@@ -205,6 +205,55 @@ def test_prompts_of_the_test_are_dropped_from_training():
     assert found(findings, "duplicates-across-splits").count == 1
 
 
+CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def turn(role, content, calls=None):
+    return {"role": role, "content": content, "tool_calls": calls}
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [turn("user", "hi"), turn("assistant", None, [CALL]), turn("tool", "42"), turn("assistant", "hello", [])],
+        [
+            turn("user", "hi"),
+            turn("assistant", "I look.", [CALL, CALL]),
+            *[turn("tool", "42")] * 2,
+            turn("assistant", "hello"),
+        ],
+        [
+            {"role": "user", "content": "hi", "function_call": None},
+            {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+            {"role": "function", "content": "42", "function_call": {"name": None, "arguments": None}},
+            {"role": "assistant", "content": "hello", "function_call": {"name": None, "arguments": None}},
+        ],
+        [
+            {"from": "human", "value": "hi"},
+            {"from": "function_call", "value": "{}"},
+            {"from": "observation", "value": "42"},
+            {"from": "gpt", "value": "hello"},
+        ],
+    ],
+    ids=["call", "parallel calls beside words", "functions", "sharegpt"],
+)
+def test_calls_of_tools_and_what_they_gave_back_are_left_out_and_told(turns):
+    plain = [turns[0], turns[-1]]
+    table = pa.table({"messages": pa.array([plain, turns, turns])})
+    expected = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    assert CHAT.encode_inputs(chat_task(), table)["messages"].to_pylist() == [expected] * 3
+    _, _, findings = audit(CHAT, chat_task(), Source({"train": table}, "here"), off="exact-duplicates")
+    calls = found(findings, "tool-calls")
+    assert (calls.count, calls.examples) == (2, ("row 1", "row 2"))
+    assert found(findings, "broken-conversations") is None
+
+
+def test_where_every_conversation_is_broken_one_of_them_is_named():
+    train = conversations(says("a", ("tool", "b"), ("assistant", "c")), says("a", ("tool", "b"), ("assistant", "c")))
+    with pytest.raises(DataError, match="dropped 2 rows, such as row 0: unknown role 'tool'"):
+        audit(CHAT, chat_task(), Source({"train": train}, "here"))
+
+
 BROKEN = says("elsewhere", ("user", "and"), ("assistant", "here"))
 
 

@@ -313,6 +313,19 @@ def findings_of(task, off=(), **splits):
     return clean, task, {finding.check: finding for finding in findings}
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"tokens": [["a", "b"], ["c"]] * 5, "tags": [["O", "O"], ["O"]] * 5}),
+        pa.table({"tokens": ["a b", "c"] * 5, "tags": pa.array([[]] * 10, pa.list_(pa.null()))}),
+    ],
+    ids=["tags", "spans"],
+)
+def test_rows_in_which_nothing_is_marked_are_refused(table):
+    with pytest.raises(DataError, match="every word in column 'tags' is outside of all entities"):
+        audit(KIND, make_task(labels=bio_labels(())), Source({"train": table}, "rows"), off="all")
+
+
 def test_the_audit_drops_rows_whose_tags_cannot_be_used_and_keeps_test_rows(tmp_path):
     tokens = [["a", "b"], ["c"], ["d", "e"], ["f"], ["g"], ["", " "], ["h", "i"]]
     table = table_of("O B-PER", "O O", "B-LOC X-LOC", "B-", "B-PER", "O O", "O B-LOC", tokens=tokens)

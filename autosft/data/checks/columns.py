@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,6 +20,11 @@ _MIN_ROWS = 20
 _MAX_IDENTIFIER_LENGTH = 40
 #: Values of a column of codes at most, by themselves and for each row, and the characters of one.
 _MAX_CODES, _CODES_SHARE, _MAX_CODE_LENGTH = 50, 0.05, 40
+#: A text of many numbers and nothing else, and the share of texts that must be so.
+_LISTED_NUMBERS, _NEARLY_ALL = (
+    r"^[\[(]?\s*([-+]?[0-9]+([.][0-9]*)?([eE][-+]?[0-9]+)?[\s,;|]+){15}[-+0-9.,;|eE\s]*[\])]?$",
+    0.95,
+)
 
 
 def id_like_columns(subject: Subject) -> Outcome | None:
@@ -50,6 +56,26 @@ def codes_as_text(subject: Subject) -> Outcome | None:
         len(beside),
         examples=tuple(shortened(f"{name}: {subject.source.train.column(name)[0].as_py()}") for name in beside[:3]),
         advice="name a column of text with inputs=, or take a library for tables",
+    )
+
+
+def numbers_as_text(subject: Subject) -> Outcome | None:
+    """Finds texts without a word in them: the pixels of an image, or measurements, written as numbers in a row."""
+    texts = subject.texts["train"]
+    if not subject.reads_text or not len(texts):
+        return None
+    is_listed = pc.match_substring_regex(texts, _LISTED_NUMBERS)
+    count, named = is_listed.true_count, ", ".join(map(repr, subject.task.input_columns))
+    if count < _NEARLY_ALL * len(texts):
+        return None
+    return Outcome(
+        Severity.WARNING,
+        f"Texts that hold nothing but numbers: {count:,} of {len(texts):,} in {named}. A model of text reads no more "
+        "than digits there.",
+        count,
+        examples=subject.examples("train", np.flatnonzero(is_listed.to_numpy(zero_copy_only=False))),
+        advice="where they are the pixels of images, write these as image files, with one sub-folder a class or a "
+        "column of paths; where they are measurements, take a library for tables",
     )
 
 
