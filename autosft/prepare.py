@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from autosft.cache import cache_folder
+from autosft.data.align import refuse_lacking
 from autosft.data.audit import audit
 from autosft.data.checks.validation import check_split
 from autosft.data.data import Data, Rows, materialise
@@ -80,24 +81,27 @@ def understand(question: Question) -> tuple[Task, Source]:
     """Reads the data and works out the task.
 
     Raises:
-        DataError: The data cannot be read.
+        DataError: The data cannot be read, or a split lacks a column that the task needs.
         TaskError: The task cannot be worked out; says which argument settles it.
     """
     source = read(question.data, test=question.test)
-    if isinstance(question.task, Task):
-        return question.task, source
-    task = infer(
-        question.task,
-        source,
-        target=question.target,
-        inputs=question.inputs,
-        metric=question.metric,
-        positive=question.positive,
-        group=question.group,
-        time=question.time,
-        kind=question.kind,
-        answer=question.answer,
-    )
+    task = question.task
+    if not isinstance(task, Task):
+        task = infer(
+            task,
+            source,
+            target=question.target,
+            inputs=question.inputs,
+            metric=question.metric,
+            positive=question.positive,
+            group=question.group,
+            time=question.time,
+            kind=question.kind,
+            answer=question.answer,
+        )
+    targets = task.target_columns or (task.target_column,)
+    needed = (*task.input_columns, *targets, task.group_column, task.time_column)
+    refuse_lacking(source.lacking, [name for name in needed if name is not None])
     return task, source
 
 

@@ -433,7 +433,7 @@ KINDS = [
         "accuracy",
     ),
     ("", {"file": FILES, "species": cycle("cat", "dog", "cow")}, "image-classification", ["file"], "species", None),
-    ("", {"picture": [b"x"] * ROWS, "label": cycle(0, 1)}, "image-classification", ["picture"], "label", None),
+    ("", {"picture": [b"\x89PNG"] * ROWS, "label": cycle(0, 1)}, "image-classification", ["picture"], "label", None),
     (
         "Which emotions?",
         {"text": texts(), "emotions": SEVERAL},

@@ -28,7 +28,8 @@ def align_splits(
     Names match exactly, or else by letters alone (case and outer spaces aside). Where one split has integers and
     another fractions, both become double; floats that are whole numbers, as integers with missing values are often
     read, become integers. Numbers and text become text. What is nested gets the fields of all splits, null where one
-    lacks them: annotations beside the turns of a conversation often hold what came up in it alone.
+    lacks them: annotations beside the turns of a conversation often hold what came up in it alone. A column that a
+    split lacks is left empty there; where it is needed, `refuse_lacking` says so once that is known.
 
     Args:
         splits: Tables by split name, "train" among them.
@@ -36,16 +37,17 @@ def align_splits(
         places: Where splits came from that were given apart.
 
     Returns:
-        The splits, and notes on columns dropped, renamed or converted.
+        The splits, and notes on columns dropped, renamed, converted or left empty.
 
     Raises:
-        DataError: A split lacks a column that train has, or two types have nothing in common.
+        DataError: A split has a column under a misspelt name, or fewer than two of train's, where an input and a target
+            are needed at least; or two types have nothing in common.
     """
     aligned = {"train": splits["train"]}
     notes: list[str] = []
     for split, table in splits.items():
         if split != "train":
-            table, more = _match_names(table, splits["train"].column_names, split=split, place=places.get(split, place))
+            table, more = _match_names(table, splits["train"].schema, split=split, place=places.get(split, place))
             aligned[split] = table
             notes += more
     for name in splits["train"].column_names:
@@ -59,25 +61,58 @@ def align_splits(
     return aligned, tuple(notes)
 
 
-def _match_names(table: pa.Table, wanted: list[str], *, split: str, place: str) -> tuple[pa.Table, list[str]]:
-    by_letters = {name.strip().casefold(): name for name in table.column_names}
-    taken: dict[str, str] = {}
-    for name in wanted:
-        found = name if name in table.column_names else by_letters.get(name.strip().casefold())
-        if found is None:
+def lacking_columns(splits: Mapping[str, pa.Table]) -> dict[str, tuple[str, ...]]:
+    """Returns the columns of "train" that each other split has under no name that `align_splits` would match."""
+    wanted = splits["train"].column_names
+    others = {split: table for split, table in splits.items() if split != "train"}
+    matched = {split: _matched(table.column_names, wanted) for split, table in others.items()}
+    return {split: tuple(name for name in wanted if name not in taken) for split, taken in matched.items()}
+
+
+def refuse_lacking(lacking: Mapping[str, Sequence[str]], needed: Sequence[str]) -> None:
+    """Raises DataError where a split lacks a column that is needed; see `lacking_columns`."""
+    for split, columns in lacking.items():
+        for name in columns:
+            if name in needed:
+                raise DataError(
+                    explain(
+                        wrong=f"the {split} data has no column '{name}'",
+                        expected=f"the columns that are read of the training data: {', '.join(needed)}",
+                        fix=_missing_column_fix(name, [], split),
+                    )
+                )
+
+
+def _matched(names: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
+    """Returns which of the names stands for each of the wanted ones; those without are left out."""
+    by_letters = {name.strip().casefold(): name for name in names}
+    found = {name: name if name in names else by_letters.get(name.strip().casefold()) for name in wanted}
+    return {name: match for name, match in found.items() if match is not None}
+
+
+def _match_names(table: pa.Table, train: pa.Schema, *, split: str, place: str) -> tuple[pa.Table, list[str]]:
+    wanted = train.names
+    taken = _matched(table.column_names, wanted)
+    lacking = [name for name in wanted if name not in taken]
+    others = [name for name in table.column_names if name not in wanted]
+    for name in lacking:
+        if len(taken) < 2 or nearest(name, others) is not None:
             raise DataError(
                 explain(
                     wrong=f"{place}: the {split} data has no column '{name}' (it has: {', '.join(table.column_names)})",
                     expected=f"the columns of the training data: {', '.join(wanted)}",
-                    fix=_missing_column_fix(name, [one for one in table.column_names if one not in wanted], split),
+                    fix=_missing_column_fix(name, others, split),
                 )
             )
-        taken[name] = found
     extra = [name for name in table.column_names if name not in taken.values()]
     renamed = [f"'{found}' as '{name}'" for name, found in taken.items() if name != found]
     notes = [f"{split}: columns dropped that train does not have: {', '.join(extra)}."] if extra else []
     notes += [f"{split}: columns read under train's names: {', '.join(renamed)}."] if renamed else []
-    return table.select(list(taken.values())).rename_columns(list(taken)), notes
+    notes += [f"{split}: columns of train that it lacks are left empty: {', '.join(lacking)}."] if lacking else []
+    table = table.select(list(taken.values())).rename_columns(list(taken))
+    for name in lacking:
+        table = table.append_column(name, pa.nulls(table.num_rows, train.field(name).type))
+    return table.select(wanted), notes
 
 
 def _missing_column_fix(name: str, others: list[str], split: str) -> str:

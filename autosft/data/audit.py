@@ -137,11 +137,11 @@ def _require_rows(subject: Subject, source: Source, findings: list[Finding]) -> 
         _require_validation_rows(subject, source, findings)
         return
     # The last fix left nothing, so what it found in a row is what is wrong with most of them.
-    such = f", such as {findings[-1].examples[0]}" if findings and findings[-1].fixed and findings[-1].examples else ""
+    example = next((finding.examples[0] for finding in reversed(findings) if finding.fixed and finding.examples), None)
+    story = _story(findings) + ("" if example is None else f", such as {example}")
     raise DataError(
         explain(
-            wrong=f"no training rows are left of {source.train.num_rows:,} in {source.origin} "
-            f"({_story(findings)}{such})",
+            wrong=f"no training rows are left of {source.train.num_rows:,} in {source.origin} ({story})",
             expected=f"rows with an input ({', '.join(subject.task.input_columns)}) and a label "
             f"({subject.task.target_column})",
             fix="check that these are the right columns (target=, inputs=), and the rows behind them",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +30,8 @@ _BLOCK_BYTES = 1 << 25  # a cell must fit in one block
 _DELIMITERS = ("\t", ",", ";", "|")
 _NO_DELIMITER = "\x1f"
 _CONSISTENT_SHARE = 0.8
+#: Excel's word for the delimiter, in a line before the header.
+_DECLARED = re.compile(rb'"?sep=([\t,;|])"?[ \t]*(?:\r\n|\n|\r)', re.IGNORECASE)
 _DELIMITER_NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 
 
@@ -61,13 +64,20 @@ def read_delimited(
                 fix="check that the export finished, or point to another file",
             )
         )
-    delimiter = _sniff(text, suffix=suffix, expected=expected)
+    declared = _DECLARED.match(bytes(memoryview(text)[:20]))
+    if declared is not None:
+        # Lines are counted from the one below.
+        text, place = text.slice(declared.end()), f"{place} below its line 'sep='"
+        delimiter = declared.group(1).decode()
+    else:
+        delimiter = _sniff(text, suffix=suffix, expected=expected)
+    text, escape_notes = _with_doubled_quotes(text, delimiter, place=place)
     sample = _sample(text, delimiter)
     table, notes = _read_cells(text, delimiter, width=len(sample[0]), place=place)
     header = decide_header(sample, expected=expected)
     table, header_notes = _apply(header, table, place=place)
-    table, type_notes = typed_cells(table, keep_text=keep_text)
-    return table, (*notes, *header_notes, *type_notes)
+    table, type_notes = typed_cells(table, delimiter=delimiter, keep_text=keep_text)
+    return table, (*escape_notes, *notes, *header_notes, *type_notes)
 
 
 def _apply(header: Header, table: pa.Table, *, place: str) -> tuple[pa.Table, tuple[str, ...]]:
@@ -85,6 +95,28 @@ def _apply(header: Header, table: pa.Table, *, place: str) -> tuple[pa.Table, tu
             )
         )
     return table, ()
+
+
+def _with_doubled_quotes(text: pa.Buffer, delimiter: str, *, place: str) -> tuple[pa.Buffer, tuple[str, ...]]:
+    """Returns the text with quotes inside cells doubled where they stand behind backslashes, as in Spark and MySQL."""
+    # Between tabs, quotes are mostly part of the text.
+    if delimiter == "\t" or b'\\"' not in (raw := bytes(text)) or _is_strict(text, delimiter):
+        return text, ()
+    doubled = pa.py_buffer(re.sub(rb'\\(["\\])', lambda found: found[1].replace(b'"', b'""'), raw))
+    if not _is_strict(doubled, delimiter):
+        return text, ()
+    return doubled, (f'{place}: quotes inside cells are written as \\" and were read as quotes.',)
+
+
+def _is_strict(text: pa.Buffer, delimiter: str) -> bool:
+    """Whether every quoted cell ends at its closing quote."""
+    try:
+        for _ in csv.reader(io.StringIO(bytes(text).decode("utf-8"), newline=""), delimiter=delimiter, strict=True):
+            pass
+    except csv.Error as error:
+        # A cell beyond the module's limit says nothing of quotes.
+        return "field larger" in str(error)
+    return True
 
 
 def _sample(text: pa.Buffer, delimiter: str) -> list[list[str]]:

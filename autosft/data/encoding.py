@@ -6,6 +6,7 @@ What lives here: telling encodings apart, and text from binary. What the text me
 from __future__ import annotations
 
 import codecs
+import string
 
 import pyarrow as pa
 
@@ -13,6 +14,8 @@ from autosft.errors import DataError, explain
 
 _CHUNK_BYTES = 1 << 22
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\v\x1a\x1b"))
+_ACCENTED = bytes(range(0xC0, 0x100))
+_PLAIN = string.ascii_letters.encode()
 _CONTROL_SHARE = 0.01
 
 
@@ -23,7 +26,7 @@ def to_utf8(raw: pa.Buffer, *, place: str) -> tuple[pa.Buffer, tuple[str, ...]]:
     Windows.
 
     Raises:
-        DataError: The bytes are no text in any of these.
+        DataError: The bytes are no text in any of these, or would be mostly accents in cp1252.
     """
     start = bytes(memoryview(raw)[:4])
     if start.startswith(codecs.BOM_UTF8):
@@ -35,6 +38,8 @@ def to_utf8(raw: pa.Buffer, *, place: str) -> tuple[pa.Buffer, tuple[str, ...]]:
     bad_byte = _first_bad_byte(raw)
     if bad_byte is None:
         return raw, ()
+    if _is_mostly_accented(raw):
+        raise _other_encoding(place, bad_byte)
     note = f"{place}: not valid UTF-8 (byte {bad_byte}), read as cp1252; save it as UTF-8 if letters look wrong."
     return _recode(raw, "cp1252", place=place), (note,)
 
@@ -46,6 +51,16 @@ def not_text(place: str, reason: str) -> DataError:
             wrong=f"{place} does not look like text: {reason}",
             expected="a text file in UTF-8, UTF-16 with a byte order mark, or cp1252; or Parquet or Arrow, so named",
             fix="check that the file is complete and its suffix right; save spreadsheets as CSV, unpack archives first",
+        )
+    )
+
+
+def _other_encoding(place: str, bad_byte: int) -> DataError:
+    return DataError(
+        explain(
+            wrong=f"{place} is not valid UTF-8 (byte {bad_byte}), and in cp1252 most of its letters would be accented",
+            expected="a text file in UTF-8, UTF-16 with a byte order mark, or cp1252",
+            fix="save it as UTF-8; where it is in cp1251, for example: iconv -f CP1251 -t UTF-8 OLD > NEW",
         )
     )
 
@@ -69,6 +84,16 @@ def _refuse_binary(raw: pa.Buffer, *, place: str) -> None:
         num_control = len(chunk) - len(chunk.translate(None, _CONTROL))
         if num_control > _CONTROL_SHARE * len(chunk):
             raise not_text(place, f"it holds {num_control} control characters")
+
+
+def _is_mostly_accented(raw: pa.Buffer) -> bool:
+    """Whether cp1252 would have more accented letters than plain ones, which no language has that is written in it."""
+    view, accented, plain = memoryview(raw), 0, 0
+    for begin in range(0, raw.size, _CHUNK_BYTES):
+        chunk = bytes(view[begin : begin + _CHUNK_BYTES])
+        accented += len(chunk) - len(chunk.translate(None, _ACCENTED))
+        plain += len(chunk) - len(chunk.translate(None, _PLAIN))
+    return accented > plain
 
 
 def _first_bad_byte(raw: pa.Buffer) -> int | None:

@@ -54,6 +54,7 @@ def read_file(
     """
     place = path.name
     refuse_media(path)
+    _refuse_conllu(path)
     raw = _load(path)
     suffix = data_suffix(path) or _suffix_by_content(raw)
     if suffix in _PARQUET:
@@ -72,6 +73,17 @@ def read_file(
         return table, (*notes, *more)
     table, more = read_delimited(text, place=place, suffix=suffix, expected=expected, keep_text=keep_text)
     return table, (*notes, *more)
+
+
+def _refuse_conllu(path: Path) -> None:
+    if (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower() == ".conllu":
+        raise DataError(
+            explain(
+                wrong=f"{path} is CoNLL-U, whose ten columns hold several layers of annotation, and none of entities",
+                expected="a CoNLL file of two columns, the word and its tag, with a blank line between sentences",
+                fix="keep the column FORM and the one to predict, and name the file .conll",
+            )
+        )
 
 
 def no_such_path(path: Path, *, also: str = "") -> DataError:

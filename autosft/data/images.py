@@ -12,21 +12,27 @@ import stat
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 from filelock import FileLock
 
 from autosft.cache import cache_folder
-from autosft.data.column_types import is_text
-from autosft.data.split_names import canonical_split
+from autosft.data.column_types import is_bytes, is_text
+from autosft.data.image_splits import split_folders
 from autosft.disk import writing
 from autosft.errors import DataError, explain
 
 IMAGE_SUFFIXES = frozenset({
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif",
 })  # fmt: skip
+
+#: What files of images begin with: PNG, JPEG, GIF, BMP, TIFF, PPM and PGM, JPEG 2000, icons.
+_BEGINNINGS = (
+    b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P4", b"P5", b"P6", b"\0\0\0\x0cjP",
+    b"\xff\x4f\xff\x51", b"\0\0\1\0",
+)  # fmt: skip
 
 #: Data files that describe images beside them; where one is there, it says what the rows are.
 _TABLES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow"})
@@ -49,32 +55,36 @@ def image_columns(table: pa.Table) -> list[str]:
 def _holds_images(column: pa.ChunkedArray) -> bool:
     if pa.types.is_struct(column.type):
         return {field.name for field in column.type} == {"bytes", "path"}
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        return True
-    return is_text(column.type) and bool(_first_paths(column))
+    if is_bytes(column.type):
+        first = column.drop_null().slice(0, _PEEK_ROWS).to_pylist()
+        return not first or any(map(_begins_image, first))
+    return is_text(column.type) and bool(first_paths(column))
 
 
-def _first_paths(column: pa.ChunkedArray) -> list[str]:
+def _begins_image(content: bytes) -> bool:
+    kinds = (content[4:12], content[8:12])
+    return content.startswith(_BEGINNINGS) or b"WEBP" in kinds or b"ftypavif" in kinds
+
+
+def first_paths(column: pa.ChunkedArray) -> list[str]:
     """Returns the first few values where all of them look like paths of images, else nothing."""
     first = [value for value in column.slice(0, _PEEK_ROWS).to_pylist() if value]
     return first if all(is_image_path(value) for value in first) else []
 
 
-def with_absolute_paths(table: pa.Table, folder: Path) -> pa.Table:
-    """Returns the table with paths of images, where they are relative to a data file's folder, made absolute.
-
-    Those that lie in no such place stay as they are, to be looked for in the working directory.
-    """
-    for index, name in enumerate(table.column_names):
-        column = table.column(index)
-        if not is_text(column.type):
-            continue
-        paths = [path for path in _first_paths(column) if not os.path.isabs(path)]
-        if any((folder / path).is_file() for path in paths):
-            home = os.path.abspath(folder)
-            made = [value if not value else os.path.join(home, value) for value in column.to_pylist()]
-            table = table.set_column(index, name, pa.chunked_array([pa.array(made, pa.string())]))
-    return table
+def refuse_unclassed(folder: Path, tables: Mapping[str, pa.Table]) -> None:
+    """Raises DataError where images were read from a folder, and none of them lies in a class."""
+    if any(table.column_names != ["image"] for table in tables.values()):
+        return
+    num = sum(table.num_rows for table in tables.values())
+    raise DataError(
+        explain(
+            wrong=f"the {num:,} images of {folder} lie in no class folder, and no table names their classes",
+            expected="one sub-folder a class, or a table with a column of paths and one of labels",
+            fix="move the images of each class into a folder called as the class; where their names tell it, write a "
+            "csv of each file's name and class beside them",
+        )
+    )
 
 
 def is_zip(path: Path) -> bool:
@@ -85,24 +95,25 @@ def is_zip(path: Path) -> bool:
 def tables_from_images(folder: Path) -> tuple[dict[str, pa.Table], tuple[str, ...]] | None:
     """Reads a folder of images: <class>/*.png, or train/<class>/*.png and test/<class>/*.png.
 
-    A folder that only wraps another is looked through. Names of classes stay text, also where they are numbers. Images
-    that lie in no class have none: their label is null, or the table has no label at all where this holds for all.
+    A folder that only wraps another is looked through, also inside a split. Names of classes stay text, also where they
+    are numbers. Images that lie in no class have none: their label is null, or the table has no label at all where this
+    holds for all.
 
     Returns:
         Tables with the columns "image" (absolute path) and "label" by split, and notes on what was left aside; None
         where the folder is none of images: it holds none, or a table that describes them.
+
+    Raises:
+        DataError: Folders are called like splits, and cannot be told from classes.
     """
     top = _unwrapped(folder)
     if any(entry.suffix.lower() in _TABLES for entry in top.iterdir() if entry.is_file()):
         return None
-    children = _folders(top)
-    splits = {child: split for child in children if (split := canonical_split(child.name))}
-    if "train" in splits.values() and any(map(_has_images, children)):
-        parts = {child.name: _classes(child) for child in splits if _has_images(child)}
-        left = [child.name for child in children if child not in splits and _has_images(child)]
-        notes = (f"{folder.name}: folders left aside: {', '.join(left)}.",) if left else ()
-    else:
-        parts, notes = {"train": _classes(top)}, ()
+    children = {child: _class_folders(_unwrapped(child)) for child in _folders(top) if _has_images(child)}
+    splits = split_folders(top, children)
+    parts = _parts(splits) if splits else {"train": _classes(top)}
+    left = [child.name for child in children if splits and child not in splits.values()]
+    notes = (f"{folder.name}: folders left aside: {', '.join(left)}.",) if left else ()
     rows = [row for part in parts.values() for row in part]
     labelled = any(label is not None for _, label in rows)
     if not rows or (not labelled and any(entry.suffix.lower() == ".txt" for entry in top.iterdir())):
@@ -115,6 +126,25 @@ def _table(rows: list[tuple[str, str | None]], *, labelled: bool) -> pa.Table:
     if labelled:
         columns["label"] = pa.array([label for _, label in rows], pa.string())
     return pa.table(columns)
+
+
+def _parts(splits: Mapping[str, Path]) -> dict[str, list[tuple[str, str | None]]]:
+    train = _unwrapped(splits["train"])
+    parts = {"train": _classes(train)}
+    classes = set(_class_folders(train))
+    for split, folder in splits.items():
+        if split == "train":
+            continue
+        inner = _class_folders(folder)
+        if len(inner) == 1 and classes and inner[0] not in classes:
+            # It only wraps the classes, or images that have none ("test/images"): no class is called so in training.
+            folder = folder / inner[0]
+        parts[split] = _classes(folder)
+    return parts
+
+
+def _class_folders(folder: Path) -> list[str]:
+    return [child.name for child in _folders(folder) if _has_images(child)]
 
 
 def _classes(folder: Path) -> list[tuple[str, str | None]]:

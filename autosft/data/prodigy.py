@@ -32,11 +32,13 @@ def accepted(source: Source) -> Source:
         return source
     asked = _label_asked_about(train)
     wanted = ("accept", "reject") if asked is not None else ("accept",)
-    masks = {name: _is_in(table, wanted) for name, table in source.splits.items()}
+    # Rows that came without the column were not annotated there.
+    annotated = {name: table for name, table in source.splits.items() if "answer" not in source.lacking.get(name, ())}
+    masks = {name: _is_in(table, wanted) for name, table in annotated.items()}
     dropped = {name: int((~mask).sum()) for name, mask in masks.items() if not mask.all()}
     kept = source.filtered({name: masks[name] for name in dropped})
-    for name, table in kept.splits.items():
-        if table.num_rows:
+    for name in masks:
+        if kept.splits[name].num_rows:
             continue
         raise DataError(
             explain(

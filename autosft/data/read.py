@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from autosft.data.align import align_splits
+from autosft.data.align import align_splits, lacking_columns
 from autosft.data.column_types import is_text, plain_types
 from autosft.data.competition import with_known_answers
 from autosft.data.files import data_suffix, no_such_path, read_file
@@ -24,12 +24,13 @@ from autosft.data.hub import (
     tables_from_hub,
     tables_from_saved,
 )
-from autosft.data.images import is_zip, tables_from_images, unpacked, with_absolute_paths
+from autosft.data.image_paths import with_absolute_paths
+from autosft.data.images import is_zip, refuse_unclassed, tables_from_images, unpacked
 from autosft.data.nested import taken_apart
 from autosft.data.objects import is_pandas, table_from_columns, table_from_pandas, table_from_rows
 from autosft.data.prodigy import accepted
 from autosft.data.source import Source
-from autosft.data.split_names import canonical_split, name_splits, splits_in_column
+from autosft.data.split_names import canonical_split, name_splits, splits_in_column, unfollowed_splits
 from autosft.data.tagged_words import as_lists, tagged_words
 from autosft.data.text_folders import inner_folder, tables_from_texts
 from autosft.data.untrained import refuse_boxes
@@ -66,15 +67,18 @@ def read(data: object, *, test: object | None = None, validation: object | None 
         DataError: The data cannot be read, or its splits do not fit together.
     """
     found = _find(data)
-    if isinstance(data, str | Path) and Path(data).expanduser().is_dir():
-        refuse_boxes(Path(data).expanduser(), found.splits)
+    if isinstance(data, str | Path) and (path := Path(data).expanduser()).exists():
+        if path.is_dir():
+            refuse_boxes(path, found.splits)
+        if path.is_dir() or is_zip(path):
+            refuse_unclassed(path, found.splits)
     tables, notes = found.splits, found.notes
     if len(tables) == 1 and (told := splits_in_column(next(iter(tables.values())))) is not None:
         column, tables = told
         counts = ", ".join(f"{rows.num_rows:,} {split}" for split, rows in tables.items())
         notes = (*notes, f"Column '{column}' says which split a row belongs to: {counts}.")
     splits, more = name_splits(tables, place=found.origin)
-    notes = (*notes, *more)
+    notes = (*notes, *more, *unfollowed_splits(splits["train"]))
     for split, table in splits.items():
         splits[split], more = taken_apart(table)
         notes = (*notes, *more)
@@ -98,7 +102,7 @@ def read(data: object, *, test: object | None = None, validation: object | None 
     }
     plain["train"] = train
     aligned, more = align_splits(plain, place=found.origin, places=places)
-    return accepted(Source(aligned, found.origin, (*notes, *more)))
+    return accepted(Source(aligned, found.origin, (*notes, *more), lacking_columns(plain)))
 
 
 def read_table(data: object, *, columns: Sequence[str] = ()) -> pa.Table:

@@ -19,12 +19,14 @@ class Source:
             caller brought them. All have the same columns.
         origin: Where the rows came from, for messages: a path, a hub id, or a type such as "pandas.DataFrame".
         notes: What the reader had to decide, one sentence each ("read as cp1252", "no header line: ...").
+        lacking: The columns that a split was brought without, by split; they are empty in it.
         kept: Where rows were dropped since, the positions of those that are left, int64 by split.
     """
 
     splits: Mapping[str, pa.Table]
     origin: str
     notes: tuple[str, ...] = ()
+    lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kept: Mapping[str, pa.Array] = field(default_factory=dict)
 
     @property

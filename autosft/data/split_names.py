@@ -12,13 +12,23 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from autosft.data.texts import as_text
 from autosft.errors import DataError, did_you_mean, explain
 
 T = TypeVar("T")
 
-#: What a column is called that says which split a row belongs to.
-_COLUMNS = ("split", "set", "subset", "partition", "dataset_split", "data_split")
+#: What a column is called that says which split or fold a row belongs to.
+SPLIT_COLUMNS = frozenset(
+    {"split", "set", "subset", "partition", "fold", "dataset_split", "data_split", "ds_type"}
+    | {"is_train", "is_test", "is_valid"}
+)
+#: What else it is called where its values are names of splits.
+_PERHAPS = frozenset({"usage"})
+#: What yes and no say of a row. "is_valid" is not among them, as it is mostly something to predict.
+_FLAGS = {"is_train": ("train", "test"), "is_test": ("test", "train")}
+_YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
 
+#: Spellings without blanks, hyphens and underscores.
 _CANONICAL = {
     "train": "train",
     "training": "train",
@@ -26,22 +36,35 @@ _CANONICAL = {
     "valid": "validation",
     "val": "validation",
     "dev": "validation",
+    "publictest": "validation",
     "test": "test",
     "testing": "test",
     "eval": "test",
+    "holdout": "test",
+    "heldout": "test",
+    "privatetest": "test",
 }
+#: Words for rows to predict on.
+_UNANSWERED = frozenset({"pred", "predict", "prediction", "predictions", "unlabeled", "unlabelled"})
 
 
 def canonical_split(name: str) -> str | None:
     """Returns "train", "validation" or "test" for a name that is exactly one of their spellings, else None."""
-    return _CANONICAL.get(name.casefold())
+    return _CANONICAL.get(re.sub(r"[ _-]", "", name.casefold()))
 
 
 def split_in_name(stem: str) -> str | None:
-    """Returns the split that a file's name begins or ends with ("test-v1.3", "reviews_dev"), or None."""
-    words = [word for word in re.split(r"[^a-z]+", stem.casefold()) if word]
-    found = [_CANONICAL[word] for word in (words[:1] + words[-1:]) if word in _CANONICAL]
+    """Returns the split that a file's name begins or ends with ("test-v1.3", "reviews_dev", "held_out_1"), or None."""
+    words = _words(stem)
+    ends = [*words[:1], *words[-1:], "".join(words[:2]), "".join(words[-2:])]
+    found = [_CANONICAL[word] for word in ends if word in _CANONICAL]
     return found[0] if found else None
+
+
+def is_for_predictions(name: str) -> bool:
+    """Whether a name begins or ends with a word for rows without answers ("pred", "seg_pred")."""
+    words = _words(name)
+    return bool(_UNANSWERED & {*words[:1], *words[-1:]})
 
 
 def splits_in_column(table: pa.Table) -> tuple[str, dict[str, pa.Table]] | None:
@@ -49,22 +72,53 @@ def splits_in_column(table: pa.Table) -> tuple[str, dict[str, pa.Table]] | None:
 
     Returns:
         The column, and the rows of each split without it; None unless a column that is called so holds nothing but
-        names of splits, the training split among several.
+        names of splits, the training split among several, or says yes and no to "is_train" or "is_test".
     """
-    for name in table.column_names:
-        values = table.column(name)
-        if name.casefold() not in _COLUMNS or not (
-            pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-        ):
-            continue
-        names = pc.unique(values).to_pylist()
-        found = {value: canonical_split(value) for value in names if value is not None}
-        if None in names or None in found.values() or len(found) < 2 or "train" not in found.values():
+    names = _called_like_splits(table)
+    for name in sorted(names, key=lambda name: _folded(name) == "is_test"):
+        values = _as_splits(name, as_text(table.column(name)))
+        found = {value: canonical_split(value or "") for value in pc.unique(values).to_pylist()}
+        if None in found.values() or len(found) < 2 or "train" not in found.values():
             continue
         if len(set(found.values())) == len(found):
             rest = table.drop_columns([name])
             return name, {value: rest.filter(pc.equal(values, value)) for value in found}
     return None
+
+
+def unfollowed_splits(table: pa.Table) -> tuple[str, ...]:
+    """Returns a note on each column that is called like one of splits and was not followed."""
+    notes = []
+    for name in _called_like_splits(table):
+        values = pc.unique(as_text(table.column(name)).drop_null()).to_pylist()
+        if len(values) > 1 and (_folded(name) in SPLIT_COLUMNS or any(map(canonical_split, values))):
+            shown = ", ".join(values[:5]) + (" ..." if len(values) > 5 else "")
+            notes.append(
+                f"Column '{name}' ({shown}) is called like one of splits and was not followed: rows are trained on "
+                "whatever it says. In a single table one is, that has one name each for train and for held-out rows."
+            )
+    return tuple(notes)
+
+
+def _called_like_splits(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if _folded(name) in SPLIT_COLUMNS | _PERHAPS]
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", "_", name.strip()).casefold()
+
+
+def _as_splits(name: str, values: pa.Array) -> pa.Array:
+    """Returns the values, as names of splits where the column says yes and no to one."""
+    if _folded(name) not in _FLAGS:
+        return values
+    yes, no = (pc.is_in(pc.utf8_lower(values), value_set=pa.array(words, values.type)) for words in (_YES, _NO))
+    first, second = _FLAGS[_folded(name)]
+    return pc.if_else(yes, first, pc.if_else(no, second, pa.scalar(None, pa.string())))
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[^a-z]+", name.casefold()) if word]
 
 
 def name_splits(found: Mapping[str, T], *, place: str) -> tuple[dict[str, T], tuple[str, ...]]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from autosft.data.images import image_columns, is_image_path
+from autosft.data.split_names import SPLIT_COLUMNS, canonical_split
 from autosft.data.texts import label_texts
 from autosft.inference.combined_labels import combines_labels
 from autosft.inference.written_numbers import has_fractions, number_type
@@ -49,8 +50,6 @@ BODIES = word_set(
 )
 TEXT_NAMES = BODIES | word_set("sentence utterance query question tweet document input prompt transcript ticket")
 _TWIN = re.compile(r"^(.*?)[ _-]?([012ab]|one|two|left|right)$", re.IGNORECASE)
-_SPLIT_NAMES = word_set("split fold partition subset is_train is_test is_valid set")
-_SPLIT_VALUES = word_set("train training test testing dev val valid validation eval holdout unused")
 
 
 class Role(StrEnum):
@@ -290,7 +289,8 @@ def _role(
     if num_distinct == 1:
         return Role.CONSTANT
     folded = "_".join(name_words(name)) or name
-    if {value.casefold() for value in values} <= _SPLIT_VALUES or (folded in _SPLIT_NAMES and num_distinct <= 20):
+    splits = all(canonical_split(value) or value.casefold() == "unused" for value in values)
+    if splits or (folded in SPLIT_COLUMNS and num_distinct <= 20):
         return Role.SPLIT
     # "1234.50" is a price.
     if pa.types.is_temporal(column_type) or (is_string(column_type) and _share(sample, _DATE) > 0.9):

@@ -13,6 +13,7 @@ import pytest
 from autosft.data.read import read
 from autosft.errors import DataError
 from autosft.infer import infer
+from autosft.prepare import Question, understand
 
 TEXTS = [f"some words {row}" for row in range(40)]
 LABELS = [row % 2 for row in range(40)]
@@ -76,6 +77,26 @@ def test_a_column_of_the_test_file_that_is_only_misspelt_is_named(tmp_path: Path
     pd.DataFrame({"text": TEXTS, "lable": LABELS}).to_csv(tmp_path / "march.csv", index=False)
     with pytest.raises(DataError, match=r"march.csv: .*no column 'label'(?s:.*)did you mean 'lable'\? Then rename it"):
         read(pd.DataFrame({"text": TEXTS, "label": LABELS}), test=tmp_path / "march.csv")
+
+
+def test_a_test_file_may_lack_columns_that_nothing_reads() -> None:
+    train = pd.DataFrame({"source": ["web", "app"] * 20, "text": TEXTS, "label": LABELS})
+    source = read(train, test=pd.DataFrame({"label": [0], "Text": ["x"]}))
+    assert source.splits["test"].to_pylist() == [{"source": None, "text": "x", "label": 0}]
+    assert source.splits["test"].schema == source.train.schema
+    assert any("lacks are left empty: source" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "asked"), [("label", {}), ("text", {"inputs": ["text"]}), ("user", {"group": "user"})]
+)
+def test_a_column_that_the_task_needs_is_refused_where_the_test_file_lacks_it(lacking: str, asked: Any) -> None:
+    train = pd.DataFrame(
+        {"text": TEXTS, "label": LABELS, "user": LABELS, "more": [f"other {row}" for row in range(40)]}
+    )
+    question = Question("Which label?", train, train.drop(columns=lacking), target="label", **asked)
+    with pytest.raises(DataError, match=f"the test data has no column '{lacking}'"):
+        understand(question)
 
 
 def test_a_split_of_the_same_data_is_named_by_the_data() -> None:

@@ -54,6 +54,39 @@ def test_the_first_and_last_of_several_columns_count(tmp_path: Path) -> None:
     assert "4 columns" in source.notes[0]
 
 
+@pytest.mark.parametrize("name", ["a.conll", "a.txt", "a.tsv"])
+@pytest.mark.parametrize("more", ["\tO", "\t_", "\tB-LOC", "\t_\t_"])
+def test_a_column_that_counts_the_words_is_not_taken_for_them(tmp_path: Path, name: str, more: str) -> None:
+    parts = [
+        "\n".join(
+            f"{at}\t{token}\t{tag}{more}" for at, (token, tag) in enumerate(zip(*row.values(), strict=True), start=1)
+        )
+        for row in SENTENCES
+    ]
+    (tmp_path / name).write_text("#\thttp://example.org [2010-01-10]\n" + "\n\n# sent_id = 1\n".join(parts) + "\n")
+    source = read(tmp_path / name)
+    assert source.train.to_pylist() == SENTENCES
+    assert "column 2 was read as words and column 3 as their tags" in source.notes[0]
+
+
+def test_words_that_are_numbers_stay_words(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("1\tCD\tO\n2\tCD\tO\n\n3\tCD\tO\n")
+    assert read(tmp_path / "a.conll").train["tokens"].to_pylist() == [["1", "2"], ["3"]]
+
+
+def test_a_column_of_nothing_holds_no_tags(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("Anna NNP B-PER _\nleft VBD O _\n")
+    assert read(tmp_path / "a.conll").train["tags"].to_pylist() == [["B-PER", "O"]]
+    (tmp_path / "a.conll").write_text("1\tAnna\t_\n2\tleft\t_\n")
+    assert read(tmp_path / "a.conll").train.to_pylist() == [{"tokens": ["Anna", "left"]}]
+
+
+def test_conllu_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.conllu").write_text("1\tAnna\tAnna\tPROPN\t_\t_\t0\troot\t_\t_\n")
+    with pytest.raises(DataError, match="CoNLL-U"):
+        read(tmp_path / "a.conllu")
+
+
 def test_words_may_hold_other_white_space(tmp_path: Path) -> None:
     (tmp_path / "a.conll").write_text("a\u00a0b O\nc O\n\nd\u0085 O\n", encoding="utf-8")
     assert read(tmp_path / "a.conll").train["tokens"].to_pylist() == [["a\u00a0b", "c"], ["d\u0085"]]

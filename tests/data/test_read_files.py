@@ -14,6 +14,7 @@ import pytest
 
 from autosft.data.read import read, read_table
 from autosft.errors import DataError
+from autosft.prepare import Question, understand
 
 ROWS = [
     {"text": "I lost my card", "label": "lost", "stars": 1},
@@ -95,6 +96,13 @@ def test_a_test_file_of_an_unknown_type_is_not_passed_over_in_silence(tmp_path: 
     ]
 
 
+@pytest.mark.parametrize("name", ["reviews_holdout.csv", "held_out.csv", "reviews-held-out-2.csv"])
+def test_a_file_of_held_out_rows_is_the_test_set(tmp_path: Path, name: str) -> None:
+    (tmp_path / "reviews_train.csv").write_text("text,label\na,x\nb,y\n")
+    (tmp_path / name).write_text("text,label\nc,x\n")
+    assert read(tmp_path).splits["test"]["text"].to_pylist() == ["c"]
+
+
 def test_shards_are_one_split_in_order(tmp_path: Path) -> None:
     for at in (1, 0):
         pa.parquet.write_table(pa.table({"text": [f"row {at}"]}), tmp_path / f"train-0000{at}-of-00002.parquet")
@@ -158,7 +166,7 @@ def test_test_rows_of_a_competition_are_set_aside_where_they_have_no_answers(tmp
     (tmp_path / "train.csv").write_text("id,text,label\n1,a,x\n2,b,y\n")
     (tmp_path / "test.csv").write_text("id,text\n3,c\n")
     with pytest.raises(DataError, match="the test data has no column 'label'"):
-        read(tmp_path)
+        understand(Question("Which label does the text have?", str(tmp_path)))
     (tmp_path / "sample_submission.csv").write_text("id,label\n3,x\n")
     source = read(tmp_path)
     assert list(source.splits) == ["train"] and source.train["label"].to_pylist() == ["x", "y"]

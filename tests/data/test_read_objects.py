@@ -249,5 +249,52 @@ def test_a_column_that_names_anything_else_is_a_column(values: list[object]) -> 
     assert list(source.splits) == ["train"] and source.train.column_names == ["text", "split"]
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "splits"),
+    [
+        ("split", ["train", "holdout"], ["train", "test"]),
+        ("Split", ["train", "Held-out"], ["train", "test"]),
+        ("partition", pd.Categorical(["train", "held_out"]), ["train", "test"]),
+        ("ds_type", ["TRAIN", "DEV"], ["train", "validation"]),
+        ("Usage", ["Training", "PublicTest", "PrivateTest"], ["train", "validation", "test"]),
+        ("is_train", [1, 0], ["train", "test"]),
+        ("isTrain", [True, False], ["train", "test"]),
+        ("is_test", ["no", "Yes"], ["train", "test"]),
+    ],
+)
+def test_rows_that_a_column_holds_out_are_not_trained_on(name: str, values: list[object], splits: list[str]) -> None:
+    source = read(pd.DataFrame({"text": list("abc")[: len(values)], name: values}))
+    assert {split: table.to_pydict() for split, table in source.splits.items()} == {
+        split: {"text": [text]} for split, text in zip(splits, "abc", strict=False)
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("split", ["train", "train", "unused"]),
+        ("split", [0, 1, 2]),
+        ("Fold", [1, 2, 3]),
+        ("usage", ["Training", "PublicTest", "?"]),
+        ("is_train", [1, 0, None]),
+        ("is_valid", [1, 0, 1]),
+    ],
+)
+def test_a_column_that_looks_like_splits_and_is_none_is_noted(name: str, values: list[object]) -> None:
+    source = read({"text": list("abc"), name: values})
+    assert list(source.splits) == ["train"]
+    assert any(f"'{name}' (" in note and "was not followed" in note for note in source.notes)
+
+
+def test_of_two_columns_of_splits_the_one_for_training_is_followed() -> None:
+    source = read({"text": list("abc"), "is_test": [0, 1, 0], "is_train": [1, 0, 0]})
+    assert source.splits["test"]["text"].to_pylist() == ["b", "c"]
+    assert not any("is_test" in note for note in source.notes)
+
+
+def test_a_column_of_another_use_is_not_noted() -> None:
+    assert read({"text": list("abc"), "usage": ["home", "work", "home"]}).notes == ()
+
+
 def test_rows_to_predict_on_keep_the_column() -> None:
     assert read_table(ROWS_OF_SPLITS).num_rows == 6

@@ -28,6 +28,18 @@ def test_encodings(tmp_path: Path, encoding: str, note: str | None) -> None:
     assert [note in text for text in source.notes] == ([True] if note else [])
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"), [("cp1251", "чайник сломался через две недели"), ("gbk", "这个水壶两周后就坏了没有人回信")]
+)
+def test_other_encodings_are_refused_and_not_read_as_accents(tmp_path: Path, encoding: str, text: str) -> None:
+    with pytest.raises(DataError, match="most of its letters would be accented"):
+        _read(tmp_path, ("text,label\n" + f"{text},a\n" * 30).encode(encoding))
+
+
+def test_signs_beside_numbers_are_no_other_encoding(tmp_path: Path) -> None:
+    assert _read(tmp_path, ("id,price\n" + "1,£5\n" * 30).encode("cp1252")).train["price"][0].as_py() == "£5"
+
+
 def test_words_for_nothing_are_text_and_only_empty_cells_are_missing(tmp_path: Path) -> None:
     words = ["None", "NA", "null", "nan", "N/A", "hello"]
     source = _read(tmp_path, "text,label\n" + "".join(f"{word},x\n" for word in words) + ',x\n"",x\n')
@@ -61,6 +73,72 @@ def test_a_few_na_among_numbers_are_missing_and_noted(tmp_path: Path) -> None:
     source = _read(tmp_path, "text,score\n" + "a,1.5\n" * 30 + "a,NA\n")
     assert (source.train["score"].type, source.train["score"].null_count) == (pa.float64(), 1)
     assert "'score'" in source.notes[0] and "1 cell such as 'NA' was read as missing" in source.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("Text;Note\na b;1,5\nc d;3\ne f;2,25\ng h;-4,0\n", [1.5, 3.0, 2.25, -4.0]),
+        ("Text\tNote\na b\t10,234\nc d\t3,1\n", [10.234, 3.1]),
+        ("Text;Note\na b;3,99\nc d;4,95\n", [3.99, 4.95]),
+        ('Text,Note\na b,"12,5"\nc d,"3,1"\n', [12.5, 3.1]),
+        ("Text;Note\n" + "a b;2,1\n" * 30 + "c d;NA\n", [2.1] * 30 + [None]),
+    ],
+)
+def test_decimal_commas_are_read_and_noted(tmp_path: Path, text: str, numbers: list[float | None]) -> None:
+    source = _read(tmp_path, text)
+    assert source.train["Note"].to_pylist() == numbers
+    assert "'Note' holds numbers with a decimal comma" in source.notes[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Text;Note\na b;1,234\nc d;2,500\n",
+        'Text,Note\na b,"1,234"\nc d,"2,500"\n',
+        'Text,Note\na b,"3,1"\nc d,"2"\n',
+        "Text;Note\na b;1,3\nc d;2\ne f;2,5\n",
+        "Text;Note\na b;3,1\nc d;1,2,3\n",
+        "Text;Note\na b;3,1\nc d;yes\n",
+        "Text;Note\na b;3,1\nc d;NA\n",
+        "Text;Note\na b;03,1\nc d;1,2\n",
+    ],
+    ids=[
+        "thousands",
+        "thousands in quotes",
+        "a whole number",
+        "labels",
+        "three labels",
+        "a word",
+        "as many missing",
+        "a leading zero",
+    ],
+)
+def test_other_commas_stay_text(tmp_path: Path, text: str) -> None:
+    source = _read(tmp_path, text)
+    assert source.train["Note"].type == pa.string() and source.notes == ()
+    assert source.train["Note"][0].as_py() in text
+
+
+@pytest.mark.parametrize("first", ["sep=;\n", "sep=;\r\n", '"sep=;"\n', "\ufeffSEP=;\n"])
+def test_a_line_that_names_the_delimiter_is_no_header(tmp_path: Path, first: str) -> None:
+    source = _read(tmp_path, first + "text;label\na, b, c;x\nd, e, f;y\n")
+    assert source.train.to_pylist() == [{"text": "a, b, c", "label": "x"}, {"text": "d, e, f", "label": "y"}]
+    with pytest.raises(DataError, match="below its line 'sep=', line 3: 1 cell "):
+        _read(tmp_path, first + "text;label\na;x\nb\n")
+
+
+def test_quotes_behind_backslashes_are_quotes(tmp_path: Path) -> None:
+    text = 'text,label\n"he said \\"no\\", then left",x\n"a \\"word\\" here",y\n"C:\\\\dir\\\\",y\n'
+    source = _read(tmp_path, text)
+    assert source.train["text"].to_pylist() == ['he said "no", then left', 'a "word" here', "C:\\dir\\"]
+    assert "quotes inside cells" in source.notes[0]
+
+
+def test_backslashes_before_closing_quotes_stay(tmp_path: Path) -> None:
+    source = _read(tmp_path, 'text,label\n"C:\\dir\\",x\n"say \\""hi\\""",y\n')
+    assert source.train["text"].to_pylist() == ["C:\\dir\\", 'say \\"hi\\"']
+    assert source.notes == ()
 
 
 SMS = 'ham\tGo until jurong point, crazy..\nham\t"Ok lar... it\'s 5"\nspam\tFree entry in "2\nham\t"U dun say\n'
