@@ -14,12 +14,13 @@ import pyarrow as pa
 from autosft.data.source import Source
 from autosft.errors import TaskError, did_you_mean, explain
 from autosft.inference.answers import choose_answer
-from autosft.inference.columns import Role, given_away, profile
+from autosft.inference.columns import Role, given_away, name_words, profile
 from autosft.inference.extractive import refuse_extractive, refuse_preferences
 from autosft.inference.kinds import read_kind
 from autosft.inference.labels import with_labels
 from autosft.inference.metric import Labels, choose_metric
 from autosft.inference.outputs import refuse_loose_tags
+from autosft.inference.pairs import with_compared_side
 from autosft.inference.reading import Columns, Reading
 from autosft.inference.sentence import Sentence
 from autosft.task import AnswerFunction, Metric, Output, Task
@@ -63,10 +64,12 @@ def infer(
     named = None if kind is None else kind_of(kind)
     table, sentence = source.train, Sentence(description)
     columns = _check_names(table, target=target, inputs=inputs, group=group, time=time)
-    profiles = profile(table)
+    profiles = with_compared_side(profile(table)) if sentence.compares() else profile(table)
     refuse_extractive(profiles, sentence, target)
     refuse_preferences(profiles, sentence, target)
-    others = frozenset(name for name in (group, time) if name)
+    free = [column.name for column in profiles if column.name not in (target, *(columns or ()), group, time)]
+    aside = _set_aside(free, sentence)
+    others = frozenset([*(name for name in (group, time) if name), *aside])
     try:
         reading = read_kind(Columns(profiles, table, sentence, target, columns, others, named))
     except TaskError as error:
@@ -74,9 +77,14 @@ def infer(
             # Nothing but tags that look like texts could have been meant.
             for column in profiles:
                 refuse_loose_tags(column)
-        if not (given := given_away(profiles, {"group": group, "time": time})):
+        parts = {"group": group, "time": time}
+        if not (given := given_away(profiles, parts, aside)):
             raise
-        fix = "give another column there, or leave that argument out"
+        fix = (
+            "name what to read with inputs=['...']"
+            if aside
+            else "give another column there, or leave that argument out"
+        )
         told = explain(wrong=f"no column is left to read: {given}", expected="something to read beside it", fix=fix)
         raise TaskError(told) from error
     kind_of_task = named or kind_of(reading.kind)
@@ -97,7 +105,8 @@ def infer(
     )
     reader, answer_reasons = choose_answer(kind_of_task, task, answer, measure, table)
     kind_reasons = _kind_reason(kind_of_task, named is not None)
-    reasons = (*reading.reasons, *kind_reasons, *metric_reasons, *answer_reasons)
+    left_out = tuple(f"'{name}' is left out: the sentence says '{said}'" for name, said in aside.items())
+    reasons = (*reading.reasons, *left_out, *kind_reasons, *metric_reasons, *answer_reasons)
     return replace(
         task,
         metric=measure,
@@ -127,6 +136,15 @@ def _check_names(
                 fix = f"leave it out of {part}=, or predict another column"
                 _reject(wrong, "a target that the model is not given", fix)
     return columns
+
+
+def _set_aside(names: Sequence[str], sentence: Sentence) -> dict[str, str]:
+    """Returns the columns that the sentence leaves out, with the words by which it does."""
+    found = {name: said for name in names if (said := sentence.sets_aside(name))}
+    words = {name: set(name_words(name)) for name in found}
+    # "Ignore the review title" leaves the review.
+    whole = [words[name] for name in found if words[name] <= set(sentence.words)]
+    return {name: said for name, said in found.items() if not any(words[name] < longer for longer in whole)}
 
 
 def _kind_reason(kind: TaskKind, named: bool) -> tuple[str, ...]:

@@ -1040,6 +1040,8 @@ def test_a_label_with_too_many_wrong_cells_is_left_out_and_told():
         ("state", "station", False),
         ("posts", "position", False),
         ("table", "tablet", False),
+        ("essays", "essay", True),
+        ("days", "day", True),
     ],
 )
 def test_words_of_one_stem_are_told(first, second, same):
@@ -1051,3 +1053,400 @@ def test_a_word_a_row_is_told_how_to_become_a_sentence_a_row():
     words = {"Sentence__#": [f"Sentence: {at // 6}" for at in range(120)], "Word": [f"w{at % 40}" for at in range(120)]}
     with pytest.raises(TaskError, match=r"one tag of a word in each row.*(?s:.)*groupby.*ffill"):
         infer("Find the entities", source(**words, Tag=tags))
+
+
+TITLED_TICKETS = {
+    "id": list(range(ROWS)),
+    "title": texts(4),
+    "body": texts(40, 1),
+    "department": cycle("billing", "technical", "sales"),
+    "priority": cycle("low", "medium", "high"),
+}
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Don't use the title. Which department?",
+        "Don\u2019t use the title column. Which department?",
+        "Which department? Ignore the title.",
+        "Department without the title",
+        "Which department? Please do it without reading the title.",
+        "Predict department but leave the title out",
+        "Predict department, leaving out the title",
+        "Predict the department from the body, not from the title",
+        "Predict department from the body instead of the title",
+        "Which department? Everything except the id and the title counts.",
+        "Predict department excluding title",
+    ],
+)
+def test_a_column_that_the_sentence_sets_aside_is_not_read(sentence):
+    task = infer(sentence, source(**TITLED_TICKETS))
+    assert (task.target_column, task.input_columns) == ("department", ("body",)), task.reasons
+    assert any(reason.startswith("'title' is left out: the sentence says '") for reason in task.reasons)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Classify the tickets, but do not predict the priority",
+        "Which department, not the priority?",
+        "Predict the department instead of the priority",
+        "Which department, rather than the priority?",
+    ],
+)
+def test_a_column_that_the_sentence_sets_aside_is_not_predicted(sentence):
+    task = infer(sentence, source(**TITLED_TICKETS))
+    assert (task.target_column, task.input_columns) == ("department", ("title", "body")), task.reasons
+
+
+def test_what_an_argument_names_is_used_though_the_sentence_sets_it_aside():
+    task = infer("Which department? Ignore the title.", source(**TITLED_TICKETS), inputs=["title"])
+    assert task.input_columns == ("title",)
+
+
+def test_a_part_of_what_is_set_aside_is_not_set_aside_itself():
+    columns = {"review": texts(30), "review_title": texts(4), "stars": FIVE}
+    task = infer("How many stars? Ignore the review title.", source(**columns))
+    assert task.input_columns == ("review",), task.reasons
+
+
+@pytest.mark.parametrize(
+    ("sentence", "columns", "inputs", "target"),
+    [
+        ("Which comments are not toxic?", MANY, ["comment"], "toxic"),
+        ("Do not miss a toxic comment", MANY, ["comment"], "toxic"),
+        ("Does the answer not follow from the context?", ANY_ANSWER, ["context", "answer"], "faithful"),
+        ("Is the comment toxic or not?", MANY, ["comment"], "toxic"),
+    ],
+)
+def test_a_no_that_is_about_the_text_sets_no_column_aside(sentence, columns, inputs, target):
+    task = infer(sentence, source(**columns))
+    assert (list(task.input_columns), task.target_column) == (inputs, target), task.reasons
+
+
+def test_where_all_texts_are_set_aside_the_sentence_is_told_to_have_done_it():
+    with pytest.raises(TaskError, match=r"the sentence sets it aside \('without'\)"):
+        infer("Predict the label without the message", source(**SPAM))
+
+
+FOOD = {"Id": list(range(ROWS)), "Score": cycle(5, 1, 2, 3, 4), "Summary": texts(4), "Text": texts(25, 2)}
+AMAZON = {"reviewText": texts(25), "overall": cycle(5.0, 1.0, 2.0, 3.0, 4.0), "summary": texts(4)}
+JUDGE = {"instruction": texts(9), "output": texts(12, 2), "score": cycle(1, 2, 3, 4, 5)}
+SAFETY = {"prompt": texts(9), "response": texts(12, 2), "is_safe": cycle(1, 0)}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "columns", "target"),
+    [
+        ("", FOOD, "Score"),
+        ("How many stars did the customer give?", FOOD, "Score"),
+        ("Is this review positive?", FOOD, "Score"),
+        ("predict the star rating of a food review", FOOD, "Score"),
+        ("Does the customer like the food?", FOOD, "Score"),
+        ("Does the customer like the food?", FOOD | {"HelpfulnessNumerator": cycle(0, 1, 2, 3)}, "Score"),
+        ("predict the star rating of the review", AMAZON, "overall"),
+        ("sentiment of review", AMAZON, "overall"),
+        ("Rate how good the output is", JUDGE, "score"),
+        ("Is the output good?", JUDGE, "score"),
+        ("Detect unsafe answers of a chatbot", SAFETY, "is_safe"),
+        ("Moderation", SAFETY, "is_safe"),
+        ("Does the answer follow from the context?", ANY_ANSWER, "faithful"),
+    ],
+)
+def test_a_label_is_predicted_and_no_text_written_where_the_sentence_asks_to_judge(sentence, columns, target):
+    task = infer(sentence, source(**columns))
+    assert task.target_column == target and task.kind != "causal-lm", task.reasons
+    assert sentence or task.input_columns == ("Text",)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "columns", "inputs"),
+    [
+        ("Rate how good the output is", JUDGE, ("instruction", "output")),
+        ("Detect unsafe answers of a chatbot", SAFETY, ("prompt", "response")),
+    ],
+)
+def test_an_answer_that_is_judged_is_read_beside_its_prompt(sentence, columns, inputs):
+    task = infer(sentence, source(**columns))
+    assert task.input_columns == inputs and task.kind.startswith("text-pair"), task.reasons
+
+
+@pytest.mark.parametrize(
+    ("sentence", "columns", "target"),
+    [
+        ("Summarise the text", FOOD, "Summary"),
+        ("Write a summary of each review", FOOD, "Summary"),
+        ("Text summarization", FOOD, "Summary"),
+        ("Predict the summary", FOOD, "Summary"),
+        ("", JUDGE, "output"),
+        ("Follow the instruction", JUDGE, "output"),
+        ("An assistant that knows a lot about animals", SAFETY, "response"),
+        ("Respond to the prompt", SAFETY, "response"),
+        ("", {"text": texts(40), "summary": texts(8)}, "summary"),
+    ],
+)
+def test_a_text_is_written_where_the_sentence_asks_for_it_or_nothing_speaks_against_it(sentence, columns, target):
+    task = infer(sentence, source(**columns))
+    assert (task.kind, task.target_column) == ("causal-lm", target), task.reasons
+
+
+CLOTHES = {
+    "Review__Text": texts(30),
+    "Rating": cycle(5, 1, 2, 3, 4),
+    "Recommended__IND": cycle(1, 0),
+    "Division__Name": cycle("General", "Petite"),
+    "Department__Name": cycle("Tops", "Dresses", "Bottoms"),
+    "Class__Name": cycle("Knits", "Pants", "Jeans"),
+}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "target"),
+    [
+        ("Would the customer recommend the product?", "Recommended IND"),
+        ("Predict whether the item is recommended", "Recommended IND"),
+        ("Does she recommend it?", "Recommended IND"),
+        ("Which department is the review about?", "Department Name"),
+        ("Which department is it?", "Department Name"),
+        ("Predict the rating", "Rating"),
+        ("How many stars?", "Rating"),
+    ],
+)
+def test_a_column_is_named_without_the_last_word_of_its_name_where_that_says_nothing(sentence, target):
+    task = infer(sentence, source(**CLOTHES))
+    assert task.target_column == target, task.reasons
+    assert "says nothing" not in task.reasons[0]
+
+
+def test_what_is_said_of_a_thing_does_not_ask_for_its_name():
+    issues = {"text": texts(), "Issue__Type": cycle("bug", "task"), "Priority": cycle("minor", "major")}
+    assert infer("Predict issue priority", source(**issues)).target_column == "Priority"
+    columns = {"text": texts(), "Product__Name": cycle("lamp", "radio"), "sentiment": cycle("pos", "neg")}
+    assert infer("Is the review of the product positive?", source(**columns)).target_column == "sentiment"
+    assert infer("Which product is the review about?", source(**columns)).target_column == "Product Name"
+
+
+def test_a_target_of_which_the_sentence_says_nothing_is_told_with_the_others():
+    columns = {"text": texts(), "label": cycle("a", "b"), "channel": cycle("web", "app"), "shop": cycle("x", "y")}
+    told = "the sentence says nothing of it, and target= names another: 'channel' or 'shop'"
+    assert told in infer("Will they buy again?", source(**columns)).reasons[0]
+    assert "says nothing" not in infer("", source(**columns)).reasons[0]
+    assert "says nothing" not in infer("Is it good?", source(**YES_NO)).reasons[0]
+
+
+ANSWERED = {
+    "subject": texts(4),
+    "body": texts(20, 1),
+    "answer": texts(40, 2),
+    "queue": cycle("billing", "technical", "sales"),
+}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "columns", "inputs"),
+    [
+        ("which department should get this ticket", ANSWERED, ("subject", "body")),
+        ("which department should get this ticket", {**ANSWERED, "reply": texts(30, 3)}, ("subject", "body")),
+        ("Predict the queue", {"text": texts(9), "answer": texts(40, 2), "queue": cycle("a", "b")}, ("text",)),
+        ("Predict the queue", {"answer": texts(40, 2), "queue": cycle("a", "b")}, ("answer",)),
+        ("Predict the queue from the answer", ANSWERED, ("answer",)),
+    ],
+)
+def test_an_answer_that_comes_later_is_not_read_for_what_it_answers(sentence, columns, inputs):
+    assert infer(sentence, source(**columns)).input_columns == inputs
+
+
+TAGGED = {"Title": texts(4), "Body": texts(30), "Tags": QUESTIONS["tags"], "Y": cycle("HQ", "LQ_EDIT", "LQ_CLOSE")}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "target"),
+    [
+        ("Tag the questions", "Tags"),
+        ("Automatic tagging of questions", "Tags"),
+        ("Predict the tags", "Tags"),
+        ("Which tags does a question have?", "Tags"),
+        ("", "Y"),
+        ("Predict Y", "Y"),
+    ],
+)
+def test_where_a_column_is_called_tags_to_tag_is_to_predict_it(sentence, target):
+    task = infer(sentence, source(**TAGGED))
+    assert (task.target_column, task.input_columns) == (target, ("Title", "Body")), task.reasons
+
+
+def test_to_tag_by_another_column_is_to_predict_that():
+    columns = {"text": texts(), "tags": QUESTIONS["tags"], "intent": cycle("a", "b")}
+    assert infer("Tag each message with its intent", source(**columns)).target_column == "intent"
+
+
+ONE_HOT = {"text": texts(), **{name: [int(i % 3 == at) for i in range(ROWS)] for at, name in enumerate(
+    ("negative", "neutral", "positive"))}}  # fmt: skip
+JOBS = {
+    "description": texts(20),
+    "telecommuting": cycle(0, 1),
+    "has_company_logo": cycle(1, 0, 0),
+    "fraudulent": cycle(0, 0, 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "columns", "labels"),
+    [
+        ("Is the tweet negative, neutral or positive?", ONE_HOT, ("negative", "neutral", "positive")),
+        ("What is the sentiment?", ONE_HOT, ("negative", "neutral", "positive")),
+        ("Sentiment of tweets", ONE_HOT, ("negative", "neutral", "positive")),
+        ("Is there joy, fear or anger in it?", {"text": texts(), **FLAGS}, ("joy", "fear", "anger")),
+        ("Moderation", TOXIC, ("toxic", "insult", "threat")),
+        ("", {"text": texts(), **FLAGS, "has_url": cycle(0, 1)}, ("joy", "fear", "anger")),
+        ("Which labels, with has_url?", {"text": texts(), **FLAGS, "has_url": cycle(0, 1)},
+         ("joy", "fear", "anger", "has_url")),
+        ("", {"text": texts(), **{f"is_{name}": flag for name, flag in FLAGS.items()}},
+         ("is_joy", "is_fear", "is_anger")),
+    ],
+)  # fmt: skip
+def test_columns_a_label_are_read_together_where_the_sentence_speaks_of_several(sentence, columns, labels):
+    task = infer(sentence, source(**columns))
+    assert (task.kind, task.target_columns) == ("multi-label-classification", labels), task.reasons
+
+
+@pytest.mark.parametrize(
+    ("sentence", "columns", "settling"),
+    [
+        ("Is this job ad a scam?", JOBS, ["target='telecommuting'", "target='fraudulent'"]),
+        ("Is this job ad a scam?", {"text": texts(), **FLAGS}, ["target='joy'", "target='fear'", "target='anger'",
+         "kind='multi-label-classification'"]),
+        ("good or bad", {"text": texts(), **FLAGS}, ["target='joy'", "kind='multi-label-classification'"]),
+    ],
+)  # fmt: skip
+def test_columns_a_label_are_not_read_together_where_the_sentence_asks_about_one_thing(sentence, columns, settling):
+    with pytest.raises(TaskError, match="two readings of the task are close") as error:
+        infer(sentence, source(**columns))
+    assert all(argument in str(error.value) for argument in settling)
+
+
+def test_of_columns_a_label_the_one_that_is_asked_about_is_one_label():
+    assert infer("Is the job ad fraudulent?", source(**JOBS)).target_column == "fraudulent"
+    assert infer("Is the comment toxic?", source(**TOXIC)).target_column == "toxic"
+    severe = TOXIC | {"severe_toxic": cycle(0, 0, 1)}
+    assert infer("Is the comment toxic?", source(**severe)).target_column == "toxic"
+
+
+def test_facts_about_a_row_are_labels_where_the_kind_is_named_and_too_few_others_are_there():
+    columns = {"text": texts(), "joy": FLAGS["joy"], "is_new": FLAGS["fear"], "has_url": FLAGS["anger"]}
+    task = infer("", source(**columns), kind="multi-label-classification")
+    assert task.target_columns == ("joy", "is_new", "has_url")
+
+
+def test_facts_about_a_row_that_are_no_labels_are_told_to_be_left_out():
+    task = infer("", source(text=texts(), **FLAGS, has_url=cycle(0, 1)))
+    assert "'has_url' is left out" in " ".join(task.reasons)
+
+
+SEARCHES = {
+    "product_uid": [f"p{i % 90}" for i in range(ROWS)],
+    "product_title": texts(5),
+    "search_term": texts(2, 1),
+    "relevance": cycle(3.0, 1.0, 1.33, 2.0, 2.67),
+    "relevance_variance": cycle(0.0, 0.471, 0.5),
+}
+PHRASES = {
+    "anchor": cycle("abatement device", "lamp shade", "power of a motor", "radio wave"),
+    "target": texts(2),
+    "context": cycle("A47", "B01", "C10"),
+    "score": cycle(0.0, 0.25, 0.5, 1.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "columns", "kind", "inputs", "target"),
+    [
+        ("How relevant is the product to the search term?", SEARCHES, "text-pair-classification",
+         ("product_title", "search_term"), "relevance"),
+        ("rate how well a search result fits the query", SEARCHES, "text-pair-classification",
+         ("product_title", "search_term"), "relevance"),
+        ("Predict the relevance", SEARCHES, "text-pair-classification", ("product_title", "search_term"), "relevance"),
+        ("How relevant is the product to the query?",
+         {"query": cycle("lamp", "red chair", "radio"), "product_title": texts(5), "score": cycle(1, 2, 3)},
+         "text-pair-classification", ("query", "product_title"), "score"),
+        ("Predict the relevance", {"query": texts(3), "title": texts(6, 1), "relevance": FRACTIONS},
+         "text-pair-regression", ("query", "title"), "relevance"),
+        ("Does the offer fit the demand?", {"offer": texts(5), "demand": texts(30), "y": cycle(0, 1)},
+         "text-pair-classification", ("offer", "demand"), "y"),
+        ("How similar are the two phrases?", PHRASES, "text-pair-regression", ("anchor", "target"), "score"),
+        ("Predict the score", {"text": texts(), "score": FRACTIONS, "score_std": FRACTIONS[::-1]}, "text-regression",
+         ("text",), "score"),
+    ],
+)  # fmt: skip
+def test_two_texts_that_are_compared_are_both_read(sentence, columns, kind, inputs, target):
+    task = infer(sentence, source(**columns))
+    assert (task.kind, task.input_columns, task.target_column) == (kind, inputs, target), task.reasons
+
+
+def test_a_text_is_not_compared_with_a_place_or_a_label():
+    columns = {"text": texts(), "location": cycle("New York", "San Jose", "Los Angeles"), "label": cycle("a", "b")}
+    assert infer("Are they the same?", source(**columns)).input_columns == ("text",)
+
+
+COUNTED = {
+    "count": cycle(3, 6, 9),
+    "hate_speech": cycle(0, 1, 2, 3),
+    "neither": cycle(3, 0, 1, 2),
+    "class": cycle(1, 0, 2),
+    "tweet": texts(),
+}
+
+
+def test_columns_that_are_the_choices_of_a_question_are_not_what_it_asks_for():
+    question = "Is the tweet hate speech, offensive or neither?"
+    assert infer(question, source(**COUNTED)).target_column == "class"
+    counts = {name: values for name, values in COUNTED.items() if name != "class"}
+    with pytest.raises(TaskError, match=r"(?s)close.*target='hate_speech' or target='neither'"):
+        infer(question, source(**counts))
+
+
+SQL = {"question": texts(9), "schema": texts(20, 1), "hint": texts(4, 2), "sql": texts(12, 3)}
+
+
+def test_what_the_sentence_names_is_read_for_what_is_written_and_the_rest_is_told():
+    task = infer("Write SQL for a question and a schema", source(**SQL))
+    assert (task.kind, task.input_columns, task.target_column) == ("causal-lm", ("question", "schema"), "sql")
+    assert "other text is left out (hint), inputs= would bring it in" in " ".join(task.reasons)
+    assert infer("Write SQL from the question", source(**SQL)).input_columns == ("question",)
+
+
+def test_a_second_target_that_the_sentence_asks_for_is_told():
+    columns = TITLED_TICKETS | {"language": cycle("en", "de")}
+    task = infer("Predict department and language", source(**columns))
+    assert task.target_column == "department"
+    assert any("'language' is asked for too" in reason and "target='language'" in reason for reason in task.reasons)
+    task = infer("Predict department", source(**columns))
+    assert not any("is asked for too" in reason for reason in task.reasons)
+
+
+def test_lists_of_one_label_each_are_told_how_to_become_one_label_a_row():
+    told = "every row has exactly one of them: in a column of plain values, and not of lists, they are one label a row"
+    one, several = [["pos"], ["neg"]] * (ROWS // 2), [["pos"], ["neg", "pos"]] * (ROWS // 2)
+    assert told in " ".join(infer("", source(text=texts(), label=one)).reasons)
+    assert told not in " ".join(infer("", source(text=texts(), label=several)).reasons)
+
+
+def test_labels_of_which_no_row_has_any_are_refused():
+    for kind in (None, "multi-label-classification"):
+        with pytest.raises(TaskError, match="no row has a label in column 'label'"):
+            infer("", source(text=texts(), label=[[]] * ROWS), kind=kind)
+
+
+@pytest.mark.parametrize("sentence", ["Predict the mood", "How does the writer feel? The mood counts", "mood, please"])
+def test_a_column_that_the_sentence_mentions_is_predicted_before_one_with_a_typical_name(sentence):
+    columns = {"text": texts(), "mood": cycle("a", "b"), "category": cycle("x", "y")}
+    assert infer(sentence, source(**columns)).target_column == "mood"
+
+
+def test_a_close_call_lists_every_column_that_the_sentence_speaks_of():
+    columns = {name: cycle(f"{name} a", f"{name} b") for name in ("priority", "queue", "sentiment", "shop")}
+    with pytest.raises(TaskError, match=r"two readings of the task are close.*'[a-z]+' may be meant too") as error:
+        infer("route what is urgent or by people that are not happy", source(text=texts(), **columns))
+    assert all(f"target='{name}'" in str(error.value) for name in ("priority", "queue", "sentiment"))
+    assert "target='shop'" not in str(error.value)

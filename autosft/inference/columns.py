@@ -189,17 +189,19 @@ def is_side_of(name: str, others: Iterable[str]) -> bool:
     return bool(twin and set(name_words(twin[1])) & TEXT_NAMES) and any(are_twins(name, other) for other in others)
 
 
-def given_away(profiles: list[ColumnProfile], parts: Mapping[str, str | None]) -> str:
+def given_away(profiles: list[ColumnProfile], parts: Mapping[str, str | None], aside: Mapping[str, str]) -> str:
     """Words which columns that could be read were given another part, "" where there are others to read.
 
     Args:
         parts: Names of columns by the argument that named them.
+        aside: The words by which the sentence sets columns aside, by the names of those.
     """
     readable = {column.name: column.role for column in profiles if column.role in _READ}
-    if readable.keys() - set(parts.values()):
+    if readable.keys() - set(parts.values()) - aside.keys():
         return ""
-    given = [(name, part) for part, name in parts.items() if name in readable]
-    return "; ".join(f"'{name}' holds {readable[name]}, and you gave it as {part}=" for name, part in given)
+    given = [(name, f"you gave it as {part}=") for part, name in parts.items() if name in readable]
+    given += [(name, f"the sentence sets it aside ('{said}')") for name, said in aside.items() if name in readable]
+    return "; ".join(f"'{name}' holds {readable[name]}, and {why}" for name, why in given)
 
 
 def same_lengths(table: pa.Table, first: str, second: str) -> bool:

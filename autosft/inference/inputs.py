@@ -24,8 +24,10 @@ from autosft.inference.columns import (
 )
 from autosft.inference.pairs import (
     AFTERTHOUGHTS,
+    are_as_long,
     are_side_by_side,
     belong_together,
+    is_judged_exchange,
     is_pair,
     is_title,
     plain_pair,
@@ -33,7 +35,7 @@ from autosft.inference.pairs import (
 from autosft.inference.sentence import Sentence
 from autosft.tasks.label_sets import is_list, is_written_list
 
-_ANSWERS = word_set("answer answers")
+_ANSWERS = word_set("answer answers reply replies response responses")
 _WORD_NAMES = TEXT_NAMES | word_set("tokens words")
 _WORDY = 3.0
 
@@ -121,15 +123,15 @@ def choose_two(profiles: list[ColumnProfile], sentence: Sentence, *, excluded: C
 def _answers_aside(
     pool: list[ColumnProfile], profiles: list[ColumnProfile], sentence: Sentence, excluded: Container[str]
 ) -> list[ColumnProfile]:
-    """Returns the texts without answers to a question that stands beside its context.
+    """Returns the texts without answers to a question that stands beside its context, or to a title with its body.
 
-    Such an answer says what the label says, and is seldom there when a model predicts.
+    Such an answer says what the label says, or comes later, and is seldom there when a model predicts.
     """
     texts = [c for c in profiles if c.name not in excluded and c.role in TEXT_ROLES]
-    others = [column.name for column in texts if not _is_answer(column)]
-    if not any(is_pair(pair) for pair in combinations(others, 2)):
+    others = [column for column in texts if not _is_answer(column)]
+    if not any(belong_together(*pair) for pair in combinations(others, 2)):
         return pool
-    return [column for column in pool if column.name in others or _is_judged(column, sentence)] or pool
+    return [column for column in pool if column in others or _is_judged(column, sentence)] or pool
 
 
 def _is_judged(column: ColumnProfile, sentence: Sentence) -> bool:
@@ -146,6 +148,9 @@ def _readable(profiles: list[ColumnProfile], sentence: Sentence, excluded: Conta
         # Names of people and products are unique strings too, but read only beside nothing better, or when asked for.
         long = [column.name for column in wordy]
         wanted = {c.name for c in texts if is_title(c) or is_side_of(c.name, long) or sentence.mention(c.name).as_input}
+        wanted |= {c.name for c in texts if any(is_pair((c.name, other)) and not _is_answer(c) for other in long)}
+        if len(texts) == 2 and sentence.compares() and are_as_long(*texts):
+            return texts
         return [column for column in texts if column in wordy or column.name in wanted]
     if texts:
         return texts
@@ -171,13 +176,15 @@ def _choose(pool: list[ColumnProfile], sentence: Sentence) -> tuple[list[ColumnP
         why = "the sentence names it" if len(named) == 1 else "the sentence names them"
         return named, why, are_side_by_side(named, sentence)
     main = named[0] if named else max(pool, key=_likely_main)
-    partner = next((column for column in pool if column is not main and belong_together(main, column)), None)
+    others = [column for column in pool if column is not main]
+    exchange = [column for column in others if is_judged_exchange(main, column, sentence)]
+    partner = next((column for column in others if column in exchange or belong_together(main, column)), None)
     if partner:
         third = [column for column in pool if _completes((main, partner), column)]
         if third:
             # A question, and the two answers of which one is chosen.
             return [main, partner, *third], "they belong together by their names, and are joined by line breaks", False
-        side_by_side = is_pair((main.name, partner.name))
+        side_by_side = partner in exchange or is_pair((main.name, partner.name))
         how = "read side by side" if side_by_side else "joined by a line break"
         return [main, partner], f"they belong together by their names, and are {how}", side_by_side
     two_texts, why = plain_pair(pool, sentence, named=named)
@@ -207,9 +214,11 @@ def _holds_words(column: ColumnProfile) -> bool:
     )
 
 
-def _likely_main(column: ColumnProfile) -> tuple[bool, bool, float]:
+def _likely_main(column: ColumnProfile) -> tuple[bool, bool, bool, float]:
     words = set(name_words(column.name))
-    return not words & AFTERTHOUGHTS, bool(words & TEXT_NAMES), column.mean_length
+    is_text = bool(words & TEXT_NAMES)
+    # A question comes before its answer, however long that is.
+    return not words & AFTERTHOUGHTS, is_text and not _is_answer(column), is_text, column.mean_length
 
 
 def _is_answer(column: ColumnProfile) -> bool:

@@ -10,6 +10,7 @@ from autosft.inference.inputs import InputsReading, choose_inputs, choose_two
 from autosft.inference.pairs import are_side_by_side
 from autosft.inference.prompts import parts_of_prompt
 from autosft.inference.reading import Columns
+from autosft.inference.sentence import Sentence
 from autosft.inference.writing import turned_into
 from autosft.task import Input, Output
 
@@ -34,16 +35,25 @@ def inputs_for(
             why = f"the sentence asks to turn it into '{target.name}'"
             return InputsReading((turned.name,), f"'{turned.name}' is the input: {why}")
         parts = parts_of_prompt(target, columns.profiles, excluded)
-        offered = [part for part in parts if columns.sentence.mention(part.name).as_input]
         if parts:
-            names = tuple(part.name for part in offered or parts)
-            listed = ", ".join(map(repr, names))
-            return InputsReading(
-                names, f"{listed} {'is' if len(names) == 1 else 'are'} what it is written in answer to"
-            )
+            return _parts_read(parts, [text for text in texts if text is not target], columns.sentence)
     if wanted is Input.TEXT_PAIR:
         return choose_two(columns.profiles, columns.sentence, excluded=excluded)
     return choose_inputs(columns.profiles, columns.sentence, excluded=excluded)
+
+
+def _parts_read(parts: Sequence[ColumnProfile], texts: list[ColumnProfile], sentence: Sentence) -> InputsReading:
+    """Returns the parts of a prompt, and what else the sentence names; or those alone that it offers."""
+    mentions = {text.name: sentence.mention(text.name) for text in (*parts, *texts)}
+    offered = [part for part in parts if mentions[part.name].as_input]
+    named = [text for text in texts if mentions[text.name].strength == 1 or mentions[text.name].as_input]
+    read = sorted({part.position: part for part in (*(offered or parts), *named)}.items())
+    names = tuple(part.name for _, part in read)
+    reason = f"{', '.join(map(repr, names))} {'is' if len(names) == 1 else 'are'} what it is written in answer to"
+    left = [text.name for text in texts if text.name not in names]
+    if left:
+        reason += f"; other text is left out ({', '.join(left)}), inputs= would bring it in"
+    return InputsReading(names, reason)
 
 
 def _image_input(images: Sequence[ColumnProfile]) -> InputsReading:

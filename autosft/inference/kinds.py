@@ -6,8 +6,10 @@ what that makes of it by `outputs`; what is read for it by `inputs_for`.
 
 from __future__ import annotations
 
+import pyarrow.compute as pc
+
 from autosft.errors import TaskError, explain
-from autosft.inference.columns import TEXT_ROLES, Role
+from autosft.inference.columns import TEXT_ROLES, ColumnProfile, Role
 from autosft.inference.inputs import InputsReading
 from autosft.inference.inputs_for import inputs_for
 from autosft.inference.outputs import check_labels, check_numbers, output_of, refuse_list
@@ -38,6 +40,7 @@ _ROLES = {
 
 #: Points from which a column's name alone says that it is predicted.
 _TELLING = 4.0
+_MOST_NAMED = 6
 
 
 def read_kind(columns: Columns) -> Reading:
@@ -58,12 +61,15 @@ def read_kind(columns: Columns) -> Reading:
     try:
         chosen, _ = _choose_target(columns)
     except TaskError:
+        _check_one_flag(columns, shaped)
         return shaped
     if chosen.column.name in (shaped.target, *shaped.inputs):
         return shaped
     if chosen.column.name in shaped.target_columns:
-        one = chosen.is_asked_for and not columns.sentence.names_kinds()
-        return _by_target(columns) if one else shaped
+        if chosen.is_asked_for and not columns.sentence.names_kinds() and not _names_several(columns, shaped):
+            return _by_target(columns)
+        _check_one_flag(columns, shaped)
+        return shaped
     if chosen.is_asked_for and not wanted:
         return _by_target(columns)
     if wanted or chosen.points < _TELLING or chosen.column.role in TEXT_ROLES:
@@ -73,6 +79,30 @@ def read_kind(columns: Columns) -> Reading:
             wrong=f"two readings of the task are close: (1) {shaped.describe()}; (2) {chosen.describe()}",
             expected="a sentence that tells what is to be predicted",
             fix=f"pass kind='{shaped.kind}' or target='{chosen.column.name}'",
+        )
+    )
+
+
+def _names_several(columns: Columns, shaped: Reading) -> bool:
+    """Tells whether the sentence speaks of more than one of the columns a label; hints count where it names none."""
+    # "Severe_toxic" is not named by "toxic".
+    named = [name for name in shaped.target_columns if columns.sentence.mention(name).strength == 1]
+    hinted = [name for name in shaped.target_columns if columns.sentence.hints_at(name)]
+    return len(named or hinted) > 1
+
+
+def _check_one_flag(columns: Columns, shaped: Reading) -> None:
+    """Raises TaskError where one thing is asked of a row, and it is open which of several columns a label says it."""
+    flags = shaped.target_columns
+    if not flags or not columns.sentence.asks_one_thing() or _names_several(columns, shaped):
+        return
+    named = " or ".join(f"target='{name}'" for name in flags[:_MOST_NAMED])
+    raise TaskError(
+        explain(
+            wrong=f"two readings of the task are close: (1) {shaped.describe()}; (2) one of these columns alone, since "
+            "the sentence asks one thing of each row",
+            expected="a sentence that names the column, or asks for several labels",
+            fix=f"pass {named}, or kind='{shaped.kind}' for all of them",
         )
     )
 
@@ -103,8 +133,15 @@ def _by_target(columns: Columns) -> Reading:
     runner_up = second.describe() if second else read.runner_up
     if runner_up is None and numbers and named is None and (Input.TEXT, Output.NUMBER) in _KINDS:
         runner_up = "a number to predict, with kind='text-regression'"
-    reasons = (_target_reason(chosen, output, why, given=columns.target is not None), read.reason)
-    return Reading(kind, column.name, read.columns, reasons, runner_up=runner_up, column=column)
+    what = _target_reason(chosen, output, why, given=columns.target is not None)
+    if output is Output.LABELS and _has_one_each(columns, column):
+        one = "in a column of plain values, and not of lists, they are one label a row"
+        what += f"; every row has exactly one of them: {one}"
+    too: list[str] = []
+    if columns.target is None:
+        what += _unsaid(columns, chosen, read)
+        too = _asked_for_too(columns, column, read)
+    return Reading(kind, column.name, read.columns, (what, read.reason, *too), runner_up=runner_up, column=column)
 
 
 def _choose_target(columns: Columns) -> tuple[TargetReading, TargetReading | None]:
@@ -144,6 +181,31 @@ def _target_reason(chosen: TargetReading, output: Output, why: str, *, given: bo
         reason += f"; {why}"
     numbers = output is Output.LABEL and not column.is_string and column.num_distinct > 2
     return reason + ("; its numbers are taken as classes, without their order" if numbers else "")
+
+
+def _has_one_each(columns: Columns, column: ColumnProfile) -> bool:
+    lengths = pc.list_value_length(columns.table.column(column.name)) if is_list(column.type) else None
+    return lengths is not None and pc.min_max(lengths).as_py() == {"min": 1, "max": 1}
+
+
+def _unsaid(columns: Columns, chosen: TargetReading, read: InputsReading) -> str:
+    """Words what else could be predicted, where the sentence says something and nothing of the target."""
+    others = columns.free(Role.LABEL, Role.LABELS, Role.NUMBER)
+    names = [repr(column.name) for column in others if column.name not in (chosen.column.name, *read.columns)]
+    if not names or not columns.sentence.words or chosen.is_asked_for:
+        return ""
+    return f"; the sentence says nothing of it, and target= names another: {' or '.join(names[:_MOST_NAMED])}"
+
+
+def _asked_for_too(columns: Columns, target: ColumnProfile, read: InputsReading) -> list[str]:
+    """Words which other columns the sentence asks for as well as for the target."""
+    others = [column.name for column in columns.free(Role.LABEL, Role.LABELS, Role.NUMBER) if column is not target]
+    mentions = {name: columns.sentence.mention(name) for name in others if name not in read.columns}
+    return [
+        f"'{name}' is asked for too, and a run predicts one column: target='{name}' predicts it in another"
+        for name, mention in mentions.items()
+        if mention.strength == 1 and mention.asked_to_give and not mention.as_input
+    ]
 
 
 def _names_label(columns: Columns) -> bool:

@@ -22,7 +22,7 @@ from autosft.tasks.label_sets import is_list
 _FEW_NUMBERS = 20
 _CLASS_NAMES = word_set("label labels class classes category categories intent target id code topic type")
 _MEASURE_NAMES = word_set(
-    "score scores rating similarity grade price value age year count length percent points relevance"
+    "score scores rating overall similarity grade price value age year count length percent points relevance"
 )
 _MAX_CLASS_WORDS = 6.0
 MAX_CLASSES = 1000

@@ -25,7 +25,18 @@ SEVERAL = re.compile(
     r"\bmulti[ -]?label|\ball (?:that|the|of)\b|\bseveral\b|\bwhich of\b|\b(?:tags|labels|topics|categories"
     r"|emotions|genres|themes|kinds|types)\b"
 )
+# What is asked of a text that is there: whether something holds of it, how much of it there is, what it is worth.
+JUDGE = re.compile(
+    r"^\W*(?:is|are|was|were|does|did|will|would|could|should|has|have)\b"
+    r"|^\W*do (?:the|they|these|those|both|it|people)\b|\bwhether\b"
+    r"|\bhow (?:many|much|well|good|bad|likely)\b|\brat(?:e|es|ing|ings)\b|\bdetect\w*|\bflag(?:s|ging)?\b"
+    r"|\bclassif\w+|\bcategori[sz]\w+|\bmoderat\w+|\bjudg\w+|\bgrad(?:e|ing)\b|\bscor(?:e|ing)\b|\bsentiment\b"
+)
 CLASSIFY = re.compile(r"\bclassif\w+|\bcategor\w+|\bwhich class\b")
+# Where one thing is asked of each row.
+ONE_THING = re.compile(
+    r"^\W*(?:is|are|was|were|does|do|did|will|would|can|could|should|has|have)\b|\bwhether\b|\b\w+ or \w+\b"
+)
 KINDS_OF = re.compile(r"\bmulti[ -]?label|\b(?:kinds|types|labels|tags|topics|categories|genres|themes)\b")
 # Where "answer" is what a text does to a question, and not a text itself.
 ANSWERING = re.compile(
@@ -45,9 +56,17 @@ TAGS = {
 # What is said of two texts. "Between 1 and 5" and "between good and bad" say it of none.
 COMPARE = re.compile(
     r"\bpairs?\b|\bsame\b|\bsimilar\w*|\bduplicat\w*|\bparaphrase\w*|\bentail\w*|\bcontradict\w*|\bmatch(?:es|ing)?\b"
+    r"|\bfits?\b|\brelevan(?:t|ce)\b(?=[^.;?!]*\b(?:to|for) (?:the|its|each)\b)"
     r"|\bboth\b|\beach other\b|\bone another\b|\bequivalen\w+|\bidentical\b|\brelatedness\b"
     r"|\bbetween (?:the |these |those )?(?:two|both|them|texts|sentences|questions|statements|passages|documents)\b"
 )
 # "How intense is the emotion?" asks for the intensity, and not for the emotion.
 HOW = re.compile(r"\bhow (?:very )?([a-z]+) (?:is|are|was|were|does|do|did|would|will|can)\b")
+# What sets aside the columns whose names follow. "Comments that are not toxic" and "do not miss one" set none aside.
+ASIDE = re.compile(
+    r"\b(?:(?:(?:(?:do|must|should) not|don['\u2019]?t|never) (?:use|read|look at|consider|include|take|predict|give)"
+    r"|not (?:using|reading|from|by)|(?<=, )(?:but |and )?not (?=the\b)|without|ignor(?:e|ing)|disregard(?:ing)?"
+    r"|except(?: for)?|exclud(?:e|ing)|omit(?:ting)?|skip|leav(?:e|ing) out|instead of|rather than)\b"
+    r"|leav(?:e|ing)\b(?=[^.;?!]* out\b))"
+)
 CHAT = re.compile(r"\bchat\w*|\bassistant\b|\bconvers\w+|\bdialog\w*|\brepl(?:y|ies)\b|\brespon\w+|\bturns?\b")

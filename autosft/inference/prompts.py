@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from autosft.inference.columns import ColumnProfile, Role, name_words, word_set
 
+#: Of a document; of a review, what stands above it.
+SUMMARIES = word_set("summary summaries highlights")
 # Which names go together. The first table leaves no doubt; a "question" with an "answer" may also be judged.
 _CERTAIN = (
     (word_set("instruction prompt query user problem"), word_set("response output completion answer reply solution")),
     (word_set("input"), word_set("output")),
     (word_set("source"), word_set("target")),
-    (word_set("document article text dialogue"), word_set("summary summaries highlights")),
+    (word_set("document article text dialogue"), SUMMARIES),
     (word_set("complex"), word_set("simple simplified")),
     (word_set("incorrect ungrammatical original"), word_set("correct corrected correction")),
 )

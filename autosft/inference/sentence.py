@@ -23,12 +23,19 @@ _GENERIC = word_set(
 )
 _TARGET_CUES = word_set(
     "by predict predicting into to determine identify detect detecting assign which what per infer guess tell find "
-    "recognize recognise whether is"
+    "recognize recognise whether is would will does did"
 )
-_SUBJECT_CUES = word_set("is whether")
+_SUBJECT_CUES = word_set("is whether would will does did")
 _INPUT_CUES = word_set("from given using on read reading")
 _CUE_REACH = 4
 _MAX_LISTED = 20
+# To tag is said of any labels, but where a column is called so.
+_TAGS, _TO_TAG = word_set("tag tags"), word_set("tag tagging")
+# What may stand between the words that set a column aside and its name.
+_ASIDE_PLAIN = word_set(
+    "a an the their its any all use using read reading look looking at from by column columns field"
+)
+_AND = word_set("and or nor")
 # Endings, and how many letters must be left: "family" is no form of "fami", nor "table" one of "t".
 _SUFFIXES = (
     ("ization", 3), ("isation", 3), ("abilities", 4), ("ability", 4), ("ibility", 4), ("eness", 3),
@@ -39,6 +46,10 @@ _DOUBLED = re.compile(r"([bdgmnprt])\1$")
 _NEGATIONS = frozenset({"not", "no", "non", "none"})
 # What a column's name may end in without its being said: "relatedness" is meant by "relatedness_score".
 _UNSAID = word_set("score scores rating label labels class value values flag judgment judgement annotation")
+# "Recommended" is all that "Recommended IND" means. "Product name" is meant where the product is asked for, and not by
+# what is said of a product.
+_EMPTY = word_set("ind indicator flag yn")
+_OF_A_THING = word_set("name index idx code id type no nr num")
 _IN_PART, _BY_THE_REST = 0.75, 0.5
 
 # Words for the same thing: a sentence that uses one hints at a column named by another.
@@ -60,6 +71,8 @@ _SYNONYMS: tuple[frozenset[str], ...] = tuple(
         "status state resolved outcome",
     )
 )
+# What is meant by a column's name, and not by the same word in a sentence.
+_MEANING = {"overall": "rating"}
 
 
 @dataclass(frozen=True)
@@ -104,25 +117,52 @@ class Sentence:
         cues = [self._cue_before(place) for place in places[names[-1]]]
         return Mention(
             strength,
-            as_target=any(cue in _TARGET_CUES for cue in cues),
+            as_target=self._tags_by(names) or any(cue in _TARGET_CUES for cue in cues),
             as_input=any(cue in _INPUT_CUES for cue in cues),
             as_subject=all(cue in _SUBJECT_CUES for cue in cues),
         )
 
     def _mention_of_the_rest(self, names: list[str], places: dict[str, list[int]]) -> Mention:
         rest = names[:-1]
-        if names[-1] not in _UNSAID or not rest or not all(places[name] for name in rest):
+        if names[-1] not in _UNSAID | _EMPTY | _OF_A_THING or not rest or not all(places[name] for name in rest):
             return Mention()
         # "From the text" offers the text, not the "text_label".
         cues = [self._cue_before(place) for place in places[rest[-1]]]
         if any(cue in _INPUT_CUES for cue in cues):
             return Mention()
-        return Mention(_BY_THE_REST, as_target=any(cue in _TARGET_CUES for cue in cues))
+        mention = Mention(
+            _BY_THE_REST if names[-1] in _UNSAID - _EMPTY else 1.0,
+            as_target=any(cue in _TARGET_CUES for cue in cues),
+            as_subject=all(cue in _SUBJECT_CUES for cue in cues),
+        )
+        if names[-1] not in _OF_A_THING:
+            return mention
+        alone = any(self._stands_alone(place) for place in places[rest[-1]])
+        return mention if mention.asked_to_give and alone else Mention()
+
+    def sets_aside(self, column: str) -> str | None:
+        """Returns the words by which the sentence leaves a column out, as in "without the title"; None without any."""
+        names = name_words(column)
+        for found in phrases.ASIDE.finditer(self.text.casefold()) if names else ():
+            rest = re.split(r"[.,;:?!]", self.text.casefold()[found.end() :])[0]
+            words = re.findall(r"[^\W_]+", rest.replace("_", " "))
+            for i, word in enumerate(words):
+                if same_stem(word, names[-1]):
+                    return found.group()
+                # "Without the title and the body" goes on to the second.
+                if word not in _ASIDE_PLAIN | _AND | set(names) and words[i + 1 : i + 2] not in [["and"], ["or"]]:
+                    break
+        return None
 
     def places(self, column: str) -> list[int]:
         """Returns where the last word of a column's name stands among the words."""
         names = [word for word in name_words(column) if not word.isdigit()]
         return self._places(names[-1]) if names else []
+
+    def names_after_or(self, column: str) -> bool:
+        """Tells whether a column's whole name follows an "or", as the last of some choices does."""
+        names = name_words(column)
+        return any(self.words[place - len(names)] == "or" for place in self.places(column) if place >= len(names))
 
     def content_words(self) -> list[str]:
         """Returns the words that are not of every such sentence, nor part of a metric's name."""
@@ -142,7 +182,7 @@ class Sentence:
 
     def hints_at(self, column: str) -> str | None:
         """Returns the word by which the sentence hints at a column without naming it."""
-        names = name_words(column)
+        names = [_MEANING.get(name, name) for name in name_words(column)]
         groups = [group for group in _SYNONYMS if any(same_stem(name, word) for name in names for word in group)]
         hints = (word for word in self.words if any(same_stem(word, other) for group in groups for other in group))
         return next(hints, None)
@@ -175,6 +215,10 @@ class Sentence:
         """Returns the words that are said of two texts, None where none are; "exact match" is a metric."""
         return _first(phrases.COMPARE, without_metrics(self.text))
 
+    def judges(self) -> bool:
+        """Tells whether it asks what holds of a text that is there, and for no text to be written."""
+        return self.wants_text() is None and phrases.JUDGE.search(without_metrics(self.text.casefold())) is not None
+
     def wants_classes(self) -> bool:
         """Tells whether it asks in so many words to classify."""
         return phrases.CLASSIFY.search(self.text.casefold()) is not None
@@ -182,6 +226,10 @@ class Sentence:
     def wants_several(self) -> str | None:
         """Returns the words that ask for several labels a row, None where none do."""
         return _first(phrases.SEVERAL, self.text.casefold())
+
+    def asks_one_thing(self) -> bool:
+        """Tells whether it asks for one answer a row: yes or no, this or that."""
+        return self.wants_several() is None and phrases.ONE_THING.search(self.text.casefold()) is not None
 
     def names_kinds(self) -> bool:
         """Tells whether it asks for kinds or labels in the plural, and not for rows that have one of them."""
@@ -204,7 +252,20 @@ class Sentence:
         before = self.words[max(0, place - _CUE_REACH) : place]
         return next((word for word in reversed(before) if word in _TARGET_CUES | _INPUT_CUES), None)
 
+    def _stands_alone(self, place: int) -> bool:
+        """Tells "predict the issue" and "which issue" from "predict the issue priority"."""
+        after = self.words[place + 1 : place + 2]
+        asked = self.words[max(0, place - 1) : place] in (["which"], ["what"])
+        return asked or not after or after[0] in _GENERIC | _INPUT_CUES
+
+    def _tags_by(self, names: list[str]) -> bool:
+        """Tells "tag the questions", which asks for a column of tags, from "tag the questions by topic"."""
+        verbs = [place for place, word in enumerate(self.words) if word in _TO_TAG]
+        return names[-1] in _TAGS and bool(verbs) and not {"by", "with", "as"} & set(self.words[verbs[0] :])
+
     def _places(self, name: str) -> list[int]:
+        if name in _TAGS:
+            return [i for i, word in enumerate(self.words) if word in _TAGS | _TO_TAG]
         if name in _GENERIC:
             return []
         return [i for i, word in enumerate(self.words) if word not in _GENERIC and same_stem(word, name)]
@@ -227,6 +288,9 @@ def same_stem(first: str, second: str) -> bool:
 def stem(word: str) -> str:
     """Returns a word without its English ending, at least three letters of it; "spamming" gives "spam"."""
     for suffix, least in _SUFFIXES:
+        # "Essay" ends in no "y" of its own.
+        if suffix == "y" and word[-2:-1] in "aeiou":
+            continue
         if word.endswith(suffix) and len(word) - len(suffix) >= least:
             rest = word[: -len(suffix)]
             return rest[:-1] if suffix in ("ing", "ed") and len(rest) > 3 and _DOUBLED.search(rest) else rest

@@ -18,6 +18,8 @@ from autosft.tasks.label_sets import is_list, is_yes_or_no, num_odd_cells
 # this share of them; where more do, but still few, the column is left out and told.
 _ODD_CELLS, _ODD_SHARE, _MOST_ODD = 3, 0.01, 0.1
 _SPOILT_SHARE = 0.2
+# How the name of a fact about a row begins, beside labels that are called by their names alone.
+_OF_FACTS = (("has",), ("is",), ("example",))
 
 
 def by_shape(columns: Columns) -> tuple[Reading | None, bool]:
@@ -119,24 +121,36 @@ def _flags(columns: Columns) -> Reading | None:
     given = columns.inputs or ()
     free = [column for column in columns.free(Role.LABEL, Role.CONSTANT) if column.name not in given]
     clean = [column for column in free if is_yes_or_no(column.values)]
-    fewest = 2 if columns.kind is not None or columns.sentence.wants_several() else 3
+    several = columns.kind is not None or columns.sentence.wants_several() is not None
+    fewest = 2 if several else 3
     # Of two labels one may be spoilt; counts, which are mostly 0 and 1 too, are told from labels by their company.
     if len(clean) < fewest - 1 or all(column.role is Role.CONSTANT for column in clean):
         return None
     odd = {c.name: num_odd_cells(columns.table.column(c.name)) for c in free if c not in clean}
     # A few wrong cells are the audit's affair, which names them and leaves their rows out.
     flags = [c for c in free if c in clean or _is_nearly(odd[c.name], c.num_values)]
-    if len(flags) < fewest:
+    facts = [c.name for c in flags if _is_fact(c, columns)]
+    # Where all are called so, or too few others are left of what is asked for, those are labels too.
+    if len(facts) == len(flags) or (several and len(flags) - len(facts) < fewest):
+        facts = []
+    names = tuple(column.name for column in flags if column.name not in facts)
+    if len(names) < fewest:
         return None
     spoilt = {c.name: odd[c.name] for c in free if c not in flags and odd[c.name] <= _SPOILT_SHARE * c.num_values}
-    names = tuple(column.name for column in flags)
     read = inputs_for(columns, Output.LABELS, excluded=frozenset(names))
     listed = ", ".join(map(repr, names[:4])) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     reason = f"{listed} say of each row whether a label holds"
     for name, count in spoilt.items():
         reason += f"; '{name}' is left out, since {count:,} of its cells say neither 0 nor 1"
+    if facts:
+        reason += f"; {', '.join(map(repr, facts))} {'is' if len(facts) == 1 else 'are'} left out: no label by its name"
     target = next(name for name in ("labels", "label_set", "all_labels") if name not in columns.table.column_names)
     return Reading(kind, target, read.columns, (reason, read.reason), names)
+
+
+def _is_fact(column: ColumnProfile, columns: Columns) -> bool:
+    """Tells a column that by its name says something else of a row, such as "has_url", and that no one asks for."""
+    return name_words(column.name)[:1] in _OF_FACTS and not columns.sentence.mention(column.name).strength
 
 
 def _is_nearly(num_odd: int, num_values: int) -> bool:

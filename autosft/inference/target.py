@@ -18,6 +18,7 @@ from autosft.inference.sentence import Sentence
 from autosft.inference.written_numbers import has_fractions
 
 _CLOSE = 1.0
+_MOST_LISTED = 4
 #: Points from which a column's name alone says that it is predicted.
 _TELLING = 4.0
 
@@ -54,11 +55,11 @@ def choose_target(
     if best.points <= UNFIT or not (known or best.reasons or _needs_no_reason(best.column, readings)):
         numbers = second is not None and best.column.role is second.column.role is Role.NUMBER
         none = _no_target(profiles, sentence, excluded)
-        raise TaskError(_close_call(best, second) if second and numbers else none)
+        raise TaskError(_close_call(readings, best, second) if second and numbers else none)
     if not known and best.points < _TELLING and not best.is_asked_for and _unlearnable_label(readings):
         raise TaskError(_no_target(profiles, sentence, excluded))
     if second and best.points - second.points < _CLOSE and not _same_labels(best.column, second.column, table):
-        raise TaskError(_close_call(best, second))
+        raise TaskError(_close_call(readings, best, second))
     return best, second
 
 
@@ -89,11 +90,24 @@ def _same_labels(first: ColumnProfile, second: ColumnProfile, table: pa.Table) -
     return bool(pairs.group_by(["first", "second"]).aggregate([]).num_rows <= first.num_distinct + 1)
 
 
-def _close_call(best: TargetReading, second: TargetReading) -> str:
+def _close_call(readings: list[TargetReading], best: TargetReading, second: TargetReading) -> str:
+    """Words two readings that are close, of equals what the sentence speaks of first, and names the others."""
+    others = [
+        other
+        for other in readings
+        if other not in (best, second)
+        and _may_be_meant(other)
+        and (other.is_asked_for or best.points - other.points < _CLOSE)
+    ]
+    listed = sorted([best, second, *others], key=lambda reading: not reading.is_asked_for)[:_MOST_LISTED]
+    names = [reading.column.name for reading in listed]
+    wrong = f"two readings of the task are close: (1) {listed[0].describe()}; (2) {listed[1].describe()}"
+    if names[2:]:
+        wrong += f"; {' and '.join(map(repr, names[2:]))} may be meant too"
     return explain(
-        wrong=f"two readings of the task are close: (1) {best.describe()}; (2) {second.describe()}",
+        wrong=wrong,
         expected="a sentence or column names that tell which column is to be predicted",
-        fix=f"pass target='{best.column.name}' or target='{second.column.name}'",
+        fix="pass " + " or ".join(f"target='{name}'" for name in names),
     )
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from autosft.inference.columns import TEXT_ROLES, ColumnProfile, are_twins, name_words, word_set
-from autosft.inference.prompts import prompt_of
+from autosft.inference.columns import TEXT_ROLES, ColumnProfile, Role, are_twins, name_words, word_set
+from autosft.inference.prompts import SUMMARIES, prompt_of
 from autosft.inference.sentence import Sentence
 
 _ANSWERS_A_PROMPT, _MAY_ANSWER, _TO_BE_WRITTEN = 11.0, 8.0, 6.0
@@ -46,6 +46,8 @@ def as_written(column: ColumnProfile, profiles: list[ColumnProfile], sentence: S
     if prompt and any(prompt_of(other, profiles)[0] and are_twins(column.name, other.name) for other in texts):
         # Of two answers to one question one is chosen.
         prompt = None
+    if prompt and _is_beside_the_point(column, profiles, sentence):
+        prompt = None
     found = []
     if prompt is not None:
         points = _ANSWERS_A_PROMPT if certain else _MAY_ANSWER
@@ -68,6 +70,21 @@ def as_written(column: ColumnProfile, profiles: list[ColumnProfile], sentence: S
     elif len(texts) == 2 and len(read) == 1 and column not in read and not _CONTEXTS & set(name_words(column.name)):
         found.append((_MAY_ANSWER, f"the sentence says '{wanted}' of '{read[0].name}'"))
     return found
+
+
+def _is_beside_the_point(column: ColumnProfile, profiles: list[ColumnProfile], sentence: Sentence) -> bool:
+    """Tells whether a label beside a written text is what the sentence is about: the text is then read, or left out."""
+    labels = [other for other in profiles if other.role in (Role.LABEL, Role.LABELS, Role.NUMBER)]
+    mention = sentence.mention(column.name)
+    if not labels or sentence.wants_text() or (mention.strength and mention.asked_to_give):
+        return False
+    if SUMMARIES & set(name_words(column.name)):
+        return not mention.strength or mention.as_input
+    if sentence.judges():
+        return True
+    # "About" is said of much beside topics, and an assistant is asked for in many words.
+    hints = {sentence.hints_at(other.name) for other in labels} - {None, "about"}
+    return bool(hints) and sentence.wants_chat() is None
 
 
 def turned_into(column: ColumnProfile, texts: list[ColumnProfile], sentence: Sentence) -> ColumnProfile | None:

@@ -229,9 +229,14 @@ def _base_models(
         expected = f"a model for {input} (at hand: {here})"
         fix = "install autosft[demo] for a small one, pass models=['/path/to/a/model'], or unset HF_HUB_OFFLINE"
         if output is Output.TEXT:
-            wrong = "no base model that writes text is on this machine, and the hub cannot be asked"
+            wrong = (
+                f"the task was read as {input} to a text that is written, and no base model that writes text is on "
+                "this machine, and the hub cannot be asked"
+            )
             expected = f"a causal language model, which no package brings (at hand: {here})"
             fix = (
+                "where no text is to be written, name the label or number to predict with target='...', or the kind "
+                "with kind='...'; where one is, "
                 f"name its folder with models=['/path/to/a/model'], run `hf download {_SMALL_DECODER}` where there is "
                 f"a network, copy it here and name it, or unset HF_HUB_OFFLINE and pass models='{_SMALL_DECODER}'"
             )

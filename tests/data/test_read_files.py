@@ -163,13 +163,14 @@ def test_read_table_names_and_keeps_text(tmp_path: Path) -> None:
 
 
 def test_test_rows_of_a_competition_are_set_aside_where_they_have_no_answers(tmp_path: Path) -> None:
-    (tmp_path / "train.csv").write_text("id,text,label\n1,a,x\n2,b,y\n")
+    rows = [f"{at},a text of {at} words,{'xy'[at % 2]}\n" for at in range(20)]
+    (tmp_path / "train.csv").write_text("".join(["id,text,label\n", *rows]))
     (tmp_path / "test.csv").write_text("id,text\n3,c\n")
     with pytest.raises(DataError, match="the test data has no column 'label'"):
         understand(Question("Which label does the text have?", str(tmp_path)))
     (tmp_path / "sample_submission.csv").write_text("id,label\n3,x\n")
     source = read(tmp_path)
-    assert list(source.splits) == ["train"] and source.train["label"].to_pylist() == ["x", "y"]
+    assert list(source.splits) == ["train"] and source.train["label"].to_pylist()[:2] == ["x", "y"]
     assert any("no 'label', which sample_submission.csv asks for" in note for note in source.notes)
     # Rows to predict on are never chosen among splits.
     with pytest.raises(DataError, match="holds several splits"):
