@@ -29,8 +29,11 @@ def with_absolute_paths(table: pa.Table, folder: Path) -> pa.Table:
         column = table.column(index)
         if not is_text(column.type):
             continue
+        # Most columns are told by their first rows, and are long.
+        if not (first := first_paths(column)) and not _may_be_stems(_filled(column.slice(0, _PEEK_ROWS).to_pylist())):
+            continue
         values = column.to_pylist()
-        if (made := _relative(values, first_paths(column), folder) or _by_name(values, folder)) is not None:
+        if (made := _relative(values, first, folder) or _by_name(values, folder)) is not None:
             table = table.set_column(index, name, pa.chunked_array([pa.array(made, pa.string())]))
     return table
 
@@ -46,10 +49,10 @@ def _relative(values: Sequence[str | None], first: Sequence[str], folder: Path) 
 
 
 def _by_name(values: Sequence[str | None], folder: Path) -> list[str | None] | None:
-    names = [value for value in values if value]
+    names = _filled(values)
     peek = names[:_PEEK_ROWS]
     with_suffix = bool(peek) and all(map(is_image_path, peek))
-    if not peek or not (with_suffix or _may_be_stems(peek)):
+    if not (with_suffix or _may_be_stems(peek)):
         return None
     found = _files_by_name(folder, with_suffix=with_suffix)
     if not any(name in found for name in peek) or any(found.get(name, "") is None for name in names):
@@ -61,7 +64,11 @@ def _by_name(values: Sequence[str | None], folder: Path) -> list[str | None] | N
 
 def _may_be_stems(names: Sequence[str]) -> bool:
     """Names of files are all different and of one word; names of classes repeat, and texts have several words."""
-    return len(set(names)) == len(names) and all(len(name.split()) == 1 for name in names)
+    return bool(names) and len(set(names)) == len(names) and all(len(name.split()) == 1 for name in names)
+
+
+def _filled(values: Sequence[str | None]) -> list[str]:
+    return [value for value in values if value]
 
 
 def _files_by_name(folder: Path, *, with_suffix: bool) -> Mapping[str, str | None]:
