@@ -231,7 +231,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "good.csv").write_text(reviews(), encoding="utf-8")
     model = write_tiny_encoder(place / "tiny", words=[word for words in WORDS.values() for word in words])
     arguments = ("--models", str(model), "--trainer", "frozen_head", "--budget", "2 trials")
-    planned = python("-m", "autosft", "plan", "good.csv", *TASK, *arguments, "--out", "plan.json", cwd=place)
+    saved = ("--no-timing", "--out", "plan.json")
+    planned = python("-m", "autosft", "plan", "good.csv", *TASK, *arguments, *saved, cwd=place)
     assert planned.code == 0, planned.err
     fitted = python("-m", "autosft", "fit", "plan.json", "--folder", "run", "--json", cwd=place)
     assert fitted.code == 0, fitted.err
