@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from autosft.data.column_types import is_text
 from autosft.data.source import Source
@@ -79,7 +80,7 @@ def _label_asked_about(table: pa.Table) -> str | None:
     return labels[0] if len(labels) == 1 and {"accept", "reject"} <= set(answers) else None
 
 
-def _is_in(table: pa.Table, answers: tuple[str, ...]) -> np.typing.NDArray[np.bool_]:
+def _is_in(table: pa.Table, answers: tuple[str, ...]) -> NDArray[np.bool_]:
     found = pc.is_in(table.column("answer"), value_set=pa.array(answers))
     return np.asarray(found.to_numpy(), np.bool_)
 
