@@ -13,8 +13,8 @@ from autosft.trainers import trainer_class
 #: Trainings in a soup, the first one included; the third adds less than the second.
 MOST_TRAININGS = 3
 
-#: What is kept for each training after the first, as a share of what that takes: shorter ones are taken to be worth about
-#: as much in a mean. The figures of `benchmarks/soup.py` are of whole ones.
+#: What is kept for each training after the first, as a share of what that takes: shorter ones are taken to be worth
+#: about as much in a mean. The figures of `benchmarks/soup.py` are of whole ones.
 _SHARE = 0.75
 
 #: Training rows by which the mean is compared with what it is made of: so many, and of a slow model as many as it
