@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from autosft.errors import PlanError, explain
@@ -35,12 +35,16 @@ class Budget:
         num_trials: Trials of the search; the refit is not one.
         gpu_hours: GPUs times hours.
         refit: Whether the winner is retrained on train and validation rows together. None lets the plan decide.
+        finals: Whether the best may be trained again, on other rows or with other seeds, before one is chosen.
+        soup: Whether the winner may be retrained with several seeds, whose weights are averaged.
     """
 
     seconds: float | None = None
     num_trials: int | None = None
     gpu_hours: float | None = None
     refit: bool | None = None
+    finals: bool = True
+    soup: bool = True
 
     def __post_init__(self) -> None:
         limits = {"seconds": self.seconds, "num_trials": self.num_trials, "gpu_hours": self.gpu_hours}
@@ -55,8 +59,12 @@ class Budget:
                 )
 
     @staticmethod
-    def parse(text: str | float | Budget, *, refit: bool | None = None) -> Budget:
+    def parse(
+        text: str | float | Budget, *, refit: bool | None = None, finals: bool = True, soup: bool = True
+    ) -> Budget:
         """Reads a budget: words as above, of which those of one unit are added up; a bare number is seconds.
+
+        A Budget is returned as it is.
 
         Raises:
             PlanError: The words cannot be read, or amount to nothing.
@@ -64,7 +72,7 @@ class Budget:
         if isinstance(text, Budget):
             return text
         if isinstance(text, int | float):
-            return Budget(seconds=float(text), refit=refit)
+            return Budget(float(text), refit=refit, finals=finals, soup=soup)
         limits = _read(text)
         trials = limits.get("num_trials")
         if trials is not None and trials != int(trials):
@@ -72,7 +80,8 @@ class Budget:
             raise PlanError(
                 explain(wrong=wrong, expected="a whole number of trials", fix=f"say '{round(trials) or 1} trials'")
             )
-        return Budget(limits.get("seconds"), None if trials is None else int(trials), limits.get("gpu_hours"), refit)
+        num_trials = None if trials is None else int(trials)
+        return Budget(limits.get("seconds"), num_trials, limits.get("gpu_hours"), refit, finals, soup)
 
     def wall_seconds(self, num_gpus: int) -> float | None:
         """Returns the wall time that time and GPU-hours leave, or None for as long as it takes.
@@ -109,7 +118,7 @@ class Budget:
             num_trials = max(self.num_trials or 0, num_trials_done) + more.num_trials
         if more.gpu_hours is not None:
             gpu_hours = max(self.gpu_hours or 0.0, spent_seconds * num_gpus / 3600) + more.gpu_hours
-        return Budget(seconds, num_trials, gpu_hours, self.refit)
+        return replace(self, seconds=seconds, num_trials=num_trials, gpu_hours=gpu_hours)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

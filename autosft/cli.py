@@ -126,6 +126,10 @@ Refit = Annotated[
     bool | None,
     typer.Option(help="Retrain the winner on all rows; the plan decides by default.", rich_help_panel=_SEARCH),
 ]
+Finals = Annotated[
+    bool, typer.Option(help="Train the best again on other rows before one is chosen.", rich_help_panel=_SEARCH)
+]
+Soup = Annotated[bool, typer.Option(help="Average the winner's weights over several seeds.", rich_help_panel=_SEARCH)]
 
 
 @app.command()
@@ -147,6 +151,8 @@ def fit(
     positive: Positive = None,
     budget: BudgetWords = "20m",
     refit: Refit = None,
+    finals: Finals = True,
+    soup: Soup = True,
     sampler: SamplerName = "tpe",
     scheduler: SchedulerName = "race",
     max_concurrent: Concurrent = None,
@@ -188,7 +194,7 @@ def fit(
                 space=space,
                 metric=metric,
                 positive=positive,
-                budget=Budget.parse(budget, refit=refit),
+                budget=Budget.parse(budget, refit=refit, finals=finals, soup=soup),
                 sampler=sampler,
                 scheduler=scheduler,
                 max_concurrent=max_concurrent,
@@ -220,6 +226,9 @@ def plan(
     metric: MetricName = None,
     positive: Positive = None,
     budget: BudgetWords = "20m",
+    refit: Refit = None,
+    finals: Finals = True,
+    soup: Soup = True,
     sampler: SamplerName = "tpe",
     scheduler: SchedulerName = "race",
     max_concurrent: Concurrent = None,
@@ -238,6 +247,7 @@ def plan(
     Example: autosft plan train.csv --task "Is this message spam?" --out plan.json
     """
     from autosft import api
+    from autosft.budget import Budget
     from autosft.out_file import check_plan_file
     from autosft.tracking.terminal import Phases
 
@@ -259,7 +269,7 @@ def plan(
             space=space,
             metric=metric,
             positive=positive,
-            budget=budget,
+            budget=Budget.parse(budget, refit=refit, finals=finals, soup=soup),
             sampler=sampler,
             scheduler=scheduler,
             max_concurrent=max_concurrent,

@@ -38,7 +38,8 @@ def soup(bench: Workbench, winner: Trial, first: Refit, folder: Path, *, seconds
         AutosftError: A training met something that the caller can change, or what runs it failed.
     """
     arm = bench.plan.arm(winner.arm)
-    if first.model is None or seconds_left is None or not can_be_averaged(arm.trainer, winner.config):
+    is_wanted = bench.plan.budget.soup and can_be_averaged(arm.trainer, winner.config)
+    if first.model is None or seconds_left is None or not is_wanted:
         return first
     ends, models, interrupt = time.monotonic() + seconds_left, [first.model], bench.interrupt
     while len(models) < MOST_TRAININGS and not interrupt.requested:

@@ -102,6 +102,12 @@ def test_gpu_hours_are_wall_time_on_the_gpus_there_are() -> None:
         Budget.parse("2 gpu-hours").wall_seconds(0)
 
 
+def test_stages_that_were_switched_off_stay_off_when_more_is_spent() -> None:
+    without = Budget.parse("20m", refit=False, finals=False, soup=False)
+    more = without.plus(Budget.parse("+1h"), spent_seconds=60, num_trials_done=5, num_gpus=0)
+    assert more == Budget(seconds=4800, refit=False, finals=False, soup=False)
+
+
 @pytest.mark.parametrize("words", ["20m", "3 trials", "1h, 2 trials"])
 def test_json_and_words_lead_back_to_the_same_budget(words: str) -> None:
     budget = Budget.parse(words, refit=False)

@@ -135,6 +135,13 @@ def test_what_starts_from_other_weights_with_every_seed_is_not_averaged(plan: Pl
     assert mean == first and runner.done == ["train"]
 
 
+def test_a_soup_that_was_switched_off_is_not_cooked_in_time_that_is_left(plan: Plan, tmp_path: Path) -> None:
+    runner = Here()
+    without = replace(plan, budget=replace(plan.budget, soup=False))
+    first, mean = cooked(without, tmp_path, trial(plan), runner)
+    assert mean == first and runner.done == ["train"]
+
+
 def test_time_decides_how_many_there_are(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(soups.time, "monotonic", lambda: clock[0])

@@ -182,7 +182,8 @@ def _race(arms: Sequence[Arm], means: Means) -> Lengths | None:
     soup = _has_time_for_soup(racing, means, left / typical)
     num_trials = means.budget.num_trials
     # Where trials are counted the race uses all of them.
-    finals_share = FINALS_SHARE if runs >= _FINALS_RUNS and num_trials is None else 0.0
+    has_finals = means.budget.finals and runs >= _FINALS_RUNS and num_trials is None
+    finals_share = FINALS_SHARE if has_finals else 0.0
     num_configs = _num_configs(racing, runs - means.max_concurrent * means.refit_factor * OTHERS * soup)
     shown = ", ".join(f"{rung:.0%}" for rung in max((arm.rungs for arm in racing), key=len))
     reasons = [
@@ -221,7 +222,8 @@ def _has_time_for_soup(racing: Sequence[Arm], means: Means, runs: float) -> bool
     is_scarce = means.rows_per_class < SCARCE_ROWS_PER_CLASS
     averaged = any(can_be_averaged(arm.trainer, arm.default) for arm in racing)
     beside = runs - means.refit_factor * OTHERS
-    return means.wants_refit and is_scarce and averaged and beside >= _SMALL_PLAN_RUNS
+    wanted = means.wants_refit and means.budget.soup
+    return wanted and is_scarce and averaged and beside >= _SMALL_PLAN_RUNS
 
 
 def _one_run_each(arms: Sequence[Arm], means: Means) -> Lengths | None:

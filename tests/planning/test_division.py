@@ -102,6 +102,12 @@ def test_an_arm_too_large_for_the_time_races_up_to_the_length_that_fits() -> Non
     ]
 
 
+def test_finals_that_were_switched_off_leave_their_time_to_the_race() -> None:
+    lengths = divide(HEAD, TUNING, seconds=2000, budget=Budget(seconds=2000, finals=False))
+    assert lengths.finals_share == 0 and len(lengths.arms[1].rungs) == 4
+    assert not any("before one is chosen" in reason for reason in lengths.reasons)
+
+
 def test_where_trials_are_counted_too_the_plan_holds_no_more_of_them_and_no_finals() -> None:
     lengths = divide(HEAD, TUNING, seconds=2000, budget=Budget(seconds=2000, num_trials=15))
     assert lengths.num_trials == 15 and len(lengths.arms[1].rungs) == 4
@@ -184,9 +190,10 @@ def test_of_scarce_rows_time_is_kept_for_several_refits_beside_a_race() -> None:
         (TUNING, {"seconds": 500.0}),
         (arm("transformers", 100, head="mean"), {}),
         (TUNING, {"budget": Budget(seconds=700, refit=False)}),
+        (TUNING, {"budget": Budget(seconds=700, soup=False)}),
         (TUNING, {"seconds": None, "budget": Budget(num_trials=30)}),
     ],
-    ids=["too little time for a race beside it", "each seed starts elsewhere", "no refit at all", "no limit of time"],
+    ids=["too little time for a race", "each seed starts elsewhere", "no refit", "no soup", "no limit of time"],
 )
 def test_no_time_is_kept_for_several_refits_that_cannot_be(tuning: Arm, changed: dict[str, Any]) -> None:
     assert not divide(HEAD, tuning, **{"seconds": 700.0, "rows_per_class": 10.0, **changed}).soup
