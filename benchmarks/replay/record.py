@@ -1,6 +1,7 @@
 """Records learning curves of real fine-tunings, which `simulate.py` replays, so that a search is judged in seconds.
 
     python benchmarks/replay/record.py --data ROOT --set banking77 --configs 100
+    python benchmarks/replay/record.py --data ROOT --set banking77 --configs 25 --arm frozen_head
 
 Recorded are what a search may open with (the untuned default, other learning rates of it, a fresh head in the place of
 its fitted one) and draws from the shipped space. Every configuration is trained at every rung as a whole, annealed run
@@ -9,8 +10,9 @@ Configurations that could win, the default, and fresh heads are trained at full 
 table holds already are not made again: stop it at any time, and go on later. ROOT is laid out as `benchmarks/data.md`
 says; no test file is read.
 
-The encoder is MiniLM's first layer, so that a full run takes seconds on two cores. Cost is counted in rows
-trained on, not in seconds, which other work on the machine would change.
+The encoder is MiniLM's first layer, so that a full run takes seconds on two cores; other arms (`--arm`) are recorded on
+the same rows, for searches over several. Cost is counted in rows trained on, not in seconds, which other work on the
+machine would change.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ from scipy.special import logsumexp
 from transformers.utils import logging
 
 from autosft.arrays import to_matrix, to_numbers
-from autosft.base_models import MINILM, BaseModel, describe, locate
+from autosft.base_models import MINILM, NO_MODEL, BaseModel, describe, locate
 from autosft.data.data import Rows, materialise
 from autosft.data.read import read
 from autosft.data.source import Source
@@ -43,13 +45,39 @@ from autosft.infer import infer
 from autosft.search.space_file import find_space
 from autosft.task import Input, Output, Task
 from autosft.tasks import kind as task_kind
+from autosft.trainers import trainer_class
 from autosft.trainers.base import Limits, TrainingData
-from autosft.trainers.with_transformers import TransformersConfig, TransformersTrainer
+from autosft.trainers.with_transformers import TransformersConfig
 
 RUNGS = (1 / 27, 1 / 9, 1 / 3, 1.0)
-NUM_LAYERS = 1
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 360, 300, 600
 EPOCHS = 5
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What can be recorded on a set's rows.
+
+    Attributes:
+        trainer: Name of the trainer.
+        num_layers: Of MiniLM, from its embeddings up.
+        rungs: Lengths at which a configuration is trained.
+    """
+
+    trainer: str
+    num_layers: int
+    rungs: tuple[float, ...] = RUNGS
+
+
+#: By name; the first is what `simulate.py` replays by itself.
+ARMS = {
+    "transformers-1": Arm("transformers", 1),
+    "transformers-3": Arm("transformers", 3, RUNGS[1:]),
+    "frozen_head": Arm("frozen_head", 3, (1.0,)),
+    "tfidf": Arm("tfidf", 0, (1.0,)),
+}
+FIRST_ARM = next(iter(ARMS))
+
 #: Untuned learning rate of the shortened encoder, between those of MiniLM and of training from scratch.
 LEARNING_RATE = 2e-4
 #: Factors on it at which the default is also trained with a fresh head, and the id of the first of these: far behind
@@ -124,21 +152,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--set", choices=[*SETS], required=True)
+    parser.add_argument("--arm", choices=[*ARMS], default=FIRST_ARM)
     parser.add_argument("--configs", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the configurations that could win")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    table = Path(__file__).parent / f"{arguments.set}.parquet"
+    table = table_of(Path(__file__).parent, arguments.set, arguments.arm)
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Recorder(SETS[arguments.set](arguments.data), Path(folder), arguments.threads)
+        recorder = Recorder(SETS[arguments.set](arguments.data), ARMS[arguments.arm], Path(folder), arguments.threads)
         record(recorder, table, arguments.configs, arguments.seeds)
+
+
+def table_of(folder: Path, set_name: str, arm: str) -> Path:
+    """Returns where the table of a set and arm is kept."""
+    return folder / (f"{set_name}.parquet" if arm == FIRST_ARM else f"arms/{set_name}.{arm}.parquet")
 
 
 def record(recorder: Recorder, path: Path, num_configs: int, num_seeds: int) -> None:
     """Makes the runs that the table lacks, and writes it after each configuration."""
-    configs = configurations(recorder.default, num_configs)
+    path.parent.mkdir(exist_ok=True)
+    configs = configurations(recorder.arm, recorder.default, num_configs)
     for config_id, config in configs.items():
-        _record_one(recorder, path, config_id, config, 0, RUNGS)
+        _record_one(recorder, path, config_id, config, 0, recorder.arm.rungs)
     for config_id in could_win(path):
         for seed in range(1, num_seeds):
             _record_one(recorder, path, config_id, configs[config_id], seed, (1.0,))
@@ -167,17 +202,19 @@ def could_win(path: Path) -> list[int]:
     return list(dict.fromkeys([0, *fresh, *(row["config_id"] for row in ranked[: len(ranked) // 3])]))
 
 
-def configurations(default: dict[str, Any], num: int) -> dict[int, dict[str, Any]]:
+def configurations(arm: Arm, default: dict[str, Any], num: int) -> dict[int, dict[str, Any]]:
     """Returns by id the untuned default, it at other learning rates and with fresh heads, and draws.
 
     Args:
         num: Configurations without those with fresh heads, which have ids of their own.
     """
-    space = find_space("transformers", Input.TEXT, Output.LABEL)
+    space = find_space(arm.trainer, Input.TEXT, Output.LABEL)
     assert space is not None
-    rate = default["learning_rate"]
-    first = [default | {"learning_rate": rate * factor} for factor in (1.0, 1 / 3, 3.0)]
-    fresh = [default | {"learning_rate": rate * factor, "head": "mean"} for factor in FRESH_HEAD_FACTORS]
+    first, fresh = [default], list[dict[str, Any]]()
+    if arm.trainer == "transformers":
+        rate = default["learning_rate"]
+        first = [default | {"learning_rate": rate * factor} for factor in (1.0, 1 / 3, 3.0)]
+        fresh = [default | {"learning_rate": rate * factor, "head": "mean"} for factor in FRESH_HEAD_FACTORS]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = []
     for _ in range(num - len(first)):
@@ -191,7 +228,8 @@ def configurations(default: dict[str, Any], num: int) -> dict[int, dict[str, Any
 class Recorder:
     """Trains configurations on one split of one set."""
 
-    def __init__(self, rows: pa.Table, folder: Path, num_threads: int) -> None:
+    def __init__(self, rows: pa.Table, arm: Arm, folder: Path, num_threads: int) -> None:
+        self.arm = arm
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         logging.set_verbosity_error()
         logging.disable_progress_bar()
@@ -209,9 +247,14 @@ class Recorder:
             positions[NUM_TRAIN : NUM_TRAIN + NUM_VALIDATION], data.fingerprint,
         )  # fmt: skip
         self._test = positions[NUM_TRAIN + NUM_VALIDATION :]
-        self._base, self._folder = shortened(folder / "encoder")
+        subject = trainer_class(arm.trainer)
+        base, place = (NO_MODEL, Path()) if subject.only_base else shortened(folder / "encoder", arm.num_layers)
+        self._trainer = subject(base, place)
         self._scratch, self._limits = folder / "scratch", Limits(num_threads, folder / "cache")
-        self.default = asdict(TransformersConfig(learning_rate=LEARNING_RATE, num_train_epochs=EPOCHS))
+        if arm.trainer == "transformers":
+            self.default = asdict(TransformersConfig(learning_rate=LEARNING_RATE, num_train_epochs=EPOCHS))
+        else:
+            self.default = asdict(subject.default_config(base, NUM_TRAIN, Input.TEXT, Output.LABEL))
 
     def run(self, config: dict[str, Any], fidelity: float, seed: int) -> list[dict[str, Any]]:
         """Trains once; returns a row for each report."""
@@ -224,8 +267,8 @@ class Recorder:
 
         started = time.monotonic()
         self._scratch.mkdir(exist_ok=True)
-        model = TransformersTrainer(self._base, self._folder).fit(
-            TransformersConfig(**config), self.task, self._data, fidelity=fidelity, seed=seed, folder=self._scratch,
+        model = self._trainer.fit(
+            self._trainer.Config(**config), self.task, self._data, fidelity=fidelity, seed=seed, folder=self._scratch,
             report=on_report, rungs=RUNGS if fidelity == 1 else (1.0,), limits=self._limits,
         )  # fmt: skip
         if fidelity == 1:
@@ -250,12 +293,12 @@ def _least_loss(probabilities: NDArray[Any], targets: NDArray[Any]) -> float:
     return float(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").fun)
 
 
-def shortened(folder: Path) -> tuple[BaseModel, Path]:
+def shortened(folder: Path, num_layers: int) -> tuple[BaseModel, Path]:
     """Writes MiniLM without its upper layers."""
     from transformers import AutoModel, AutoTokenizer
 
     whole = locate(MINILM)
-    AutoModel.from_pretrained(whole, num_hidden_layers=NUM_LAYERS).save_pretrained(folder)
+    AutoModel.from_pretrained(whole, num_hidden_layers=num_layers).save_pretrained(folder)
     AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
     return describe(str(folder)), folder
 

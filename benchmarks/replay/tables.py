@@ -72,11 +72,20 @@ class Table:
 
 def load(folder: Path) -> list[Table]:
     """Reads the sets of a folder that were recorded."""
-    return [make(path.stem, pq.read_table(path).to_pylist()) for path in sorted(folder.glob("*.parquet"))]
+    return [read(path) for path in sorted(folder.glob("*.parquet"))]
 
 
-def make(name: str, rows: list[dict[str, Any]]) -> Table:
-    """Puts the rows of a recorded table in order."""
+def read(path: Path, config_class: type[Any] = TransformersConfig) -> Table:
+    """Reads a recorded table."""
+    return make(path.stem, pq.read_table(path).to_pylist(), config_class)
+
+
+def make(name: str, rows: list[dict[str, Any]], config_class: type[Any] = TransformersConfig) -> Table:
+    """Puts the rows of a recorded table in order.
+
+    Args:
+        config_class: The Config of the trainer that was recorded.
+    """
     found: dict[tuple[int, int, float, float], dict[str, Any]] = {}
     for row in rows:
         found[row["config_id"], row["seed"], row["run_fidelity"], row["fidelity"]] = row
@@ -101,7 +110,7 @@ def make(name: str, rows: list[dict[str, Any]]) -> Table:
 
     return Table(
         name,
-        tuple(asdict(TransformersConfig(**json.loads(found[i, 0, 1.0, 1.0]["config"]))) for i in ids),
+        tuple(asdict(config_class(**json.loads(found[i, 0, 1.0, 1.0]["config"]))) for i in ids),
         curves(annealed=True),
         curves(annealed=False),
         tuple(np.array([found[i, seed, 1.0, 1.0]["validation"] for seed in seeds[i]]) for i in ids),
