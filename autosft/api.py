@@ -21,7 +21,7 @@ from autosft.planning.plan import Plan
 from autosft.planning.reach import FEWEST_ROWS, most_rows
 from autosft.planning.settle import settle, with_more
 from autosft.planning.spaces import GivenSpace, with_space
-from autosft.planning.timing import time_arms
+from autosft.planning.timing import in_time, time_arms
 from autosft.predictor import Predictor
 from autosft.prepare import Prepared, Question, check, understand, with_rows
 from autosft.result import Result
@@ -334,10 +334,12 @@ def _plan(
     reasons = (*reasons, *too_large)
     if runner is not None and options.timing:
         listener.phase("measure")
-        arms, left_out = time_arms(arms, prepared, runner, resources, clock)
+        arms, left_out = time_arms(arms, prepared, runner, resources, clock, named=options.trainer is not None)
         reasons = (*reasons, *left_out)
         suspects = find_label_errors(prepared, arms, runner, resources, limit_seconds=clock.limit_seconds)
         prepared = replace(prepared, findings=(*prepared.findings, *suspects))
+    elif options.trainer is None:
+        arms = in_time(arms)
     made = settle(
         prepared,
         arms,

@@ -54,10 +54,16 @@ def plan(tiny_model: Path) -> Plan:
     return autosft.plan("Route each message", rows, timing=False, tracker=Tracker(), **options)
 
 
-def timed(plan: Plan, answer: Callable[[Mapping[str, Any]], Ended], clock: Clock | None = None) -> Any:
+def timed(
+    plan: Plan,
+    answer: Callable[[Mapping[str, Any]], Ended],
+    clock: Clock | None = None,
+    *,
+    named: bool = False,
+) -> Any:
     runner: Any = Answering(answer)
     prepared: Any = SimpleNamespace(task=plan.task, data=plan.data)
-    return time_arms(plan.arms, prepared, runner, plan.resources, clock or Clock())
+    return time_arms(plan.arms, prepared, runner, plan.resources, clock or Clock(), named=named)
 
 
 @pytest.mark.parametrize("fate", ["failed", "fatal"])
@@ -90,7 +96,7 @@ def test_what_takes_a_moment_is_timed_first_and_stays_in_its_place(plan: Plan) -
 def test_an_arm_is_timed_only_where_it_fits(plan: Plan) -> None:
     runner: Any = Answering(lambda arguments: Ended("", "complete", COST))
     prepared: Any = SimpleNamespace(task=plan.task, data=plan.data)
-    time_arms(plan.arms, prepared, runner, plan.resources, Clock())
+    time_arms(plan.arms, prepared, runner, plan.resources, Clock(), named=True)
     weights = plan.arms[0].base_model.num_parameters
     needed = {job["trainer"]: job["memory_bytes"] for job in runner.jobs}
     assert needed == {"frozen_head": 4 * weights, "transformers": 16 * weights}
@@ -104,6 +110,52 @@ class SimulatedClock(Clock):
     @property
     def spent(self) -> float:
         return self.simulated
+
+
+@pytest.fixture(scope="module")
+def with_contrastive(plan: Plan) -> Plan:
+    late = replace(plan.arms[1], name="contrastive", trainer="contrastive")
+    resources = replace(plan.resources, max_concurrent=1)
+    return replace(plan, arms=(plan.arms[0], late, plan.arms[1]), resources=resources)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "run_seconds", "named", "joins"),
+    [
+        (1300.0, 100.0, False, True),
+        (1100.0, 100.0, False, False),
+        (290.0, 1.0, False, False),
+        (310.0, 1.0, False, True),
+        (100.0, 100.0, True, True),
+        (None, 1.0, False, False),
+    ],
+    ids=["six runs of each", "fewer", "too short", "short runs", "it was named", "a number of trials"],
+)
+def test_another_way_of_training_joins_where_time_is_ample(
+    with_contrastive: Plan, seconds: float | None, run_seconds: float, named: bool, joins: bool
+) -> None:
+    asked: list[str] = []
+
+    def answer(arguments: Mapping[str, Any]) -> Ended:
+        asked.append(arguments["trainer"])
+        return Ended("", "complete", replace(COST, run_seconds=run_seconds))
+
+    arms, reasons = timed(with_contrastive, answer, SimulatedClock(seconds), named=named)
+    assert [arm.trainer for arm in arms] == ["frozen_head", *["contrastive"] * joins, "transformers"]
+    assert sorted(asked) == sorted(arm.trainer for arm in arms), "nothing is timed for nothing"
+    assert any("joins in" in reason for reason in reasons) == (joins and not named)
+
+
+@pytest.mark.parametrize(("trainer", "races"), [(None, False), (["transformers", "contrastive"], True)])
+def test_a_plan_without_timing_has_it_only_where_it_is_named(
+    tiny_model: Path, trainer: list[str] | None, races: bool
+) -> None:
+    texts, targets = tiny_texts(60)
+    rows = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
+    made = autosft.plan(
+        "Route each message", rows, models=str(tiny_model), trainer=trainer, timing=False, tracker=Tracker()
+    )
+    assert any(arm.trainer == "contrastive" for arm in made.arms) == races
 
 
 @pytest.mark.parametrize(("took", "is_kept"), [(10.0, False), (30.0, True)])

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 #: them (arXiv 2510.06448), and each costs a pass over the data.
 _NUM_BASE_MODELS = 2
 
-#: Trainers that race only where they are named: what they gain is not worth their share of a budget by default.
-_ONLY_NAMED = frozenset({"contrastive"})
-
 #: What is named to those who have no decoder: the smallest of the table.
 _SMALL_DECODER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -43,6 +40,8 @@ def draft_arms(
     language: str | None = None,
 ) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
     """Chooses trainers and base models; returns the arms and the reasons, unavailable models among them.
+
+    Those of trainers that join late are among them; `timing` says where there is time for them.
 
     Raises:
         PlanError: No trainer can train this pair of input and output, or a name is unknown.
@@ -131,13 +130,23 @@ def _classes(named: Sequence[str] | None) -> tuple[dict[str, type[Trainer]], tup
         return {name: trainer_class(name) for name in named}, ()
     found, unusable = {}, []
     for name in trainer_names():
-        if name in _ONLY_NAMED:
-            continue
         try:
-            found[name] = trainer_class(name)
+            trainer = trainer_class(name)
         except PlanError as error:
             unusable.append(f"{name} is left out: {str(error).splitlines()[0]}")
+            continue
+        if not trainer.joins_late or _is_equipped(trainer):
+            found[name] = trainer
     return found, tuple(unusable)
+
+
+def _is_equipped(trainer: type[Trainer]) -> bool:
+    """Whether the packages that a trainer needs are here."""
+    try:
+        trainer.require()
+    except MissingExtraError:
+        return False
+    return True
 
 
 def _equipped(able: dict[str, type[Trainer]], *, named: bool) -> tuple[dict[str, type[Trainer]], tuple[str, ...]]:

@@ -11,6 +11,7 @@ from autosft.cache import cache_folder
 from autosft.errors import SearchFailed, TrialFailed, explain
 from autosft.planning.plan import Arm, Resources
 from autosft.prepare import Prepared
+from autosft.trainers import trainer_class
 from autosft.trainers.base import Cost, Limits
 
 if TYPE_CHECKING:
@@ -19,17 +20,36 @@ if TYPE_CHECKING:
 #: Share of a budget in time that timing the arms may take; an arm it does not reach is estimated.
 _SHARE = 0.25
 
+#: An arm that joins late does so where the time left holds so many full runs of every arm that is worth shortening, its
+#: own included, which is assumed to cost as much as the others do on average. What a race gains by then is a tenth of a
+#: point (`benchmarks/README.md`), while another way of training is worth more on some data. And where there are so
+#: many seconds, in which its timing, about ten of them, does not count.
+_RUNS_EACH, _AMPLE_SECONDS = 6.0, 300.0
+
+
+def in_time(arms: Sequence[Arm]) -> tuple[Arm, ...]:
+    """Returns the arms that race however little time there is: all but those that join late, where others are there."""
+    return tuple(arm for arm in arms if not trainer_class(arm.trainer).joins_late) or tuple(arms)
+
 
 def time_arms(
-    arms: Sequence[Arm], prepared: Prepared, runner: Runner, resources: Resources, clock: Clock
+    arms: Sequence[Arm], prepared: Prepared, runner: Runner, resources: Resources, clock: Clock, *, named: bool
 ) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
     """Times the arms, those of a moment first; returns those that could be, and why the others are left out.
+
+    Args:
+        named: Whether somebody named the trainers, so that none of them joins late.
 
     Raises:
         SearchFailed: No arm could be timed.
     """
+    always = {arm.name for arm in (arms if named else in_time(arms))}
     timed, reasons = dict[str, Arm](), []
-    for arm in sorted(arms, key=lambda arm: not arm.is_quick):
+    for arm in sorted(arms, key=lambda arm: (arm.name not in always, not arm.is_quick)):
+        if arm.name not in always:
+            if not _has_time_for_another([*timed.values()], resources, clock):
+                continue
+            reasons.append(f"{arm.name} joins in: the time holds {_RUNS_EACH:.0f} full runs of each way of training")
         try:
             timed[arm.name] = _measured(arm, prepared, runner, resources, clock)
         except TrialFailed as error:
@@ -40,6 +60,16 @@ def time_arms(
         fix = "leave it out with models= or trainer=, or run `autosft doctor`"
         raise SearchFailed(explain(wrong=wrong, expected="a few steps of its untuned default", fix=fix)) from last
     return tuple(timed[arm.name] for arm in arms if arm.name in timed), tuple(reasons)
+
+
+def _has_time_for_another(arms: Sequence[Arm], resources: Resources, clock: Clock) -> bool:
+    """Whether time is ample for one arm more."""
+    seconds = [arm.cost.run_seconds for arm in arms if arm.cost is not None and not arm.is_quick]
+    if clock.limit_seconds is None or not seconds:
+        return False
+    left = clock.limit_seconds - clock.spent
+    needed = _RUNS_EACH * (sum(seconds) + sum(seconds) / len(seconds)) / resources.max_concurrent
+    return left >= max(needed, _AMPLE_SECONDS)
 
 
 def _measured(arm: Arm, prepared: Prepared, runner: Runner, resources: Resources, clock: Clock) -> Arm:

@@ -179,6 +179,8 @@ class Trainer(ABC):
         reports_rungs: Whether it reports before the end, so that a scheduler can stop it.
         is_probe: Whether it trains a head on frozen features alone, so that its score says what a base model is worth.
         only_base: What it starts from where there is no base model to choose.
+        joins_late: Whether, unless it is named, it races only where time is ample: it is another way to what a trainer
+            that always races reaches.
     """
 
     name: ClassVar[str]
@@ -187,6 +189,7 @@ class Trainer(ABC):
     reports_rungs: ClassVar[bool] = False
     is_probe: ClassVar[bool] = False
     only_base: ClassVar[BaseModel | None] = None
+    joins_late: ClassVar[bool] = False
 
     def __init__(self, base_model: BaseModel, base_model_folder: Path) -> None:
         self.base_model = base_model
