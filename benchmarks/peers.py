@@ -6,8 +6,8 @@ ROOT is laid out as `benchmarks/data.md` says. Every method runs in a process of
 scored once on the test file. Appends a JSON line a method and seed to results/peers.jsonl.
 
 Methods: `autosft`; `trainer_optuna`, transformers' `Trainer.hyperparameter_search`; `ray_asha`, a Ray Tune loop with
-ASHA; and two floors that take no budget, `trainer_defaults` and `frozen_logistic`. README.md says what is fair about
-the comparison and what is not.
+ASHA; and three floors that take no budget, `trainer_defaults`, `frozen_logistic` and `contrastive_default`. README.md
+says what is fair about the comparison and what is not.
 """
 
 from __future__ import annotations
@@ -418,12 +418,22 @@ def with_frozen_logistic(job: Job) -> Outcome:
     return Outcome(head.predict(test).tolist(), {})
 
 
+def with_contrastive_default(job: Job) -> Outcome:
+    """The untuned default of autosft's own contrastive trainer, and its refit on all rows."""
+    budget = Budget(num_trials=1)
+    asked = {"target": "label", "metric": "accuracy", "models": [job.model], "trainer": "contrastive"}
+    train, test, folder = f"{job.folder}/train.parquet", f"{job.folder}/test.parquet", f"{job.folder}/run"
+    result = autosft.fit(job.sentence, train, test=test, budget=budget, folder=folder, seed=job.seed, **asked)
+    return Outcome(result.predict(read(test).train.select(["text"])), {"refit": result.summary["refit"]})
+
+
 METHODS: dict[str, Callable[[Job], Outcome]] = {
     "autosft": with_autosft,
     "trainer_optuna": with_trainer_optuna,
     "ray_asha": with_ray_asha,
     "trainer_defaults": with_trainer_defaults,
     "frozen_logistic": with_frozen_logistic,
+    "contrastive_default": with_contrastive_default,
 }
 
 
