@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,14 @@ from autosft.disk import scratch_folder
 from autosft.errors import PlanError, explain
 from autosft.finish import seconds_before
 from autosft.label_errors import find_label_errors
-from autosft.planning.arms import draft_arms, that_fit
+from autosft.planning.arms import draft_arms, latecomers, that_fit
 from autosft.planning.machine import fitted, machine_here, resources_on
 from autosft.planning.options import Options, given_fields, refuse_settled
 from autosft.planning.plan import Plan
 from autosft.planning.reach import FEWEST_ROWS, most_rows
 from autosft.planning.settle import settle, with_more
 from autosft.planning.spaces import GivenSpace, with_space
-from autosft.planning.timing import in_time, time_arms
+from autosft.planning.timing import has_ample_time, time_arms, time_latecomers
 from autosft.predictor import Predictor
 from autosft.prepare import Prepared, Question, check, understand, with_rows
 from autosft.result import Result
@@ -320,26 +321,30 @@ def _plan(
     resources = within_slots(
         resources_on(machine, gpus_per_trial=options.gpus_per_trial, max_concurrent=options.max_concurrent)
     )
-    arms, reasons = draft_arms(
+    draft = partial(
+        draft_arms,
         kind.input,
         kind.output,
         num_rows=len(prepared.data.training(0)[0]),
         models=options.models,
-        trainers=options.trainer,
-        space=options.space,
         machine=machine,
         language=prepared.language,
     )
+    arms, reasons = draft(trainers=options.trainer, space=options.space)
     arms, too_large = that_fit(arms, resources)
     reasons = (*reasons, *too_large)
     if runner is not None and options.timing:
         listener.phase("measure")
-        arms, left_out = time_arms(arms, prepared, runner, resources, clock, named=options.trainer is not None)
+        arms, left_out = time_arms(arms, prepared, runner, resources, clock)
         reasons = (*reasons, *left_out)
+        # Who names trainers or brings spaces has said what races; and where trials are counted each of them counts.
+        is_open = not options.trainer and options.space is None and options.budget.num_trials is None
+        if is_open and has_ample_time(arms, clock) and (names := latecomers(kind.input, kind.output)):
+            drafted = [arm for arm in draft(trainers=names, space=None)[0] if resources.can_train(arm, arm.default)]
+            late, joining = time_latecomers(drafted, arms, prepared, runner, resources, clock)
+            arms, reasons = (*arms, *late), (*reasons, *joining)
         suspects = find_label_errors(prepared, arms, runner, resources, limit_seconds=clock.limit_seconds)
         prepared = replace(prepared, findings=(*prepared.findings, *suspects))
-    elif options.trainer is None:
-        arms = in_time(arms)
     made = settle(
         prepared,
         arms,

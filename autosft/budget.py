@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from autosft.errors import PlanError, explain
@@ -118,7 +118,9 @@ class Budget:
             num_trials = max(self.num_trials or 0, num_trials_done) + more.num_trials
         if more.gpu_hours is not None:
             gpu_hours = max(self.gpu_hours or 0.0, spent_seconds * num_gpus / 3600) + more.gpu_hours
-        return replace(self, seconds=seconds, num_trials=num_trials, gpu_hours=gpu_hours)
+        refit = self.refit if more.refit is None else more.refit
+        finals, soup = self.finals and more.finals, self.soup and more.soup
+        return Budget(seconds, num_trials, gpu_hours, refit, finals, soup)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -127,9 +127,12 @@ Refit = Annotated[
     typer.Option(help="Retrain the winner on all rows; the plan decides by default.", rich_help_panel=_SEARCH),
 ]
 Finals = Annotated[
-    bool, typer.Option(help="Train the best again on other rows before one is chosen.", rich_help_panel=_SEARCH)
+    bool,
+    typer.Option(help="Train the best again, where time allows, before one is chosen.", rich_help_panel=_SEARCH),
 ]
-Soup = Annotated[bool, typer.Option(help="Average the winner's weights over several seeds.", rich_help_panel=_SEARCH)]
+Soup = Annotated[
+    bool, typer.Option(help="Average the winner over several seeds, where time allows.", rich_help_panel=_SEARCH)
+]
 
 
 @app.command()

@@ -106,6 +106,9 @@ def test_stages_that_were_switched_off_stay_off_when_more_is_spent() -> None:
     without = Budget.parse("20m", refit=False, finals=False, soup=False)
     more = without.plus(Budget.parse("+1h"), spent_seconds=60, num_trials_done=5, num_gpus=0)
     assert more == Budget(seconds=4800, refit=False, finals=False, soup=False)
+    with_them = Budget.parse("20m")
+    less = with_them.plus(Budget.parse("+1h", soup=False), spent_seconds=60, num_trials_done=5, num_gpus=0)
+    assert less == Budget(seconds=4800, soup=False)
 
 
 @pytest.mark.parametrize("words", ["20m", "3 trials", "1h, 2 trials"])

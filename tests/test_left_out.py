@@ -19,7 +19,7 @@ from autosft.budget import Clock
 from autosft.errors import BaseModelError, SearchFailed
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
-from autosft.planning.timing import time_arms
+from autosft.planning.timing import time_arms, time_latecomers
 from autosft.refit import Refit, refit
 from autosft.search import job, work
 from autosft.search.job import Ended, Job, execute
@@ -54,16 +54,10 @@ def plan(tiny_model: Path) -> Plan:
     return autosft.plan("Route each message", rows, timing=False, tracker=Tracker(), **options)
 
 
-def timed(
-    plan: Plan,
-    answer: Callable[[Mapping[str, Any]], Ended],
-    clock: Clock | None = None,
-    *,
-    named: bool = False,
-) -> Any:
+def timed(plan: Plan, answer: Callable[[Mapping[str, Any]], Ended], clock: Clock | None = None) -> Any:
     runner: Any = Answering(answer)
     prepared: Any = SimpleNamespace(task=plan.task, data=plan.data)
-    return time_arms(plan.arms, prepared, runner, plan.resources, clock or Clock(), named=named)
+    return time_arms(plan.arms, prepared, runner, plan.resources, clock or Clock())
 
 
 @pytest.mark.parametrize("fate", ["failed", "fatal"])
@@ -96,7 +90,7 @@ def test_what_takes_a_moment_is_timed_first_and_stays_in_its_place(plan: Plan) -
 def test_an_arm_is_timed_only_where_it_fits(plan: Plan) -> None:
     runner: Any = Answering(lambda arguments: Ended("", "complete", COST))
     prepared: Any = SimpleNamespace(task=plan.task, data=plan.data)
-    time_arms(plan.arms, prepared, runner, plan.resources, Clock(), named=True)
+    time_arms(plan.arms, prepared, runner, plan.resources, Clock())
     weights = plan.arms[0].base_model.num_parameters
     needed = {job["trainer"]: job["memory_bytes"] for job in runner.jobs}
     assert needed == {"frozen_head": 4 * weights, "transformers": 16 * weights}
@@ -112,50 +106,41 @@ class SimulatedClock(Clock):
         return self.simulated
 
 
-@pytest.fixture(scope="module")
-def with_contrastive(plan: Plan) -> Plan:
-    late = replace(plan.arms[1], name="contrastive", trainer="contrastive")
-    resources = replace(plan.resources, max_concurrent=1)
-    return replace(plan, arms=(plan.arms[0], late, plan.arms[1]), resources=resources)
-
-
 @pytest.mark.parametrize(
-    ("seconds", "run_seconds", "named", "joins"),
+    ("seconds", "run_seconds", "own_seconds", "joins"),
     [
-        (1300.0, 100.0, False, True),
-        (1100.0, 100.0, False, False),
-        (290.0, 1.0, False, False),
-        (310.0, 1.0, False, True),
-        (100.0, 100.0, True, True),
-        (None, 1.0, False, False),
+        (1210.0, 100.0, 100.0, True),
+        (1190.0, 100.0, 100.0, False),
+        (1210.0, 100.0, 110.0, False),
+        (290.0, 1.0, 1.0, False),
+        (310.0, 1.0, 1.0, True),
+        (1210.0, None, 1.0, False),
+        (None, 1.0, 1.0, False),
+        (1210.0, 100.0, None, False),
     ],
-    ids=["six runs of each", "fewer", "too short", "short runs", "it was named", "a number of trials"],
-)
+    ids=[
+        "six runs of each", "fewer", "fewer of its own", "too short", "short runs", "another arm is untimed",
+        "no limit of time", "it fails",
+    ],
+)  # fmt: skip
 def test_another_way_of_training_joins_where_time_is_ample(
-    with_contrastive: Plan, seconds: float | None, run_seconds: float, named: bool, joins: bool
+    plan: Plan, seconds: float | None, run_seconds: float | None, own_seconds: float | None, joins: bool
 ) -> None:
-    asked: list[str] = []
+    head, tuning = plan.arms
+    known = None if run_seconds is None else replace(COST, run_seconds=run_seconds)
+    arms = (replace(head, cost=COST), replace(tuning, cost=known))
+    late = replace(tuning, name="contrastive", trainer="contrastive")
 
     def answer(arguments: Mapping[str, Any]) -> Ended:
-        asked.append(arguments["trainer"])
-        return Ended("", "complete", replace(COST, run_seconds=run_seconds))
+        if own_seconds is None:
+            return Ended("", "failed", message="it fails here")
+        return Ended("", "complete", replace(COST, run_seconds=own_seconds))
 
-    arms, reasons = timed(with_contrastive, answer, SimulatedClock(seconds), named=named)
-    assert [arm.trainer for arm in arms] == ["frozen_head", *["contrastive"] * joins, "transformers"]
-    assert sorted(asked) == sorted(arm.trainer for arm in arms), "nothing is timed for nothing"
-    assert any("joins in" in reason for reason in reasons) == (joins and not named)
-
-
-@pytest.mark.parametrize(("trainer", "races"), [(None, False), (["transformers", "contrastive"], True)])
-def test_a_plan_without_timing_has_it_only_where_it_is_named(
-    tiny_model: Path, trainer: list[str] | None, races: bool
-) -> None:
-    texts, targets = tiny_texts(60)
-    rows = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
-    made = autosft.plan(
-        "Route each message", rows, models=str(tiny_model), trainer=trainer, timing=False, tracker=Tracker()
-    )
-    assert any(arm.trainer == "contrastive" for arm in made.arms) == races
+    runner: Any = Answering(answer)
+    prepared: Any = SimpleNamespace(task=plan.task, data=plan.data)
+    found, reasons = time_latecomers([late], arms, prepared, runner, plan.resources, SimulatedClock(seconds))
+    assert [arm.name for arm in found] == ["contrastive"] * joins
+    assert [reason.partition(":")[0] for reason in reasons] == ["contrastive joins in"] * joins
 
 
 @pytest.mark.parametrize(("took", "is_kept"), [(10.0, False), (30.0, True)])

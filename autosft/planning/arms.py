@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ def draft_arms(
 ) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
     """Chooses trainers and base models; returns the arms and the reasons, unavailable models among them.
 
-    Those of trainers that join late are among them; `timing` says where there is time for them.
+    Trainers that join late are left out, unless they are named or no other can do the task.
 
     Raises:
         PlanError: No trainer can train this pair of input and output, or a name is unknown.
@@ -55,6 +56,8 @@ def draft_arms(
         raise PlanError(
             explain(wrong=wrong, expected="a trainer for this task", fix="leave trainer= out to see all of them")
         )
+    if not trainers:
+        able = {name: found for name, found in able.items() if not found.joins_late} or able
     able, lacking = _equipped(able, named=bool(trainers))
     bases, reasons = _bases(able, input, output, models, machine, language)
     reasons = (*unusable, *lacking, *reasons)
@@ -87,6 +90,17 @@ def draft_arms(
         fix = "leave trainer= or models= out, or name another one"
         raise PlanError(explain(wrong=wrong, expected="a trainer that a model is made for", fix=fix))
     return tuple(arms), reasons
+
+
+def latecomers(input: Input, output: Output) -> list[str]:
+    """Returns the names of the trainers that join late for this pair, and whose packages are here."""
+    found = []
+    for name, trainer in _classes(None)[0].items():
+        if trainer.joins_late and (input, output) in trainer.trains:
+            with contextlib.suppress(MissingExtraError):
+                trainer.require()
+                found.append(name)
+    return found
 
 
 def that_fit(
@@ -131,22 +145,10 @@ def _classes(named: Sequence[str] | None) -> tuple[dict[str, type[Trainer]], tup
     found, unusable = {}, []
     for name in trainer_names():
         try:
-            trainer = trainer_class(name)
+            found[name] = trainer_class(name)
         except PlanError as error:
             unusable.append(f"{name} is left out: {str(error).splitlines()[0]}")
-            continue
-        if not trainer.joins_late or _is_equipped(trainer):
-            found[name] = trainer
     return found, tuple(unusable)
-
-
-def _is_equipped(trainer: type[Trainer]) -> bool:
-    """Whether the packages that a trainer needs are here."""
-    try:
-        trainer.require()
-    except MissingExtraError:
-        return False
-    return True
 
 
 def _equipped(able: dict[str, type[Trainer]], *, named: bool) -> tuple[dict[str, type[Trainer]], tuple[str, ...]]:

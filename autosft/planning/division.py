@@ -23,6 +23,9 @@ _SMALL_PLAN_RUNS = 4.0
 #: Share of the time left that trainings are expected to fill; the rest goes to loading and reporting.
 _FILL = 0.9
 
+#: Where a run and its refit would both have so much of the full length, they are worth more than a longer run alone.
+_REFIT_FROM = 0.75
+
 #: A fine-tuning of a smaller share of its full length is not worth its time.
 _MIN_FIDELITY = 0.05
 
@@ -236,7 +239,7 @@ def _one_run_each(arms: Sequence[Arm], means: Means) -> Lengths | None:
     usable = max(0.0, _FILL * left)
     with_refit = usable / (one_each + means.refit_factor * max(arm.trial_seconds for arm in costly))
     is_scarce = means.rows_per_class < SCARCE_ROWS_PER_CLASS
-    refit = means.wants_refit and (with_refit >= 1 or is_scarce or means.budget.refit is True)
+    refit = means.wants_refit and (with_refit >= _REFIT_FROM or is_scarce or means.budget.refit is True)
     fidelity = min(1.0, with_refit if refit else usable / one_each)
     reasons = []
     if _MIN_FIDELITY <= fidelity < 1:

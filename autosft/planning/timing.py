@@ -11,7 +11,6 @@ from autosft.cache import cache_folder
 from autosft.errors import SearchFailed, TrialFailed, explain
 from autosft.planning.plan import Arm, Resources
 from autosft.prepare import Prepared
-from autosft.trainers import trainer_class
 from autosft.trainers.base import Cost, Limits
 
 if TYPE_CHECKING:
@@ -21,35 +20,21 @@ if TYPE_CHECKING:
 _SHARE = 0.25
 
 #: An arm that joins late does so where the time left holds so many full runs of every arm that is worth shortening, its
-#: own included, which is assumed to cost as much as the others do on average. What a race gains by then is a tenth of a
-#: point (`benchmarks/README.md`), while another way of training is worth more on some data. And where there are so
-#: many seconds, in which its timing, about ten of them, does not count.
+#: own included. What a race gains by then is a tenth of a point (`benchmarks/README.md`), while another way of training
+#: may be worth more. And where so many seconds are left, in which its timing, about ten of them, does not count.
 _RUNS_EACH, _AMPLE_SECONDS = 6.0, 300.0
 
 
-def in_time(arms: Sequence[Arm]) -> tuple[Arm, ...]:
-    """Returns the arms that race however little time there is: all but those that join late, where others are there."""
-    return tuple(arm for arm in arms if not trainer_class(arm.trainer).joins_late) or tuple(arms)
-
-
 def time_arms(
-    arms: Sequence[Arm], prepared: Prepared, runner: Runner, resources: Resources, clock: Clock, *, named: bool
+    arms: Sequence[Arm], prepared: Prepared, runner: Runner, resources: Resources, clock: Clock
 ) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
     """Times the arms, those of a moment first; returns those that could be, and why the others are left out.
-
-    Args:
-        named: Whether somebody named the trainers, so that none of them joins late.
 
     Raises:
         SearchFailed: No arm could be timed.
     """
-    always = {arm.name for arm in (arms if named else in_time(arms))}
     timed, reasons = dict[str, Arm](), []
-    for arm in sorted(arms, key=lambda arm: (arm.name not in always, not arm.is_quick)):
-        if arm.name not in always:
-            if not _has_time_for_another([*timed.values()], resources, clock):
-                continue
-            reasons.append(f"{arm.name} joins in: the time holds {_RUNS_EACH:.0f} full runs of each way of training")
+    for arm in sorted(arms, key=lambda arm: not arm.is_quick):
         try:
             timed[arm.name] = _measured(arm, prepared, runner, resources, clock)
         except TrialFailed as error:
@@ -62,14 +47,32 @@ def time_arms(
     return tuple(timed[arm.name] for arm in arms if arm.name in timed), tuple(reasons)
 
 
-def _has_time_for_another(arms: Sequence[Arm], resources: Resources, clock: Clock) -> bool:
-    """Whether time is ample for one arm more."""
-    seconds = [arm.cost.run_seconds for arm in arms if arm.cost is not None and not arm.is_quick]
-    if clock.limit_seconds is None or not seconds:
+def has_ample_time(arms: Sequence[Arm], clock: Clock, *, for_another: bool = True) -> bool:
+    """Whether time is ample: for these arms, and for another one that costs as much as they do on average."""
+    costly = [arm for arm in arms if not arm.is_quick]
+    seconds = [arm.cost.run_seconds for arm in costly if arm.cost is not None]
+    if clock.limit_seconds is None or not seconds or len(seconds) < len(costly):
         return False
-    left = clock.limit_seconds - clock.spent
-    needed = _RUNS_EACH * (sum(seconds) + sum(seconds) / len(seconds)) / resources.max_concurrent
-    return left >= max(needed, _AMPLE_SECONDS)
+    needed = sum(seconds) + for_another * sum(seconds) / len(seconds)
+    return clock.limit_seconds - clock.spent >= max(_RUNS_EACH * needed, _AMPLE_SECONDS)
+
+
+def time_latecomers(
+    late: Sequence[Arm], arms: Sequence[Arm], prepared: Prepared, runner: Runner, resources: Resources, clock: Clock
+) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
+    """Times arms that join late, one after another while time is ample; returns those that do, and the reasons."""
+    joined, reasons = [*arms], []
+    for arm in late:
+        if not has_ample_time(joined, clock):
+            break
+        try:
+            timed = _measured(arm, prepared, runner, resources, clock)
+        except TrialFailed:
+            continue
+        if timed.cost is not None and has_ample_time([*joined, timed], clock, for_another=False):
+            joined.append(timed)
+            reasons.append(f"{arm.name} joins in: the time left holds {_RUNS_EACH:.0f} full runs of each fine-tuning")
+    return tuple(joined[len(arms) :]), tuple(reasons)
 
 
 def _measured(arm: Arm, prepared: Prepared, runner: Runner, resources: Resources, clock: Clock) -> Arm:

@@ -73,7 +73,7 @@ class ContrastiveTrainer(Trainer):
     Config: ClassVar[type[Any]] = ContrastiveConfig
     trains: ClassVar[frozenset[tuple[Input, Output]]] = frozenset({(Input.TEXT, Output.LABEL)})
     reports_rungs: ClassVar[bool] = True
-    # Where rows are few it is as good as full fine-tuning on average, and better on some data (`benchmarks/README.md`).
+    # Where rows are few it is as good as full fine-tuning, within the noise (`benchmarks/README.md`).
     joins_late: ClassVar[bool] = True
 
     @classmethod

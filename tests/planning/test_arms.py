@@ -225,7 +225,7 @@ def test_a_trainer_without_its_packages_is_left_out_where_another_is_there(
     model = write_tiny_encoder(tmp_path / "model", words=WORDS)
     options = {"num_rows": 100, "models": [str(model)], "space": None, "machine": Machine(2)}
     arms, reasons = draft_arms(Input.TEXT, Output.LABEL, trainers=None, **options)
-    assert {arm.trainer for arm in arms} == {"transformers", "contrastive", "tfidf"}
+    assert {arm.trainer for arm in arms} == {"transformers", "tfidf"}
     assert "frozen_head is left out: frozen_head needs the package heads." in reasons
     with pytest.raises(MissingExtraError):
         draft_arms(Input.TEXT, Output.LABEL, trainers=["frozen_head", "transformers"], **options)
@@ -241,7 +241,7 @@ def draft(models: list[str] | None, trainers: list[str] | None) -> tuple[list[st
 def test_words_and_letters_race_beside_every_base_model(tmp_path: Path) -> None:
     model = write_tiny_encoder(tmp_path / "tiny", words=WORDS)
     names, _ = draft([str(model)], None)
-    assert names == ["frozen_head/tiny", "transformers/tiny", "contrastive/tiny", "tfidf"]
+    assert names == ["frozen_head/tiny", "transformers/tiny", "tfidf"]
     names, reasons = draft([str(model)], ["tfidf"])
     assert names == ["tfidf"] and "tfidf takes no base model, so models= says nothing here" in reasons
 

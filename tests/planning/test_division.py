@@ -60,7 +60,7 @@ def test_what_a_budget_buys_is_said_in_words() -> None:
     bought = [divide(HEAD, TUNING, seconds=seconds).buys for seconds in (16, 60, 240, 600, 2000)]
     assert bought[0] == "frozen_head alone"
     assert bought[1] == "one fine-tuning of 36% of the full length"
-    assert bought[2] == "about 4 trainings of full length"
+    assert bought[2] == "one fine-tuning of 88% of the full length and a refit"
     assert bought[3].startswith("a race of about ") and bought[3].endswith(" configurations")
     assert bought[4].endswith(" configurations and finals")
 
@@ -102,7 +102,7 @@ def test_an_arm_too_large_for_the_time_races_up_to_the_length_that_fits() -> Non
     ]
 
 
-def test_finals_that_were_switched_off_leave_their_time_to_the_race() -> None:
+def test_finals_that_were_switched_off_get_no_time() -> None:
     lengths = divide(HEAD, TUNING, seconds=2000, budget=Budget(seconds=2000, finals=False))
     assert lengths.finals_share == 0 and len(lengths.arms[1].rungs) == 4
     assert not any("before one is chosen" in reason for reason in lengths.reasons)
@@ -174,6 +174,15 @@ def test_scarce_rows_are_worth_a_refit_even_at_the_price_of_a_shorter_run() -> N
 @pytest.mark.parametrize("seconds", [60, 2000])
 def test_a_refit_that_was_switched_off_stays_off(seconds: float) -> None:
     assert not divide(HEAD, TUNING, seconds=seconds, budget=Budget(seconds=seconds, refit=False)).refit
+
+
+@pytest.mark.parametrize(("seconds", "refit", "fidelity"), [(220, True, 0.80), (200, False, 1.0), (300, True, 1.0)])
+def test_a_refit_comes_before_a_second_run_where_both_are_about_whole(
+    seconds: float, refit: bool, fidelity: float
+) -> None:
+    lengths = divide(HEAD, TUNING, seconds=seconds)
+    assert lengths.refit == refit
+    assert lengths.arms[1].fidelity == pytest.approx(fidelity, abs=0.01)
 
 
 def test_of_scarce_rows_time_is_kept_for_several_refits_beside_a_race() -> None:

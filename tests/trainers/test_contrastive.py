@@ -181,15 +181,16 @@ def test_a_saved_model_opens_with_the_library_and_predicts_without_it(place, sub
     np.testing.assert_allclose(to_matrix(ContrastiveTrainer.load(tmp_path).predict(inputs)), outputs, atol=1e-5)
 
 
-def test_without_its_extra_it_is_not_missed_unless_it_was_named(place, monkeypatch) -> None:
+def test_it_races_where_it_is_named_and_joins_late_where_its_package_is_there(place, monkeypatch) -> None:
     options = {"num_rows": 100, "models": [str(place / "base")], "space": None, "machine": Machine(2)}
     named, _ = arms.draft_arms(Input.TEXT, Output.LABEL, trainers=["contrastive"], **options)
     assert [arm.trainer for arm in named] == ["contrastive"]
-    drafted, _ = arms.draft_arms(Input.TEXT, Output.LABEL, trainers=None, **options)
-    assert [arm.trainer for arm in drafted] == ["frozen_head", "transformers", "contrastive", "tfidf"]
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     drafted, reasons = arms.draft_arms(Input.TEXT, Output.LABEL, trainers=None, **options)
     assert [arm.trainer for arm in drafted] == ["frozen_head", "transformers", "tfidf"]
     assert not any("contrastive" in reason for reason in reasons)
+    assert arms.latecomers(Input.TEXT, Output.LABEL) == ["contrastive"]
+    assert arms.latecomers(Input.TEXT, Output.NUMBER) == []
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    assert arms.latecomers(Input.TEXT, Output.LABEL) == []
     with pytest.raises(MissingExtraError, match=r"pip install 'autosft\[text\]'"):
         arms.draft_arms(Input.TEXT, Output.LABEL, trainers=["contrastive"], **options)
