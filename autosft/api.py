@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -340,9 +341,11 @@ def _plan(
         # Who names trainers or brings spaces has said what races; and where trials are counted each of them counts.
         is_open = not options.trainer and options.space is None and options.budget.num_trials is None
         if is_open and has_ample_time(arms, clock) and (names := latecomers(kind.input, kind.output)):
-            drafted = [arm for arm in draft(trainers=names, space=None)[0] if resources.can_train(arm, arm.default)]
-            late, joining = time_latecomers(drafted, arms, prepared, runner, resources, clock)
-            arms, reasons = (*arms, *late), (*reasons, *joining)
+            # Where the models are made for other trainers, nobody misses these.
+            with contextlib.suppress(PlanError):
+                late = [arm for arm in draft(trainers=names, space=None)[0] if resources.can_train(arm, arm.default)]
+                joined, joining = time_latecomers(late, arms, prepared, runner, resources, clock)
+                arms, reasons = (*arms, *joined), (*reasons, *joining)
         suspects = find_label_errors(prepared, arms, runner, resources, limit_seconds=clock.limit_seconds)
         prepared = replace(prepared, findings=(*prepared.findings, *suspects))
     made = settle(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,14 +16,18 @@ from typing import Any
 import pytest
 
 import autosft
-from autosft.budget import Clock
+from autosft import api
+from autosft.budget import Budget, Clock
 from autosft.errors import BaseModelError, SearchFailed
 from autosft.interrupt import Interrupt
+from autosft.planning.options import Options
 from autosft.planning.plan import Plan
 from autosft.planning.timing import time_arms, time_latecomers
+from autosft.prepare import Question, check, understand
 from autosft.refit import Refit, refit
 from autosft.search import job, work
 from autosft.search.job import Ended, Job, execute
+from autosft.search.settings import Machine
 from autosft.search.trial import Trial
 from autosft.search.workbench import Workbench
 from autosft.testing.tiny_data import LABELS, tiny_texts
@@ -141,6 +146,48 @@ def test_another_way_of_training_joins_where_time_is_ample(
     found, reasons = time_latecomers([late], arms, prepared, runner, plan.resources, SimulatedClock(seconds))
     assert [arm.name for arm in found] == ["contrastive"] * joins
     assert [reason.partition(":")[0] for reason in reasons] == ["contrastive joins in"] * joins
+
+
+class Timing(Answering):
+    """A runner that times every arm, and whose other jobs fail."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda arguments: Ended("", "failed", message="not here"))
+
+    def machine(self) -> Machine:
+        return Machine(2)
+
+    def run(self, function: str, arguments: Mapping[str, Any], **job: Any) -> Ended:
+        return Ended("", "complete", COST) if function.endswith(":measure") else super().run(function, arguments)
+
+
+@pytest.mark.parametrize(
+    ("changed", "joins"),
+    [
+        ({}, True),
+        ({"trainer": ["frozen_head", "transformers"]}, False),
+        ({"budget": Budget(seconds=1200, num_trials=20)}, False),
+        ({"timing": False}, False),
+        ({"space": "search_spaces/transformers"}, False),
+    ],
+    ids=["time is ample", "others are named", "trials are counted", "nothing is timed", "a space is given"],
+)
+def test_the_plan_lets_another_way_join_unless_it_was_said_what_races(
+    plan: Plan, tmp_path: Path, changed: dict[str, Any], joins: bool
+) -> None:
+    texts, targets = tiny_texts(60)
+    rows = [{"text": text, "label": LABELS[at]} for text, at in zip(texts, targets, strict=True)]
+    question = Question("Route each message", rows)
+    prepared = check(question, *understand(question))
+    model = plan.arms[0].folder
+    if "space" in changed:
+        shutil.copy(Path(autosft.__file__).parents[1] / changed["space"] / "text-label.yaml", tmp_path / "space.yaml")
+        changed = {"space": tmp_path / "space.yaml"}
+    options = replace(Options(Budget(seconds=1200), models=[model]), **changed)
+    runner: Any = Timing()
+    made = api._plan(question, options, prepared, runner, Clock(), Tracker())
+    assert any(arm.trainer == "contrastive" for arm in made.arms) == joins
+    assert any("joins in" in reason for reason in made.reasons) == joins
 
 
 @pytest.mark.parametrize(("took", "is_kept"), [(10.0, False), (30.0, True)])
