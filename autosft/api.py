@@ -322,14 +322,16 @@ def _plan(
     resources = within_slots(
         resources_on(machine, gpus_per_trial=options.gpus_per_trial, max_concurrent=options.max_concurrent)
     )
+    rows = prepared.data.training(0)[0]
     draft = partial(
         draft_arms,
         kind.input,
         kind.output,
-        num_rows=len(prepared.data.training(0)[0]),
+        num_rows=len(rows),
         models=options.models,
         machine=machine,
         language=prepared.language,
+        few_rows_per_class=kind.facts(prepared.task, rows.targets()).get("few_rows_per_class", False),
     )
     arms, reasons = draft(trainers=options.trainer, space=options.space)
     arms, too_large = that_fit(arms, resources)

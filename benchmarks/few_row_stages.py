@@ -6,9 +6,10 @@
 Fine-tunes the untuned default of `transformers` on so many rows a class, drawn from the training file anew in every
 cut, and scores it on 3,000 other rows of the same file: trained on all of them, as a refit is ("all"), so for three
 quarters of the epochs, on four fifths of the rows, as a search's trial is, and on all of them with each augmentation of
-texts; beside it a frozen head, the contrastive default, and the mean of the logarithms of what both and "all" say
-("ensemble"), which costs three passes of an encoder to predict with. Appends a line to results/few_row_stages.jsonl:
-mean accuracies over the cuts, and gains over "all" with their standard errors.
+texts and with a contrastive loss beside the head's ("contrast", no part of "all"); beside it a frozen head, the
+contrastive trainer, and the mean of the logarithms of what both and "all" say ("ensemble"), which costs three passes of
+an encoder to predict with. Appends a line to results/few_row_stages.jsonl: mean accuracies over the cuts, and gains
+over "all" with their standard errors.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from autosft.trainers.with_transformers import default_epochs
 
 RESULTS = Path(__file__).parent / "results" / "few_row_stages.jsonl"
 AUGMENTATIONS, TRAINERS = ("token-cutoff", "punctuation"), ("frozen_head", "contrastive")
-WAYS = ("all", "three quarters", "four fifths", *AUGMENTATIONS, *TRAINERS, "ensemble")
+WAYS = ("all", "contrast", "three quarters", "four fifths", *AUGMENTATIONS, *TRAINERS, "ensemble")
 
 
 def four_fifths(data: TrainingData, *, seed: int) -> TrainingData:
@@ -45,7 +46,9 @@ def accuracies(bench: Bench, data: TrainingData, ways: Sequence[str], *, seed: i
     model, of_all = bench.train("transformers", data, seed=seed)
     models, found = [model], {"all": of_all}
     for way in ways:
-        if way == "three quarters":
+        if way == "contrast":
+            found[way] = bench.train("transformers", data, seed=seed, contrastive_weight=1.0)[1]
+        elif way == "three quarters":
             epochs = default_epochs(len(data.train))
             found[way] = bench.train("transformers", data, seed=seed, num_train_epochs=round(0.75 * epochs))[1]
         elif way == "four fifths":
@@ -67,16 +70,18 @@ def accuracies(bench: Bench, data: TrainingData, ways: Sequence[str], *, seed: i
 def main() -> None:
     reader = parser(__doc__, cuts=3)
     reader.add_argument("--rows", type=int, default=10, help="rows a class")
+    reader.add_argument("--as-they-come", action="store_true", help="on average, in the shares of the file")
     reader.add_argument("--ways", default=",".join(WAYS), help="which of them, all first")
     arguments = reader.parse_args()
     started, rows, ways = time.monotonic(), [], arguments.ways.split(",")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(rows_of(arguments.data, arguments.set), Path(folder), arguments.threads)
         for cut in range(arguments.cuts):
-            data = bench.draw(arguments.rows, cut)
+            data = bench.draw(arguments.rows, cut, as_they_come=arguments.as_they_come)
             rows.append(accuracies(bench, data, ways, seed=cut))
             print(cut, dict(zip(ways, np.round(rows[-1], 4).tolist(), strict=True)), flush=True)
-    keep(RESULTS, arguments, rows, names=ways, started=started)
+    more = {"as_they_come": True} if arguments.as_they_come else {}
+    keep(RESULTS, arguments, rows, names=ways, started=started, **more)
 
 
 if __name__ == "__main__":

@@ -133,11 +133,18 @@ class Bench:
         self._rows, self._folder = Rows(path), folder
         self._limits = Limits(num_threads, folder / "cache")
 
-    def draw(self, num_rows: int, cut: int) -> TrainingData:
-        """Returns so many rows a class to train on, the same for the same cut, and others to validate on."""
+    def draw(self, num_rows: int, cut: int, *, as_they_come: bool = False) -> TrainingData:
+        """Returns so many rows a class to train on, the same for the same cut, and others to validate on.
+
+        Args:
+            as_they_come: Whether classes have as many of them as they have in the file; else all have equally many.
+        """
         rng = np.random.default_rng(cut)
         of_class = [np.flatnonzero(self._targets == label) for label in range(len(self._task.labels))]
-        train = np.sort(np.concatenate([rng.choice(rows, num_rows, replace=False) for rows in of_class]))
+        if as_they_come:
+            train = np.sort(rng.permutation(len(self._targets))[: num_rows * len(of_class)])
+        else:
+            train = np.sort(np.concatenate([rng.choice(rows, num_rows, replace=False) for rows in of_class]))
         others = np.setdiff1d(np.concatenate(of_class), train)
         validation = np.sort(rng.permutation(others)[:NUM_VALIDATION])
         names = np.arange(len(self._targets), len(self._rows))

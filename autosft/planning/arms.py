@@ -39,10 +39,14 @@ def draft_arms(
     space: GivenSpace | None,
     machine: Machine,
     language: str | None = None,
+    few_rows_per_class: bool = False,
 ) -> tuple[tuple[Arm, ...], tuple[str, ...]]:
     """Chooses trainers and base models; returns the arms and the reasons, unavailable models among them.
 
     Trainers that join late are left out, unless they are named or no other can do the task.
+
+    Args:
+        few_rows_per_class: The fact of that name, by which untuned defaults differ.
 
     Raises:
         PlanError: No trainer can train this pair of input and output, or a name is unknown.
@@ -76,6 +80,8 @@ def draft_arms(
             short = _short(base.id) if shorts.count(_short(base.id)) == 1 else base.id
             arm_name = f"{name}/{short}" if found.only_base is None else name
             default = asdict(found.default_config(base, num_rows, input, output))
+            if few_rows_per_class:
+                default |= found.few_rows_default(base, input, output)
             memory = machine.training_memory_bytes
             forced = found.fitting(base, memory) if memory else {}
             if forced:

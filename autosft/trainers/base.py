@@ -210,6 +210,11 @@ class Trainer(ABC):
         """Returns the untuned default for this base model, number of training rows, and pair of input and output."""
 
     @classmethod
+    def few_rows_default(cls, base_model: BaseModel, input: Input, output: Output) -> Mapping[str, Any]:
+        """Returns the fields of the untuned default that are others where classes have few rows; mostly none."""
+        return {}
+
+    @classmethod
     def fitting(cls, base_model: BaseModel, memory_bytes: int) -> Mapping[str, Any]:
         """Returns the fields that so much memory leaves no choice in, with the value that fits; mostly none."""
         return {}

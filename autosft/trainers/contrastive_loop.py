@@ -7,10 +7,9 @@ pairs. Importing sentence-transformers takes seconds, so this module is imported
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +30,7 @@ from autosft.errors import TrialFailed
 from autosft.inputs.base import Examples
 from autosft.task import Task
 from autosft.trainers.base import Limits, Report, TrainingData
+from autosft.trainers.contrast import ClassBatches, supervised_contrastive_loss
 from autosft.trainers.linear_head import LinearHead, each_label_first, head_seconds
 from autosft.trainers.loop import Rungs, plain_arguments, quiet_training
 from autosft.trainers.networks import PooledClassifier, logits_of, set_linear
@@ -220,13 +220,10 @@ class Run:
 
 
 class SupervisedContrastiveLoss(nn.Module):
-    """Rows of one class are to be more alike than rows of different ones (Khosla et al., arXiv 2004.11362).
-
-    For each row that has others of its class in the batch: the cross-entropy of telling these from the rest of the
-    batch by their cosine similarities, the mean over them (L_out in the paper).
+    """`supervised_contrastive_loss` as sentence-transformers calls a loss.
 
     Args:
-        model: Gives "sentence_embedding" of unit length.
+        model: Gives "sentence_embedding".
         temperature: What similarities are divided by.
     """
 
@@ -236,18 +233,9 @@ class SupervisedContrastiveLoss(nn.Module):
         self.temperature = temperature
 
     def forward(self, sentence_features: list[dict[str, torch.Tensor]], labels: torch.Tensor) -> torch.Tensor:
-        """Returns the mean loss of a batch; 0 where no two of its rows are of one class."""
+        """Returns the mean loss of a batch."""
         vectors = self.model(sentence_features[0])["sentence_embedding"]
-        # In float32: bfloat16 cannot tell similarities apart that differ by less than a hundredth.
-        with torch.autocast(vectors.device.type, enabled=False):
-            vectors = vectors.float()
-            itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
-            logits = (vectors @ vectors.T / self.temperature).masked_fill(itself, -1e9)
-            alike = (labels[:, None] == labels[None]) & ~itself
-            log_shares = logits.log_softmax(dim=1).masked_fill(~alike, 0.0)
-            num_alike = alike.sum(dim=1)
-            loss = -log_shares.sum(dim=1) / num_alike.clamp(min=1)
-            return cast(torch.Tensor, loss.sum() / (num_alike > 0).sum().clamp(min=1))
+        return supervised_contrastive_loss(vectors, labels, self.temperature)
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -263,36 +251,6 @@ class _Trainer(SentenceTransformerTrainer):
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         return check_loss(super().compute_loss(*args, **kwargs), self.state.global_step)
-
-
-class ClassBatches(torch.utils.data.Sampler[list[int]]):
-    """Batches in which rows of a class stand together; each pass over it is another epoch, of every row once.
-
-    Rows that are alone in their class are in it too: others are told from them.
-    """
-
-    def __init__(self, labels: NDArray[np.int64], batch_size: int, rows_per_class: int, seed: int) -> None:
-        by_label = np.argsort(labels, kind="stable")
-        self._classes = np.split(by_label, np.flatnonzero(np.diff(labels[by_label])) + 1)
-        self._num_rows = len(labels)
-        self._batch_size = batch_size
-        self._rows_per_class = rows_per_class
-        self._seed = seed
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        return -(-self._num_rows // self._batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        rng = np.random.default_rng((self._seed, self._epoch))
-        self._epoch += 1
-        groups: list[NDArray[np.int64]] = []
-        for rows in self._classes:
-            shuffled = rng.permutation(rows)
-            groups.extend(np.split(shuffled, range(self._rows_per_class, len(rows), self._rows_per_class)))
-        order = np.concatenate([groups[at] for at in rng.permutation(len(groups))])
-        for start in range(0, len(order), self._batch_size):
-            yield order[start : start + self._batch_size].tolist()
 
 
 class _Collate:

@@ -23,13 +23,18 @@ from autosft.errors import TrialFailed
 from autosft.inputs.base import Examples
 from autosft.inputs.batches import shuffled_by_length, typical
 from autosft.trainers.base import Limits, Report, TrainingData
-from autosft.trainers.networks import as_loaded, logits_of
+from autosft.trainers.contrast import shuffled_by_class_and_length, supervised_contrastive_loss
+from autosft.trainers.networks import as_loaded, features_of, logits_of
 from autosft.trainers.objectives import NOT_COUNTED, Objective
 from autosft.trainers.optimization import Clockwork, check_loss, linear_schedule, parameter_groups
 from autosft.trainers.precision import forward_share, trains_in_bf16
 
 #: Steps that a timing takes, and how many of them come before the clock starts.
 _TIMED_STEPS, _UNTIMED_STEPS = 6, 2
+
+#: Of the contrastive part of a loss: what similarities are divided by, as in its paper, and how many rows of a class
+#: stand together.
+_TEMPERATURE, _ROWS_OF_CLASS = 0.1, 2
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Settings:
     weight_decay: float
     layer_decay: float
     augmentation: BatchAugmentation | None
+    contrastive_weight: float
     seed: int
     deadline: float | None
 
@@ -78,6 +84,28 @@ class Loop:
         """Their lengths."""
         return self.examples.lengths[self.positions]
 
+    @property
+    def order(self) -> torch.utils.data.Sampler[int]:
+        """The order in which they are trained on, another one in every epoch."""
+        settings, classes = self.settings, None
+        if settings.contrastive_weight:
+            classes = self.objective.labels(self.examples, self.positions).numpy()
+        return _Order(self.lengths, classes, settings.batch_size, settings.seed)
+
+    def loss(self, network: nn.Module, batch: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+        """Returns the loss of a batch, summed over the labels that count.
+
+        Args:
+            network: The one that is trained, as the Trainer calls it.
+        """
+        weight = self.settings.contrastive_weight
+        # Rows that an augmentation has mixed are of no one class.
+        if not weight or labels.is_floating_point():
+            return self.objective.loss(network(**batch).float(), labels)
+        with features_of(self.network) as given:
+            loss = self.objective.loss(network(**batch).float(), labels)
+        return loss + weight * len(labels) * supervised_contrastive_loss(given[-1], labels, _TEMPERATURE)
+
     def evaluate(self, fidelity: float) -> None:
         """Reports outputs for the validation rows."""
         rows = self.data.validation
@@ -97,7 +125,7 @@ class Loop:
         groups = parameter_groups(self.network, learning_rate=0.0, weight_decay=0.0, layer_decay=1.0)
         optimizer = torch.optim.AdamW(groups, fused=True)
         collate = _Collate(self.examples, self.objective, None, 0)
-        order = np.fromiter(_LengthSampler(self.lengths, settings.batch_size, 0), dtype=np.int64)
+        order = np.fromiter(self.order, dtype=np.int64)
         batches = _typical(np.array_split(order, -(-len(order) // settings.batch_size)), self.lengths)
         where = next(self.network.parameters()).device
         self.network.train()  # As it was loaded, it would neither drop anything out nor checkpoint.
@@ -110,8 +138,8 @@ class Loop:
                 batch = {key: value.to(where) for key, value in batch.items()}
                 labels = batch.pop("labels")
                 with torch.autocast(where.type, torch.bfloat16, enabled=trains_in_bf16()):
-                    logits = self.network(**batch)
-                (self.objective.loss(logits.float(), labels) / len(labels)).backward()
+                    loss = self.loss(self.network, batch, labels)
+                (loss / len(labels)).backward()
             optimizer.step()
             optimizer.zero_grad()
             if where.type == "cuda":
@@ -220,8 +248,7 @@ class _Trainer(HuggingFaceTrainer):
     loop: Loop
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        settings = self.loop.settings
-        return _LengthSampler(self.loop.lengths, settings.batch_size, settings.seed)
+        return self.loop.order
 
     def _get_num_items_in_batch(self, batch_samples: Any, device: Any) -> Any:
         countable = self.loop.objective.countable
@@ -233,8 +260,7 @@ class _Trainer(HuggingFaceTrainer):
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         labels = inputs.pop("labels")
-        logits = model(**inputs).float()
-        loss = self.loop.objective.loss(logits, labels)
+        loss = self.loop.loss(model, inputs, labels)
         # Summed over the labels of the whole step, so that micro-batches of any size add up to one batch.
         counted = num_items_in_batch
         if counted is None:
@@ -242,7 +268,7 @@ class _Trainer(HuggingFaceTrainer):
         # A step may hold no label that counts: words that a tokenizer makes nothing of.
         counted = torch.as_tensor(counted).flatten()[0].to(loss.device).clamp(min=1)
         loss = check_loss(loss / counted, self.state.global_step)
-        return (loss, {"logits": logits}) if return_outputs else loss
+        return (loss, {}) if return_outputs else loss
 
 
 class Rungs(TrainerCallback):
@@ -312,11 +338,18 @@ class _Collate:
         return batch if self._augmentation is None else self._augmentation(batch, self._rng)
 
 
-class _LengthSampler(torch.utils.data.Sampler[int]):
-    """An epoch's order of rows in batches of similar length; each pass over it is another epoch."""
+class _Order(torch.utils.data.Sampler[int]):
+    """An epoch's order of rows in batches of similar length; each pass over it is another epoch.
 
-    def __init__(self, lengths: np.ndarray[Any, Any], batch_size: int, seed: int) -> None:
+    Args:
+        classes: Of the rows, where those of one class are to stand together; else None.
+    """
+
+    def __init__(
+        self, lengths: NDArray[np.integer[Any]], classes: NDArray[np.int64] | None, batch_size: int, seed: int
+    ) -> None:
         self._lengths = lengths
+        self._classes = classes
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = 0
@@ -327,7 +360,11 @@ class _LengthSampler(torch.utils.data.Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self._seed, self._epoch))
         self._epoch += 1
-        return iter(cast(list[int], shuffled_by_length(self._lengths, self._batch_size, rng).tolist()))
+        if self._classes is None:
+            order = shuffled_by_length(self._lengths, self._batch_size, rng)
+        else:
+            order = shuffled_by_class_and_length(self._classes, self._lengths, self._batch_size, _ROWS_OF_CLASS, rng)
+        return iter(cast(list[int], order.tolist()))
 
 
 @contextlib.contextmanager

@@ -115,12 +115,8 @@ class ArchitectureClassifier(nn.Module):
 
     def features(self, **batch: torch.Tensor) -> torch.Tensor:
         """Returns what the layer that gives the logits is given, shape (rows, its size)."""
-        given: list[torch.Tensor] = []
-        hook = last_linear(self).register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
-        try:
+        with features_of(self) as given:
             self.model(**batch)
-        finally:
-            hook.remove()
         return given[-1]
 
     def _batch_norms(self) -> list[nn.Module]:
@@ -196,6 +192,18 @@ def checkpointed(network: Network, wanted: bool) -> Iterator[None]:
 def last_linear(network: nn.Module) -> nn.Linear:
     """Returns the layer that gives the logits."""
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+
+
+@contextlib.contextmanager
+def features_of(network: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Collects the features that the head of a network is given, while this is open; of a pooled head, all of them."""
+    given: list[torch.Tensor] = []
+    head = network.dropout if isinstance(network, PooledClassifier) else last_linear(network)
+    hook = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    try:
+        yield given
+    finally:
+        hook.remove()
 
 
 def with_scaled_logits(network: Network, temperature: float, *, width: int) -> Network | None:

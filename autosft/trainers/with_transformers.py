@@ -87,6 +87,9 @@ class TransformersConfig:
             Regression in Rare Events Data", Political Analysis 9, 2001).
         augmentation: "none" or the name of an augmentation of the input.
         class_name_rows: As how many rows of its class a class's name counts, where `TrainingData` has names.
+        contrastive_weight: Of a second loss beside the head's, where each row has one label: it draws the features of
+            rows of a class together and those of others apart (Gunel et al., arXiv 2011.01403). Two rows of a class
+            then stand in a batch together. 0 is none.
     """
 
     learning_rate: float = 5e-5
@@ -102,6 +105,7 @@ class TransformersConfig:
     class_weights: str = "none"
     augmentation: str = "none"
     class_name_rows: int = 1
+    contrastive_weight: float = 0.0
 
 
 class TransformersTrainer(Trainer):
@@ -128,7 +132,7 @@ class TransformersTrainer(Trainer):
 
     @classmethod
     def settled(cls, base_model: BaseModel) -> Mapping[str, Any]:
-        return {} if base_model.pretrained else {"frozen_share": 0.0}
+        return {} if base_model.pretrained else {"frozen_share": 0.0, "contrastive_weight": 0.0}
 
     @classmethod
     def default_config(cls, base_model: BaseModel, num_rows: int, input: Input, output: Output) -> TransformersConfig:
@@ -140,6 +144,12 @@ class TransformersTrainer(Trainer):
         head = "architecture" if output is Output.TOKEN_LABELS else pooled
         epochs = default_epochs(num_rows)
         return TransformersConfig(learning_rate=base_model.learning_rate, num_train_epochs=epochs, head=head)
+
+    @classmethod
+    def few_rows_default(cls, base_model: BaseModel, input: Input, output: Output) -> Mapping[str, Any]:
+        # Of other encoders the features of all rows are nearly alike at first, and it was not measured with them.
+        fits = base_model.sentence_encoder and (input, output) == (Input.TEXT, Output.LABEL)
+        return {"contrastive_weight": 1.0} if fits else {}
 
     def fit(
         self,
@@ -259,6 +269,7 @@ class TransformersTrainer(Trainer):
             weight_decay=config.weight_decay,
             layer_decay=config.layer_decay,
             augmentation=_augmentation(config, data),
+            contrastive_weight=config.contrastive_weight if data.output is Output.LABEL else 0.0,
             seed=seed,
             deadline=None if limit is None else started + limit,
         )

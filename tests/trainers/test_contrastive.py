@@ -1,4 +1,4 @@
-"""What is particular to `contrastive`: its batches and loss, what its head is fitted on, memory, and its extra."""
+"""What is particular to `contrastive`: what its head is fitted on, memory, and its extra."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from autosft.testing.tiny_data import WORDS, tiny_training_data
 from autosft.testing.tiny_models import tiny_base_model, write_tiny_encoder
 from autosft.trainers import contrastive_loop
 from autosft.trainers.base import Limits
-from autosft.trainers.contrastive_loop import ClassBatches, SupervisedContrastiveLoss
+from autosft.trainers.contrastive_loop import SupervisedContrastiveLoss
 from autosft.trainers.linear_head import LinearHead
 from autosft.trainers.with_sentence_transformers import ContrastiveConfig, ContrastiveTrainer
 
@@ -57,54 +57,6 @@ def fit(place, subject, config=PLAIN, *, rungs=(1.0,), seed=0, **limits):
 def test_what_fits_whole_does_not_divide_a_larger_batch_whose_rows_are_compared(place, subject) -> None:
     trainer = ContrastiveTrainer(tiny_base_model(place / "base"), place / "base")
     assert trainer.measure(PLAIN, *subject, limits=Limits(1, place / "cache")).micro_batch_size is None
-
-
-@pytest.mark.parametrize("sizes", [[10] * 10_000, [99_000] + [1] * 1_000, [50_000, 50_000]])
-def test_an_epoch_is_every_row_once_whatever_the_size_of_classes(sizes: list[int]) -> None:
-    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    batches = ClassBatches(labels, batch_size=64, rows_per_class=2, seed=0)
-    epoch = list(batches)
-    assert len(epoch) == len(batches) == -(-len(labels) // 64)
-    assert sorted(row for batch in epoch for row in batch) == list(range(len(labels)))
-    assert list(batches) != epoch, "the next epoch puts other rows together"
-
-
-def test_rows_of_a_class_stand_together() -> None:
-    labels = np.repeat(np.arange(40), 8)
-    for batch in ClassBatches(labels, batch_size=32, rows_per_class=4, seed=0):
-        _, counts = np.unique(labels[batch], return_counts=True)
-        assert (counts % 4 == 0).all()
-
-
-class Given(torch.nn.Module):
-    def __init__(self, vectors: torch.Tensor) -> None:
-        super().__init__()
-        self.vectors = torch.nn.Parameter(vectors)
-
-    def forward(self, features: object) -> dict[str, torch.Tensor]:
-        return {"sentence_embedding": torch.nn.functional.normalize(self.vectors, dim=1)}
-
-
-def test_the_loss_is_that_of_its_paper_row_by_row() -> None:
-    vectors, labels = torch.randn(7, 5, generator=torch.manual_seed(0)), [0, 1, 0, 2, 1, 0, 3]
-    unit = torch.nn.functional.normalize(vectors, dim=1)
-    losses = []
-    for row in range(7):
-        others = [other for other in range(7) if other != row]
-        alike = [other for other in others if labels[other] == labels[row]]
-        total = sum(float(torch.exp(unit[row] @ unit[other] / 0.2)) for other in others)
-        shares = [float(torch.exp(unit[row] @ unit[other] / 0.2)) / total for other in alike]
-        losses += [-np.log(shares).mean()] if alike else []
-    found = SupervisedContrastiveLoss(Given(vectors), 0.2)([{}], torch.tensor(labels))
-    assert found.item() == pytest.approx(np.mean(losses), abs=1e-5)
-
-
-@pytest.mark.parametrize("labels", [[0], [0, 1, 2]])
-def test_a_batch_without_two_rows_of_a_class_changes_nothing(labels: list[int]) -> None:
-    given = Given(torch.randn(len(labels), 4))
-    loss = SupervisedContrastiveLoss(given, 0.1)([{}], torch.tensor(labels))
-    loss.backward()
-    assert loss.item() == 0 and given.vectors.grad is not None and not given.vectors.grad.any()
 
 
 def test_a_label_with_one_row_is_in_the_head_and_one_of_validation_rows_alone_is_not(place, subject) -> None:
