@@ -13,6 +13,7 @@ from autosft.argument_types import PLACE, SENTENCE, arguments_checked
 from autosft.budget import Budget, Clock
 from autosft.data.source import Source
 from autosft.disk import scratch_folder
+from autosft.ensemble import check_ensemble
 from autosft.errors import PlanError, explain
 from autosft.finish import seconds_before
 from autosft.label_errors import find_label_errors
@@ -316,6 +317,8 @@ def _plan(
 ) -> Plan:
     """Makes the plan from checked data: draws up the arms, times them, and divides the budget."""
     kind = task_kind(prepared.task.kind)
+    if options.budget.ensemble:
+        check_ensemble(kind.name)
     machine = machine_here() if runner is None else runner.machine()
     # Refuses what this machine cannot spend, before anything is timed.
     clock = clock.limited(options.budget.wall_seconds(machine.gpus))

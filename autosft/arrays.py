@@ -14,6 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+#: Below this float32 has no number of full precision, and zero has no logarithm.
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
 
 def from_matrix(values: NDArray[Any]) -> pa.FixedSizeListArray:
     """Returns one list a row from an array of shape (rows, width)."""
@@ -51,6 +54,11 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
         return logits
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def log_probabilities(outputs: pa.Array) -> NDArray[np.float64]:
+    """Returns logarithms of probabilities, which are logits but for a number a row, shape (rows, labels)."""
+    return np.log(np.maximum(to_matrix(outputs).astype(np.float64), _SMALLEST))
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -37,6 +37,7 @@ class Budget:
         refit: Whether the winner is retrained on train and validation rows together. None lets the plan decide.
         finals: Whether the best may be trained again, on other rows or with other seeds, before one is chosen.
         soup: Whether the winner may be retrained with several seeds, whose weights are averaged.
+        ensemble: Whether the best of other methods may answer beside the winner, see `autosft.ensemble`.
     """
 
     seconds: float | None = None
@@ -45,6 +46,7 @@ class Budget:
     refit: bool | None = None
     finals: bool = True
     soup: bool = True
+    ensemble: bool = False
 
     def __post_init__(self) -> None:
         limits = {"seconds": self.seconds, "num_trials": self.num_trials, "gpu_hours": self.gpu_hours}
@@ -60,7 +62,12 @@ class Budget:
 
     @staticmethod
     def parse(
-        text: str | float | Budget, *, refit: bool | None = None, finals: bool = True, soup: bool = True
+        text: str | float | Budget,
+        *,
+        refit: bool | None = None,
+        finals: bool = True,
+        soup: bool = True,
+        ensemble: bool = False,
     ) -> Budget:
         """Reads a budget: words as above, of which those of one unit are added up; a bare number is seconds.
 
@@ -72,7 +79,7 @@ class Budget:
         if isinstance(text, Budget):
             return text
         if isinstance(text, int | float):
-            return Budget(float(text), refit=refit, finals=finals, soup=soup)
+            return Budget(float(text), refit=refit, finals=finals, soup=soup, ensemble=ensemble)
         limits = _read(text)
         trials = limits.get("num_trials")
         if trials is not None and trials != int(trials):
@@ -81,7 +88,7 @@ class Budget:
                 explain(wrong=wrong, expected="a whole number of trials", fix=f"say '{round(trials) or 1} trials'")
             )
         num_trials = None if trials is None else int(trials)
-        return Budget(limits.get("seconds"), num_trials, limits.get("gpu_hours"), refit, finals, soup)
+        return Budget(limits.get("seconds"), num_trials, limits.get("gpu_hours"), refit, finals, soup, ensemble)
 
     def wall_seconds(self, num_gpus: int) -> float | None:
         """Returns the wall time that time and GPU-hours leave, or None for as long as it takes.
@@ -120,7 +127,7 @@ class Budget:
             gpu_hours = max(self.gpu_hours or 0.0, spent_seconds * num_gpus / 3600) + more.gpu_hours
         refit = self.refit if more.refit is None else more.refit
         finals, soup = self.finals and more.finals, self.soup and more.soup
-        return Budget(seconds, num_trials, gpu_hours, refit, finals, soup)
+        return Budget(seconds, num_trials, gpu_hours, refit, finals, soup, self.ensemble or more.ensemble)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

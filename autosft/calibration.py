@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from autosft.arrays import from_matrix, to_matrix, to_numbers
+from autosft.arrays import from_matrix, log_probabilities, to_matrix, to_numbers
 from autosft.intervals import standard_error_of_mean
 from autosft.search.trial import Trial
 from autosft.search.workbench import Workbench
@@ -30,10 +30,7 @@ MIN_ROWS = 50
 _LOWEST, _HIGHEST = 0.25, 4.0
 
 #: Probabilities that one fit looks at, rows times labels: some twenty times, within a second.
-_MOST_PROBABILITIES = 2_000_000
-
-#: Below this float32 has no number of full precision, and zero has no logarithm.
-_SMALLEST = float(np.finfo(np.float32).tiny)
+MOST_PROBABILITIES = 2_000_000
 
 #: A warm worker reads and writes models in about a second, and this many bytes in every further one.
 _ENOUGH_SECONDS, _BYTES_PER_SECOND = 4.0, 200e6
@@ -90,13 +87,13 @@ def temperature(targets: pa.Array, outputs: pa.Array, groups: NDArray[Any] | Non
 
     if len(targets) < MIN_ROWS:
         return 1.0
-    every = math.ceil(outputs.type.list_size * len(outputs) / _MOST_PROBABILITIES)
-    logs, true = _logs(outputs)[::every], to_numbers(targets)[::every]
+    every = math.ceil(outputs.type.list_size * len(outputs) / MOST_PROBABILITIES)
+    logs, true = log_probabilities(outputs)[::every], to_numbers(targets)[::every]
     # In the logarithm, since half and double are equally far from 1.
     bounds = (math.log(_surest(logs, accuracy(targets, outputs))), math.log(_HIGHEST))
-    found = minimize_scalar(lambda at: float(_nats(logs, true, math.exp(at)).mean()), bounds=bounds, method="bounded")
+    found = minimize_scalar(lambda at: float(nats(logs, true, math.exp(at)).mean()), bounds=bounds, method="bounded")
     fitted = math.exp(found.x)
-    gains = _nats(logs, true, 1.0) - _nats(logs, true, fitted)
+    gains = nats(logs, true, 1.0) - nats(logs, true, fitted)
     error = standard_error_of_mean(gains, None if groups is None else groups[::every])
     return fitted if gains.mean() > error else 1.0
 
@@ -111,7 +108,7 @@ def tempered(outputs: pa.Array, temperature: float) -> pa.Array:
     """Returns the probabilities that a model gives once its logits are divided by a temperature."""
     if temperature == 1.0:
         return outputs
-    values = np.exp(_log_softmax(_logs(outputs) / temperature))
+    values = np.exp(_log_softmax(log_probabilities(outputs) / temperature))
     return from_matrix(values.astype(np.float32))
 
 
@@ -148,8 +145,8 @@ def calibrate(
         return Calibration("not calibrated: the winner's outputs for its validation rows are lost")
     targets, num_rows = validation.targets(), len(validation)
     value = temperature(targets, outputs, validation.groups())
-    logs, true = _logs(outputs), to_numbers(targets)
-    before, after = (float(_nats(logs, true, at).mean()) for at in (1.0, value))
+    logs, true = log_probabilities(outputs), to_numbers(targets)
+    before, after = (float(nats(logs, true, at).mean()) for at in (1.0, value))
 
     def left_alone(why: str) -> Calibration:
         return Calibration(f"not calibrated: {why}", 1.0, before, before, num_rows)
@@ -195,16 +192,11 @@ def _surest(logs: NDArray[np.float64], accuracy: float) -> float:
     return _LOWEST if excess(_LOWEST) <= 0 else float(brentq(excess, _LOWEST, 1.0, xtol=1e-3))
 
 
-def _logs(outputs: pa.Array) -> NDArray[np.float64]:
-    """Returns logarithms of probabilities, which are logits but for a number a row, shape (rows, labels)."""
-    return np.log(np.maximum(to_matrix(outputs).astype(np.float64), _SMALLEST))
-
-
 def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     shifted = logits - logits.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
-def _nats(logs: NDArray[np.float64], true: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
+def nats(logs: NDArray[np.float64], true: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
     """Returns the negative log-likelihood of each row's true label, shape (rows,)."""
     return -_log_softmax(logs / temperature)[np.arange(len(true)), true]

@@ -133,6 +133,10 @@ Finals = Annotated[
 Soup = Annotated[
     bool, typer.Option(help="Average the winner over several seeds, where time allows.", rich_help_panel=_SEARCH)
 ]
+Ensemble = Annotated[
+    bool,
+    typer.Option(help="Let the best of other methods answer beside the winner; slower.", rich_help_panel=_SEARCH),
+]
 
 
 @app.command()
@@ -156,6 +160,7 @@ def fit(
     refit: Refit = None,
     finals: Finals = True,
     soup: Soup = True,
+    ensemble: Ensemble = False,
     sampler: SamplerName = "tpe",
     scheduler: SchedulerName = "race",
     max_concurrent: Concurrent = None,
@@ -197,7 +202,7 @@ def fit(
                 space=space,
                 metric=metric,
                 positive=positive,
-                budget=Budget.parse(budget, refit=refit, finals=finals, soup=soup),
+                budget=Budget.parse(budget, refit=refit, finals=finals, soup=soup, ensemble=ensemble),
                 sampler=sampler,
                 scheduler=scheduler,
                 max_concurrent=max_concurrent,
@@ -232,6 +237,7 @@ def plan(
     refit: Refit = None,
     finals: Finals = True,
     soup: Soup = True,
+    ensemble: Ensemble = False,
     sampler: SamplerName = "tpe",
     scheduler: SchedulerName = "race",
     max_concurrent: Concurrent = None,
@@ -272,7 +278,7 @@ def plan(
             space=space,
             metric=metric,
             positive=positive,
-            budget=Budget.parse(budget, refit=refit, finals=finals, soup=soup),
+            budget=Budget.parse(budget, refit=refit, finals=finals, soup=soup, ensemble=ensemble),
             sampler=sampler,
             scheduler=scheduler,
             max_concurrent=max_concurrent,

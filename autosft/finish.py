@@ -15,6 +15,7 @@ from autosft.accounting import PHASES
 from autosft.calibration import Calibration
 from autosft.card.sections import Shipped, model_card
 from autosft.disk import writing
+from autosft.ensemble import Ensemble
 from autosft.planning.plan import Plan, Resources
 from autosft.predictor import copy_model, describe_model
 from autosft.proof import Evidence, Proof, Score
@@ -40,6 +41,7 @@ def finish(
     winner: Trial,
     default: Trial,
     refit: Refit,
+    ensemble: Ensemble,
     calibration: Calibration,
     proof: Proof,
     model: Path,
@@ -61,10 +63,12 @@ def finish(
         RunFolderError: The folder cannot be written.
     """
     versions = package_versions()
-    found = _summary(plan, trials, winner, default, refit, calibration, proof, seconds, interrupted)
+    found = _summary(plan, trials, winner, default, refit, ensemble, calibration, proof, seconds, interrupted)
     summary: dict[str, Any] = as_json(found | {"versions": versions})
     card = model_card(
-        Shipped(plan, task, trials, winner, default, refit, calibration, proof, model, versions, seconds["wall"])
+        Shipped(
+            plan, task, trials, winner, default, refit, ensemble, calibration, proof, model, versions, seconds["wall"]
+        )
     )
     with writing(run.path):
         trainer = plan.arm(winner.arm).trainer
@@ -168,6 +172,7 @@ def _summary(
     winner: Trial,
     default: Trial,
     refit: Refit,
+    ensemble: Ensemble,
     calibration: Calibration,
     proof: Proof,
     seconds: Mapping[str, float],
@@ -223,6 +228,7 @@ def _summary(
             "reload_difference": refit.reload_difference,
             "num_trainings": refit.num_trainings if refit.model is not None else 0,
         },
+        "ensemble": ensemble.to_json(),
         "calibration": calibration.to_json(),
         "num_trials": len(trials),
         "rungs": rung_ranks(trials),

@@ -23,8 +23,8 @@ from autosft.disk import writing
 from autosft.errors import AutosftError, DataError, RunFolderError, TaskError, explain, nearest
 from autosft.task import Input, Output, Task
 from autosft.tasks import kind as task_kind
-from autosft.trainers import trainer_class
 from autosft.trainers.base import FittedModel
+from autosft.trainers.ensemble import load_model
 
 FORMAT = 2
 _FILE = "autosft.json"
@@ -203,10 +203,9 @@ class Predictor:
         return self._model.predict(inputs)
 
     def _loaded(self) -> FittedModel:
-        trainer = trainer_class(self._trainer)
         try:
             self._check_files()
-            return trainer.load(self.folder)
+            return load_model(self._trainer, self.folder)
         except AutosftError:
             raise
         except Exception as error:  # Every library has errors of its own for a file that is gone or damaged.

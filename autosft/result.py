@@ -190,6 +190,8 @@ def _verdict(result: Result) -> list[str]:
         lines.append(f"For scale {test['constant']:.4f} comes of {scale}{verdict}")
     lines.append(f"Gain      {_gained(summary, result.trials)}")
     lines.append(f"Shipped   {result.folder / 'model'}: {summary['refit']['reason']}")
+    if together := summary.get("ensemble", {}).get("reason"):
+        lines.append(f"Ensemble  {together}")
     # Runs of earlier versions have none.
     if result.report.exists():
         lines.append(f"Report    {result.report}")

@@ -24,7 +24,7 @@ from autosft.errors import AutosftError, SearchFailed, explain
 # Some typers bring a click of their own, so that its exceptions are only reached through theirs.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _ARGUMENTS = (
-    "task|target|inputs|test|models|trainer|space|metric|positive|group|time|kind|answer|budget|sampler|scheduler|refit|finals|soup"
+    "task|target|inputs|test|models|trainer|space|metric|positive|group|time|kind|answer|budget|sampler|scheduler|refit|finals|soup|ensemble"
     "|max_concurrent|gpus_per_trial|fixes_off|tracker|cluster|folder|seed"
 )
 

@@ -16,6 +16,7 @@ from autosft.cache import cache_folder
 from autosft.calibration import Calibration, calibrate
 from autosft.data.data import Rows
 from autosft.disk import disk_error, is_disk_error
+from autosft.ensemble import Ensemble, ensemble, others, seconds_kept
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Arm, Plan
@@ -96,15 +97,18 @@ class Sitting:
         bench = Workbench(plan, self.runner, cache_folder(), self.interrupt, search.micro_batch_sizes)
         # Whoever might have won may be slower to prove than those who are to be.
         proven = [plan.arm(trial.arm) for trial in (winner, default)]
-        refitted = self._refit(bench, winner, min(closing, self._closing_seconds(proven, None)))
+        ending = min(closing, self._closing_seconds(proven, None))
+        refitted = self._refit(bench, winner, ending, seconds_kept(plan, trials, winner))
+        together = self._ensemble(bench, search, winner, refitted, ending)
         searched = search.scratch(winner) / "model"
-        model = refitted.model or searched
-        # Where rows are held out they may speak against the refit.
-        models = (model, searched) if refitted.model and plan.data.held_out() else (model,)
+        model = together.model or refitted.model or searched
+        # Where rows are held out they may speak against what is more than the search's own model.
+        models = (model, searched) if model != searched and plan.data.held_out() else (model,)
         calibration = self._calibrate(bench, winner, search.outputs(winner), models)
         proof = self._prove(bench, search, winner, default, tasks, model, calibration)
         if proof.against_refit is not None:
             refitted, model = Refit(None, proof.against_refit), searched
+            together = Ensemble("none: the model of the search is shipped") if together.reason else together
             self.listener.note(refitted.reason)
 
         seconds = account(
@@ -122,6 +126,7 @@ class Sitting:
             winner=winner,
             default=default,
             refit=refitted,
+            ensemble=together,
             calibration=calibration,
             proof=proof,
             model=calibration.of(model),
@@ -138,7 +143,7 @@ class Sitting:
         rates = [arm.cost.predict_rows_per_second for arm in arms if arm.cost]
         # Of one training the winner is the default, and nothing else is there to be proven.
         is_one = self.plan.quote.num_trials == 1 and not self.run.trials.exists()
-        num_models = (1 if is_one else 2) + self.plan.refit
+        num_models = (1 if is_one else 2) + self.plan.refit + self.plan.budget.ensemble
         return closing_seconds(len(held_out[1]) if held_out else 0, rates, seconds_left, num_models=num_models)
 
     def _search(self, closing: float) -> tuple[Search, Trial]:
@@ -189,12 +194,32 @@ class Sitting:
             return 0
         return most if trials is None else min(most, trials)
 
-    def _refit(self, bench: Workbench, winner: Trial, closing: float) -> Refit:
-        """Trains the winner on all rows, unless something speaks against it, and again where there is time."""
+    def _refit(self, bench: Workbench, winner: Trial, closing: float, kept: float) -> Refit:
+        """Trains the winner on all rows, unless something speaks against it, and again where there is time.
+
+        Args:
+            kept: Seconds to leave for an ensemble, before which one training of the winner comes.
+        """
         once = self._refit_once(bench, winner, closing)
         again = self.run.path / "trials" / "refit" / "again"
-        found = soup(bench, winner, once, again, seconds_left=self._left(closing))
+        found = soup(bench, winner, once, again, seconds_left=self._left(closing + kept))
         self.listener.note(found.reason)
+        return found
+
+    def _ensemble(self, bench: Workbench, search: Search, winner: Trial, refitted: Refit, closing: float) -> Ensemble:
+        """Puts the best of other methods beside the winner, where that was asked for."""
+        found = ensemble(
+            bench,
+            winner,
+            refitted,
+            others(self.plan, search.trials, winner),
+            self.run.path / "trials" / "refit" / "beside",
+            outputs=search.outputs,
+            searched=lambda trial: search.scratch(trial) / "model",
+            seconds_left=self._left(closing),
+        )
+        if found.reason:
+            self.listener.note(f"ensemble: {found.reason}")
         return found
 
     def _refit_once(self, bench: Workbench, winner: Trial, closing: float) -> Refit:

@@ -152,7 +152,13 @@ class Bench:
 
     def train(self, trainer: str, data: TrainingData, *, seed: int, **changed: Any) -> tuple[FittedModel, float]:
         """Trains the untuned default once; returns the model and its accuracy on the validation rows."""
-        subject = trainer_class(trainer)(describe(MINILM), locate(MINILM))
+        model, outputs = self.outputs(trainer, data, seed=seed, **changed)
+        return model, self._score(data, outputs)
+
+    def outputs(self, trainer: str, data: TrainingData, *, seed: int, **changed: Any) -> tuple[FittedModel, pa.Array]:
+        """Trains the untuned default once; returns the model and its outputs for the validation rows."""
+        made = trainer_class(trainer)
+        subject = made(describe(MINILM), locate(MINILM)) if made.only_base is None else made(made.only_base, Path())
         config = subject.default_config(subject.base_model, len(data.train), Input.TEXT, Output.LABEL)
         reports: list[pa.Array] = []
         (self._folder / "scratch").mkdir(exist_ok=True)
@@ -160,7 +166,7 @@ class Bench:
             replace(config, **changed), self._task, data, fidelity=1.0, seed=seed,
             folder=self._folder / "scratch", report=lambda share, outputs: reports.append(outputs), limits=self._limits,
         )  # fmt: skip
-        return model, self._score(data, reports[-1])
+        return model, reports[-1]
 
     def accuracy(self, model: FittedModel, data: TrainingData) -> float:
         """Returns a model's accuracy on the validation rows."""

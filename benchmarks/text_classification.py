@@ -24,6 +24,7 @@ import pyarrow.compute
 
 import autosft
 from autosft.base_models import MINILM
+from autosft.budget import Budget
 from autosft.data.read import read
 
 RESULTS = Path(__file__).parent / "results" / "text_classification.jsonl"
@@ -101,7 +102,9 @@ def main() -> None:
     parser.add_argument("--budget", default="5m")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--cut", type=int, default=0, help="which ten rows a class; 0 are those of the file")
+    parser.add_argument("--ensemble", action="store_true", help="with other methods beside the winner")
     arguments = parser.parse_args()
+    budget = Budget.parse(arguments.budget, ensemble=arguments.ensemble)
     make, sentence = SETS[arguments.set]
     for seed in map(int, arguments.seeds.split(",")):
         data, test = make(arguments.data, arguments.cut)
@@ -109,7 +112,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["AUTOSFT_CACHE"] = f"{folder}/cache"  # Every run pays for its own tokens and features.
             result = autosft.fit(
-                sentence, data, test=test, models=[MINILM], budget=arguments.budget, folder=f"{folder}/run", seed=seed
+                sentence, data, test=test, models=[MINILM], budget=budget, folder=f"{folder}/run", seed=seed
             )
         wall = time.monotonic() - started
         summary = result.summary
@@ -123,7 +126,7 @@ def main() -> None:
             "cut": arguments.cut,
             "wall_seconds": round(wall, 1),
             **{key: summary[key] for key in ("metric", "validation", "test", "default", "gain_over_default", "best")},
-            **{key: summary[key] for key in ("refit", "num_trials", "seconds", "versions")},
+            **{key: summary[key] for key in ("refit", "ensemble", "num_trials", "seconds", "versions")},
             "num_finished_transformers": len(finished),
             "commit": commit(),
             "cores": os.cpu_count(),

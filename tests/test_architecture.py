@@ -23,6 +23,7 @@ LAYERS = {
     "argument_types": 3, "budget": 3, "infer": 3, "label_errors": 3, "inference": 3, "intervals": 3, "prepare": 3,
     "planning": 3, "search": 3, "refit": 3, "soup": 3, "proof": 3, "run_folder": 3, "finish": 3, "predictor": 3,
     "result": 3, "tracking": 3, "testing": 3, "card": 3, "calibration": 3, "report": 3, "reviewing": 3, "cluster": 3,
+    "ensemble": 3,
     "api": 4, "sitting": 4,
     "cli": 5, "shell": 5, "out_file": 5, "demo": 5, "doctor": 5, "batch": 5,
 }  # fmt: skip

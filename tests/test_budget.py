@@ -111,6 +111,16 @@ def test_stages_that_were_switched_off_stay_off_when_more_is_spent() -> None:
     assert less == Budget(seconds=4800, soup=False)
 
 
+def test_an_ensemble_that_was_asked_for_stays_asked_for_when_more_is_spent() -> None:
+    asked = Budget.parse("20m", ensemble=True)
+    assert asked.plus(Budget.parse("+1h"), spent_seconds=60, num_trials_done=5, num_gpus=0).ensemble
+    later = Budget.parse("20m").plus(
+        Budget.parse("+1h", ensemble=True), spent_seconds=60, num_trials_done=5, num_gpus=0
+    )
+    assert later == Budget(seconds=4800, ensemble=True)
+    assert Budget.parse(90, ensemble=True) == Budget(seconds=90, ensemble=True)
+
+
 @pytest.mark.parametrize("words", ["20m", "3 trials", "1h, 2 trials"])
 def test_json_and_words_lead_back_to_the_same_budget(words: str) -> None:
     budget = Budget.parse(words, refit=False)

@@ -202,9 +202,9 @@ def test_a_model_that_cannot_take_it_in_is_told_apart(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[str, Any] = {"trainer": "mine", "models": {tmp_path: tmp_path / "to"}, "temperature": 2.0}
-    monkeypatch.setattr("autosft.search.work.trainer_class", lambda name: Model)
+    monkeypatch.setattr("autosft.trainers.ensemble.trainer_class", lambda name: Model)
     assert not scale(_silent, **given, rows=validation(plan))
-    monkeypatch.setattr("autosft.search.work.trainer_class", lambda name: Deaf)
+    monkeypatch.setattr("autosft.trainers.ensemble.trainer_class", lambda name: Deaf)
     with pytest.raises(TrialFailed, match="other probabilities than the temperature"):
         scale(_silent, **given, rows=validation(plan))
 

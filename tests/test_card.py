@@ -22,6 +22,7 @@ from autosft.card.loading import loading
 from autosft.card.markdown import code, escaped, table
 from autosft.card.sections import Shipped, model_card
 from autosft.data.finding import Finding, Severity
+from autosft.ensemble import Ensemble
 from autosft.intervals import Interval
 from autosft.made_models import PIXELS
 from autosft.planning.plan import Plan
@@ -82,8 +83,8 @@ def shipped(plan: Plan, folder: Path, *, trainer: str | None = None, **changed: 
     scores = {plan.task.metric.name: 0.75, "log_loss": 0.5}
     proof = Proof("proof", False, score, score, 0.0, Interval(0.0, 0.0), scores, 0.25, 1500)
     found = Shipped(
-        plan, plan.task, [trial], trial, trial, Refit(None, "no time"), Calibration("not calibrated: too few rows"),
-        proof, folder, {"autosft": "0.1.0"}, 60.0,
+        plan, plan.task, [trial], trial, trial, Refit(None, "no time"), Ensemble(),
+        Calibration("not calibrated: too few rows"), proof, folder, {"autosft": "0.1.0"}, 60.0,
     )  # fmt: skip
     return replace(found, **changed)
 

@@ -379,7 +379,7 @@ def test_a_plans_parent_folder_is_made(shell, tmp_path: Path) -> None:
         (("--target", "foo", "--budget", "20m"), ("--target", "--budget")),
         (("--task", "Is it good?", "--seed", "0"), ("--task", "--seed")),
         (("--no-refit", "--test", "good.csv"), ("--refit", "--test")),
-        (("--no-finals", "--no-soup"), ("--finals", "--soup")),
+        (("--no-finals", "--no-soup", "--ensemble"), ("--finals", "--soup", "--ensemble")),
         (("--models", "minilm", "--fixes-off", "all", "--gpus-per-trial", "1"), ("--models", "--fixes-off", "--gpus-")),
     ],
     ids=lambda value: " ".join(value),

@@ -16,6 +16,7 @@ from autosft.accounting import PHASES
 from autosft.batch.folder import BatchFolder
 from autosft.batch.table import as_text, rows_of
 from autosft.calibration import Calibration
+from autosft.ensemble import Ensemble
 from autosft.finish import account, finish, seconds_before
 from autosft.intervals import Interval
 from autosft.planning.plan import Plan
@@ -62,8 +63,8 @@ def finished(
     seconds = dict.fromkeys(("wall", "workers", "driver", *PHASES, "start_up", "idle"), 1.0)
     finish(
         run, plan, plan.task, trials, winner=trial, default=default or trial, refit=refit or Refit(None, "no time"),
-        calibration=Calibration("not calibrated: too few rows"), proof=proof, model=folder / "weights",
-        seconds=seconds, interrupted=False, tracker=tracker,
+        ensemble=Ensemble(), calibration=Calibration("not calibrated: too few rows"), proof=proof,
+        model=folder / "weights", seconds=seconds, interrupted=False, tracker=tracker,
     )  # fmt: skip
     return run
 

@@ -19,6 +19,7 @@ from autosft.inputs.terms import TERMS_FILE
 from autosft.made_models import PIXELS_MODEL_TYPE
 from autosft.task import Input, Output, Task
 from autosft.tasks import kind as task_kind
+from autosft.trainers.ensemble import ENSEMBLE_FILE
 
 #: Transformers' pipelines by what a model is given and gives back. A number is a classification without classes there.
 _PIPELINES = {
@@ -86,6 +87,8 @@ def loading(folder: Path, task: Task) -> Loading:
 def _loading(folder: Path, task: Task) -> Loading:
     kind = task_kind(task.kind)
     name = pipeline_tag(task)
+    if (folder / ENSEMBLE_FILE).exists():
+        return Loading("autosft", remarks=(_NO_ENSEMBLE,))
     if (folder / "pair_head.safetensors").exists():
         return Loading("autosft", remarks=(_NO_PAIR_HEAD,))
     if (folder / TERMS_FILE).exists():
@@ -105,6 +108,10 @@ def _loading(folder: Path, task: Task) -> Loading:
     return Loading("transformers", _text_code(folder, task))
 
 
+_NO_ENSEMBLE = (
+    "No other library loads this ensemble. Its first member lies in this folder, and the others in members/: what "
+    "other libraries load is one of them alone, whose answers are not those that were scored."
+)
 _NO_PAIR_HEAD = (
     "No other library loads this model. The head in pair_head.safetensors compares two texts, for which none has a "
     'format: transformers.pipeline("text-classification") and CrossEncoder of sentence-transformers put a head of '

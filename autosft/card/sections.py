@@ -22,6 +22,7 @@ from autosft.card.metadata import is_on_hub, licence_of, metadata
 from autosft.class_names import told_names, told_settings
 from autosft.counting import counted
 from autosft.data.texts import shortened
+from autosft.ensemble import Ensemble
 from autosft.intervals import Interval
 from autosft.planning.plan import Arm, Plan
 from autosft.proof import Proof
@@ -47,6 +48,7 @@ class Shipped:
         winner: The trial whose configuration is shipped.
         default: The best untuned default.
         refit: What came of the refit.
+        ensemble: What came of the ensemble.
         calibration: What came of the calibration.
         proof: What the model is worth.
         folder: Where the model's files are.
@@ -60,6 +62,7 @@ class Shipped:
     winner: Trial
     default: Trial
     refit: Refit
+    ensemble: Ensemble
     calibration: Calibration
     proof: Proof
     folder: Path
@@ -219,6 +222,7 @@ def _procedure(shipped: Shipped) -> list[str]:
         f"* Base model: {_start(arm)}.",
         f"* Search: {escaped(searched)}.",
         f"* Model: {escaped(shipped.refit.reason)}.",
+        *([f"* Ensemble: {escaped(shipped.ensemble.reason)}."] if shipped.ensemble.reason else []),
         *([f"* Probabilities: {escaped(shipped.calibration.reason)}."] if has_probabilities else []),
         f"* Made with {escaped(made_with)}.",
         "",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from autosft.task import Task
 from autosft.tasks import kind as task_kind
 from autosft.trainers import trainer_class
 from autosft.trainers.base import Cost, FittedModel, Limits, Trainer, TrainingData
+from autosft.trainers.ensemble import EnsembleModel, Member, load_model
 
 ReportScore = Callable[..., None]
 
@@ -133,7 +134,7 @@ def train(
     model.save(scratch / "model")
     outcome |= {"micro_batch_size": model.micro_batch_size, "fidelity": fidelity * model.share_trained}
     if fold is None:
-        outcome["reload_difference"] = _check_reload(subject, model, seen.all, scratch / "model")
+        outcome["reload_difference"] = _check_reload(trainer, model, seen.all, scratch / "model")
     return outcome
 
 
@@ -189,7 +190,7 @@ def predict(
         The positions of the rows that were predicted, ascending, and each model's outputs for them.
     """
     table = rows.table()
-    loaded = {name: trainer_class(trainer).load(Path(folder)) for name, (trainer, folder) in models.items()}
+    loaded = {name: load_model(trainer, Path(folder)) for name, (trainer, folder) in models.items()}
     outputs: dict[str, list[pa.Array]] = {name: [] for name in models}
     order = np.random.default_rng(seed).permutation(table.num_rows)
     has_target = to_numbers(rows.targets().is_valid())
@@ -220,7 +221,7 @@ def scale(report: ReportScore, *, trainer: str, models: Mapping[Path, Path], tem
     """
     sample = Rows(rows.path, _positions(rows)[:_SCALED_SAMPLE]).table()
     for source, target in models.items():
-        model = trainer_class(trainer).load(source)
+        model = load_model(trainer, source)
         scaled = model.scaled(temperature)
         if scaled is None:
             return False
@@ -230,7 +231,7 @@ def scale(report: ReportScore, *, trainer: str, models: Mapping[Path, Path], tem
         with phase("checkpoint"):
             wanted = tempered(model.predict(sample), temperature)
             del model, scaled
-            difference = largest_difference(trainer_class(trainer).load(target).predict(sample), wanted)
+            difference = largest_difference(load_model(trainer, target).predict(sample), wanted)
         # A small temperature makes more of what batches and devices differ by.
         if not difference < RELOAD_TOLERANCE / min(1.0, temperature):
             raise TrialFailed(
@@ -258,7 +259,7 @@ def average(
     Raises:
         TrialFailed: The saved model predicts otherwise than the one in memory.
     """
-    found = [trainer_class(trainer).load(Path(folder)) for trainer, folder in models.values()]
+    found = [load_model(trainer, Path(folder)) for trainer, folder in models.values()]
     mean = found[0].averaged(found[1:])
     if mean is None:
         return None
@@ -271,7 +272,29 @@ def average(
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "model").mkdir(parents=True)
     mean.save(scratch / "model")
-    return _check_reload(trainer_class(next(iter(models.values()))[0]), mean, rows, scratch / "model")
+    return _check_reload(next(iter(models.values()))[0], mean, rows, scratch / "model")
+
+
+def combine(report: ReportScore, *, members: Sequence[tuple[str, str, float]], rows: Rows, scratch: Path) -> float:
+    """Saves models that answer together to `scratch/model`.
+
+    Args:
+        members: Trainer's name, model folder and weight of each, the winner first.
+        rows: Some of these are predicted, to see that what is saved does as it should.
+
+    Returns:
+        The largest difference of an output between the ensemble in memory and the one read back.
+
+    Raises:
+        TrialFailed: The saved ensemble predicts otherwise than the one in memory.
+    """
+    models = [Member(trainer, load_model(trainer, Path(folder)), weight) for trainer, folder, weight in members]
+    together = EnsembleModel(tuple(models))
+    shutil.rmtree(scratch, ignore_errors=True)
+    (scratch / "model").mkdir(parents=True)
+    with phase("checkpoint"):
+        together.save(scratch / "model")
+    return _check_reload(members[0][0], together, rows, scratch / "model")
 
 
 def _trainer(name: str, base_model: BaseModel, folder: str) -> Trainer:
@@ -302,9 +325,9 @@ def _unit(outputs: pa.Array) -> float:
     return float(np.abs(to_numbers(outputs)).max(initial=1.0)) if pa.types.is_floating(outputs.type) else 1.0
 
 
-def _check_reload(subject: Trainer | type[Trainer], model: FittedModel, rows: Rows, folder: Path) -> float:
+def _check_reload(trainer: str, model: FittedModel, rows: Rows, folder: Path) -> float:
     with phase("checkpoint"):
-        read_back, difference, began = subject.load(folder), 0.0, time.monotonic()
+        read_back, difference, began = load_model(trainer, folder), 0.0, time.monotonic()
         # A few rows tell; where they take no time, more.
         for some in (rows.table().slice(0, _RELOAD_ROWS[0]), rows.table().slice(*_RELOAD_ROWS)):
             if len(some) and time.monotonic() - began < _RELOAD_SECONDS:
