@@ -389,6 +389,8 @@ def _fit_plan(
 def _with_runner(
     made: Plan, run: RunFolder, clock: Clock, listener: Tracker, *, cluster: str | None, verbose: bool
 ) -> Result:
+    if made.budget.ensemble:
+        check_ensemble(made.task.kind)
     options = Options(made.budget, scheduler=made.scheduler, cluster=cluster, verbose=verbose)
     earlier = seconds_before(run, workers=made.resources.max_concurrent)
     with scratch_folder() as scratch, _runner(options, made.task, scratch, listener) as runner:

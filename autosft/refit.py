@@ -98,7 +98,7 @@ def distrust(refitted: pa.Array, proven: pa.Array, *, accuracy: float) -> str | 
     if bdtrc(others - 1, num_rows, expected) > _ACCIDENT:
         return None
     return (
-        f"the refit is not trusted: of {counted(num_rows, 'row')} that neither was trained on it labels "
+        f"what was to be shipped is not trusted: of {counted(num_rows, 'row')} that it was not trained on it labels "
         f"{others / num_rows:.1%} otherwise than the model of the search, and {expected:.1%} were to be expected; the "
         "model of the search is shipped"
     )

@@ -167,6 +167,7 @@ def _verdict(result: Result) -> list[str]:
         "test": f"{test['num_rows']:,} test rows",
         "proof": f"{test['num_rows']:,} rows set aside for proof",
         "folds": f"{test['num_rows']:,} validation rows, which the search also chose by"
+        + (", of the winner alone" if summary.get("ensemble", {}).get("done") else "")
         + (", before it was trained on them too" if summary["refit"]["done"] else ""),
     }[test["rows"]] + sample
     best_row = summary["best"]

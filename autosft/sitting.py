@@ -16,7 +16,7 @@ from autosft.cache import cache_folder
 from autosft.calibration import Calibration, calibrate
 from autosft.data.data import Rows
 from autosft.disk import disk_error, is_disk_error
-from autosft.ensemble import Ensemble, ensemble, others, seconds_kept
+from autosft.ensemble import COMBINING_SECONDS, Ensemble, ensemble, others, seconds_kept
 from autosft.finish import account, finish
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Arm, Plan
@@ -90,15 +90,17 @@ class Sitting:
         cpu_before = clocks.process_time()
         closing = self._closing_seconds(plan.arms, self.clock.left)
 
-        search, winner = self._search(closing)
+        combining = COMBINING_SECONDS * plan.budget.ensemble
+        search, winner = self._search(closing + combining)
         trials = search.trials
         default = best_default(trials, plan.task.metric.greater_is_better) or winner
         tasks = {trial.number: self._tuned(search, trial) for trial in (winner, default)}
         bench = Workbench(plan, self.runner, cache_folder(), self.interrupt, search.micro_batch_sizes)
         # Whoever might have won may be slower to prove than those who are to be.
-        proven = [plan.arm(trial.arm) for trial in (winner, default)]
+        beside = others(plan, trials, winner) if plan.budget.ensemble else []
+        proven = [plan.arm(trial.arm) for trial in (winner, default, *beside)]
         ending = min(closing, self._closing_seconds(proven, None))
-        refitted = self._refit(bench, winner, ending, seconds_kept(plan, trials, winner))
+        refitted = self._refit(bench, winner, ending + combining, seconds_kept(plan, trials, winner))
         together = self._ensemble(bench, search, winner, refitted, ending)
         searched = search.scratch(winner) / "model"
         model = together.model or refitted.model or searched
@@ -107,9 +109,11 @@ class Sitting:
         calibration = self._calibrate(bench, winner, search.outputs(winner), models)
         proof = self._prove(bench, search, winner, default, tasks, model, calibration)
         if proof.against_refit is not None:
-            refitted, model = Refit(None, proof.against_refit), searched
-            together = Ensemble("none: the model of the search is shipped") if together.reason else together
-            self.listener.note(refitted.reason)
+            # What was put together is as little trusted as the refit that it was made of, if there was one.
+            if together.model:
+                together = Ensemble(f"none: {proof.against_refit}")
+            refitted, model = Refit(None, proof.against_refit) if refitted.model else refitted, searched
+            self.listener.note(proof.against_refit)
 
         seconds = account(
             self.runner.cpu_seconds,
@@ -143,7 +147,8 @@ class Sitting:
         rates = [arm.cost.predict_rows_per_second for arm in arms if arm.cost]
         # Of one training the winner is the default, and nothing else is there to be proven.
         is_one = self.plan.quote.num_trials == 1 and not self.run.trials.exists()
-        num_models = (1 if is_one else 2) + self.plan.refit + self.plan.budget.ensemble
+        num_models = (1 if is_one else 2) + self.plan.refit
+        num_models += len(self.plan.arms) - 1 if self.plan.budget.ensemble else 0
         return closing_seconds(len(held_out[1]) if held_out else 0, rates, seconds_left, num_models=num_models)
 
     def _search(self, closing: float) -> tuple[Search, Trial]:

@@ -14,13 +14,16 @@ import pytest
 
 import autosft
 from autosft.arrays import from_matrix, load_array, log_probabilities, softmax, to_matrix, to_numbers
+from autosft.card.loading import loading
 from autosft.ensemble import Ensemble, ensemble, others, seconds_kept, weights
 from autosft.errors import PlanError, RunFolderError
+from autosft.inputs.terms import TERMS_FILE
 from autosft.interrupt import Interrupt
 from autosft.planning.plan import Plan
 from autosft.refit import Refit, refit
 from autosft.search import job
 from autosft.search.job import Ended, Job, execute
+from autosft.search.places import moved
 from autosft.search.trial import OUTPUTS_FILE, Trial
 from autosft.search.workbench import Workbench
 from autosft.testing.tiny_data import LABELS, WORDS, tiny_texts
@@ -194,6 +197,14 @@ def test_the_winner_ships_with_the_best_of_other_methods_all_trained_again(searc
         for one, model in zip(found.shares, models, strict=True)
     ]
     np.testing.assert_allclose(to_matrix(together.predict(table)), softmax(np.sum(logs, axis=0)), atol=1e-5)
+    remarks = " ".join(loading(found.model, searched.plan.task).remarks)
+    has_words = any(one.trial.arm == "tfidf" for one in found.shares)
+    assert "No other library loads this ensemble" in remarks and (TERMS_FILE in remarks) == has_words
+    there = moved(
+        runner.jobs[-1][1], read=lambda path: Path("/there") / path.name, written=lambda path: path,
+        rows=lambda path: path, stop=lambda path: path, cache=tmp_path,
+    )["models"]  # fmt: skip
+    assert [Path(folder).parent for _, folder in there.values()] == [Path("/there")] * len(found.shares)
     said = found.to_json()
     assert said["done"] and [one["arm"] for one in said["members"]] == [one.trial.arm for one in found.shares]
     assert all(f"{one.trial.arm} {one.weight:.2f}" in found.reason for one in found.shares)
@@ -216,7 +227,7 @@ def test_where_the_winner_is_not_retrained_nobody_is(searched: Searched, tmp_pat
     runner = Here()
     found, _ = put_together(searched, tmp_path, runner, winner="frozen_head", refitted=False)
     assert found.model is not None and runner.done == ["combine"]
-    assert runner.jobs[0][1]["members"][0][1] == str(searched.scratch(searched.trials["frozen_head"]) / "model")
+    assert runner.jobs[0][1]["models"]["0"][1] == str(searched.scratch(searched.trials["frozen_head"]) / "model")
 
 
 def test_what_there_is_no_time_to_train_again_is_taken_as_the_search_trained_it(
@@ -290,11 +301,16 @@ def test_a_temperature_divides_what_it_says_and_a_damaged_file_is_named(searched
             load_model("tfidf", tmp_path / "model")
 
 
-def test_a_task_without_labels_of_rows_refuses_one(tiny_model: Path) -> None:
+def test_a_task_without_labels_of_rows_refuses_one(tiny_model: Path, tmp_path: Path) -> None:
     numbers = [{"text": f"text {at}", "price": at / 7} for at in range(60)]
     options: dict[str, Any] = {"models": str(tiny_model), "timing": False, "tracker": Tracker()}
     with pytest.raises(PlanError, match="one label a row"):
         autosft.plan("Predict the price", numbers, budget=autosft.Budget(seconds=60, ensemble=True), **options)
+    plan = autosft.plan("Predict the price", numbers, budget=60, **options)
+    asked = replace(plan, budget=replace(plan.budget, ensemble=True))
+    with pytest.raises(PlanError, match="one label a row"):
+        autosft.fit(asked, folder=tmp_path / "run", tracker=Tracker())
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 def test_a_run_ships_it_and_says_so_everywhere(tiny_model: Path, tmp_path: Path) -> None:

@@ -88,11 +88,12 @@ def _loading(folder: Path, task: Task) -> Loading:
     kind = task_kind(task.kind)
     name = pipeline_tag(task)
     if (folder / ENSEMBLE_FILE).exists():
-        return Loading("autosft", remarks=(_NO_ENSEMBLE,))
+        has_terms = any(folder.rglob(TERMS_FILE))
+        return Loading("autosft", remarks=(_NO_ENSEMBLE, _TERMS) if has_terms else (_NO_ENSEMBLE,))
     if (folder / "pair_head.safetensors").exists():
         return Loading("autosft", remarks=(_NO_PAIR_HEAD,))
     if (folder / TERMS_FILE).exists():
-        return Loading("autosft", remarks=(_NO_TERMS,))
+        return Loading("autosft", remarks=(_NO_TERMS, _TERMS))
     if _read_json(folder / "config.json").get("model_type") == PIXELS_MODEL_TYPE:
         return Loading("autosft", remarks=(_NO_PIXELS,))
     if (folder / "modules.json").exists():
@@ -110,7 +111,7 @@ def _loading(folder: Path, task: Task) -> Loading:
 
 _NO_ENSEMBLE = (
     "No other library loads this ensemble. Its first member lies in this folder, and the others in members/: what "
-    "other libraries load is one of them alone, whose answers are not those that were scored."
+    "other libraries load is one of them alone, whose answers are not those of all together."
 )
 _NO_PAIR_HEAD = (
     "No other library loads this model. The head in pair_head.safetensors compares two texts, for which none has a "
@@ -118,9 +119,10 @@ _NO_PAIR_HEAD = (
     "random weights in its place, and their answers mean nothing."
 )
 _NO_PIXELS = "No other library loads this model: its network is autosft's own."
-_NO_TERMS = (
-    "No other library loads this model. Its words, and pieces of words, come from the training rows and stand in "
-    f"{TERMS_FILE}: who gets the folder can read them."
+_NO_TERMS = "No other library loads this model."
+_TERMS = (
+    f"Words, and pieces of words, come from the training rows and stand in {TERMS_FILE}: who gets the folder can read "
+    "them."
 )
 _NO_POOLED_HEAD = (
     'Do not load it with transformers.pipeline("text-classification"), with AutoModelForSequenceClassification, or as '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,25 +27,26 @@ _UNKNOWN = "unknown"
 _SAMPLE_ROWS = 300
 
 
-def metadata(plan: Plan, arm: Arm, proof: Proof, *, title: str, library: str | None) -> str:
+def metadata(plan: Plan, arms: Sequence[Arm], proof: Proof, *, title: str, library: str | None) -> str:
     """Returns the YAML without the lines around it; what is not known is left out.
 
     Args:
-        arm: The winner's.
+        arms: The winner's, and those of what answers beside it.
         title: What the model is called there.
         library: What loads the model, by its name on the hub.
     """
     from huggingface_hub import ModelCardData
 
     dataset, _ = _dataset(plan)
+    on_hub = list(dict.fromkeys(arm.base_model.id for arm in arms if is_on_hub(arm)))
     # A score of rows that also chose the model would stand beside true test scores.
     results = [] if proof.selected_on else _results(plan, proof)
     data = ModelCardData(
-        language=_language(plan, arm),
-        license=licence_of(arm),
+        language=_language(plan, next((arm for arm in arms if arm.base_model.languages), arms[0])),
+        license=_licence(arms),
         library_name=library,
         pipeline_tag=pipeline_tag(plan.task),
-        base_model=arm.base_model.id if is_on_hub(arm) else None,
+        base_model=on_hub[0] if len(on_hub) == 1 else on_hub or None,
         datasets=[dataset] if dataset else None,
         metrics=[line(name) for name in _names(plan, proof)],
         tags=["autosft"],
@@ -63,6 +65,12 @@ def licence_of(arm: Arm) -> str | None:
     """Returns the licence of the weights that the model started from; None where it is unknown or there were none."""
     base = arm.base_model
     return base.licence if base.pretrained and base.licence != "unknown" else None
+
+
+def _licence(arms: Sequence[Arm]) -> str | None:
+    """Returns the one licence that all weights come under; several have no one name."""
+    licences = {licence_of(arm) for arm in arms if arm.base_model.pretrained}
+    return licences.pop() if len(licences) == 1 else None
 
 
 def _language(plan: Plan, arm: Arm) -> str | None:

@@ -74,6 +74,12 @@ class Shipped:
         """The winner's."""
         return self.plan.arm(self.winner.arm)
 
+    @property
+    def arms(self) -> list[Arm]:
+        """The winner's, and those of what answers beside it, of those with a base model where there are any."""
+        found = [self.arm, *(self.plan.arm(one.trial.arm) for one in self.ensemble.shares[1:])]
+        return [arm for arm in found if arm.base_model != NO_MODEL] or found[:1]
+
 
 def model_card(shipped: Shipped) -> str:
     """Returns the content of README.md, the hub's metadata first."""
@@ -82,7 +88,7 @@ def model_card(shipped: Shipped) -> str:
     how = loading(shipped.folder, task)
     parts = [
         [f"# {escaped(title)}"],
-        [_origin(shipped.arm)],
+        [_origin(shipped.arms)],
         ["## Intended use", "", *_intended_use(task)],
         ["## How to load it", "", *_how_to_load(shipped, how)],
         ["## Scores", "", *_scores(shipped)],
@@ -90,7 +96,7 @@ def model_card(shipped: Shipped) -> str:
         ["## Procedure", "", *_procedure(shipped)],
         ["## Limits", "", *_limits(shipped)],
     ]
-    yaml = metadata(shipped.plan, shipped.arm, shipped.proof, title=title, library=how.library)
+    yaml = metadata(shipped.plan, shipped.arms, shipped.proof, title=title, library=how.library)
     return f"---\n{yaml}\n---\n\n" + "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
@@ -181,6 +187,8 @@ def _rows(shipped: Shipped) -> str:
         count += f"(of {proof.num_rows_given:,}, drawn at random) "
     if proof.selected_on:
         before = ", measured before the model was trained on them too" if shipped.refit.model else ""
+        if shipped.ensemble.model:
+            before = ", measured on the winner alone" + before.replace(", measured", ",")
         return f"{count}validation rows{before}: these rows also chose the model, so the score is optimistic"
     kinds = {"test": "test rows", "proof": "rows set aside for proof before the search began"}
     return count + kinds.get(proof.rows, f"{escaped(proof.rows)} rows")
@@ -219,7 +227,7 @@ def _procedure(shipped: Shipped) -> list[str]:
     )
     return [
         f"* Trainer: {escaped(arm.trainer)}.",
-        f"* Base model: {_start(arm)}.",
+        f"* Base model: {' and '.join(dict.fromkeys(map(_start, shipped.arms)))}.",
         f"* Search: {escaped(searched)}.",
         f"* Model: {escaped(shipped.refit.reason)}.",
         *([f"* Ensemble: {escaped(shipped.ensemble.reason)}."] if shipped.ensemble.reason else []),
@@ -288,8 +296,9 @@ def _base(arm: Arm) -> str:
     return code(arm.base_model.id) if known else f"the local model {code(Path(arm.base_model.id).name)}"
 
 
-def _origin(arm: Arm) -> str:
-    made = "without a base model" if arm.base_model == NO_MODEL else f"from {_base(arm)}"
+def _origin(arms: Sequence[Arm]) -> str:
+    bases = " and ".join(dict.fromkeys(map(_base, arms)))
+    made = "without a base model" if arms[0].base_model == NO_MODEL else f"from {bases}"
     return f"Made {made} by autosft."
 
 

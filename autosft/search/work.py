@@ -275,11 +275,14 @@ def average(
     return _check_reload(next(iter(models.values()))[0], mean, rows, scratch / "model")
 
 
-def combine(report: ReportScore, *, members: Sequence[tuple[str, str, float]], rows: Rows, scratch: Path) -> float:
+def combine(
+    report: ReportScore, *, models: Mapping[str, tuple[str, str]], weights: Sequence[float], rows: Rows, scratch: Path
+) -> float:
     """Saves models that answer together to `scratch/model`.
 
     Args:
-        members: Trainer's name, model folder and weight of each, the winner first.
+        models: Trainer's name and model folder, by any name, the winner first.
+        weights: What the logarithms of their probabilities count, in that order.
         rows: Some of these are predicted, to see that what is saved does as it should.
 
     Returns:
@@ -288,13 +291,17 @@ def combine(report: ReportScore, *, members: Sequence[tuple[str, str, float]], r
     Raises:
         TrialFailed: The saved ensemble predicts otherwise than the one in memory.
     """
-    models = [Member(trainer, load_model(trainer, Path(folder)), weight) for trainer, folder, weight in members]
-    together = EnsembleModel(tuple(models))
+    together = EnsembleModel(
+        tuple(
+            Member(trainer, load_model(trainer, Path(folder)), weight)
+            for (trainer, folder), weight in zip(models.values(), weights, strict=True)
+        )
+    )
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "model").mkdir(parents=True)
     with phase("checkpoint"):
         together.save(scratch / "model")
-    return _check_reload(members[0][0], together, rows, scratch / "model")
+    return _check_reload(together.members[0].trainer, together, rows, scratch / "model")
 
 
 def _trainer(name: str, base_model: BaseModel, folder: str) -> Trainer:
