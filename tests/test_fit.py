@@ -167,7 +167,7 @@ class TestFirstRun:
     def test_the_model_is_read_once_for_all_predictions(self, result, monkeypatch):
         texts, _ = tiny_texts(5, seed=8)
         first = result.predict(texts)
-        monkeypatch.setattr("autosft.predictor.trainer_class", lambda name: pytest.fail("it is read again"))
+        monkeypatch.setattr("autosft.predictor.load_model", lambda *_, **__: pytest.fail("it is read again"))
         assert result.predict(texts) == first
         assert len(result.predict_proba(texts)) == result.predict_table(texts).num_rows == 5
         assert result == autosft.Result.load(result.folder), "what it was asked makes it no other result"

@@ -169,7 +169,7 @@ def again(ended: Ended) -> Section:
     )
     pairs = (
         ("Shipped", str(summary["refit"]["reason"])),
-        *((("Ensemble", together),) if (together := summary["ensemble"]["reason"]) else ()),
+        *((("Ensemble", together),) if (together := summary.get("ensemble", {}).get("reason")) else ()),
         ("Data", origin.data or "rows held in memory, of which the cache keeps a copy"),
         *((("Test rows", origin.test),) if origin.test else ()),
         ("Seed", str(ended.plan.seed)),

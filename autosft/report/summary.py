@@ -123,7 +123,7 @@ def _rows(ended: Ended) -> str:
     if proof.shipped.num_rows < proof.num_rows_given:
         count += f" (a random sample of {proof.num_rows_given:,}: there was no time for more)"
     if proof.selected_on:
-        before = ", of the winner alone" if ended.summary["ensemble"]["done"] else ""
+        before = ", of the winner alone" if ended.summary.get("ensemble", {}).get("done") else ""
         before += ", before it was trained on them too" if ended.summary["refit"]["done"] else ""
         return f"{count} that the search also chose by{before}, so expect worse on new ones"
     return f"{count} that the search never read"

@@ -86,6 +86,11 @@ def refit_on_folds(plan: Plan) -> Ended:
     return replace(run, summary={**run.summary, "refit": {"done": True, "reason": "retrained on all rows"}})
 
 
+def answered_together(plan: Plan) -> Ended:
+    run = refit_on_folds(plan)
+    return replace(run, summary={**run.summary, "ensemble": {"done": True, "reason": "three methods answer"}})
+
+
 def not_defined(plan: Plan) -> Ended:
     nothing = Score(math.nan, Interval(math.nan, math.nan), 30)
     return run_of(plan, shipped=nothing, gain=math.nan, gain_interval=Interval(math.nan, math.nan))
@@ -106,6 +111,7 @@ def not_defined(plan: Plan) -> Ended:
         (hardly_trained, ("hardly at all", "which it does not beat beyond the noise")),
         (interrupted, ("1 trial failed; it was interrupted",)),
         (refit_on_folds, ("a random sample of 4,000", "before it was trained on them too", "would score 0.5000")),
+        (answered_together, (", of the winner alone, before it was trained on them too",)),
         (not_defined, ("not defined (without an interval)",)),
     ],
 )
