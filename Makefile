@@ -23,16 +23,16 @@ $(STAMP): $(VENV)/.stamp-torch pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/autosft demo
 
-# Two at once, whatever the machine: each half has a Ray of its own.
-TWO := --numprocesses 2 --dist loadfile
+# Two at once, whatever the machine: each half has a Ray of its own. In the order of their names the long files come
+# early; xdist's own order goes by how many tests a file has, and would leave one half idle at the end.
+TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: setup
 	$(BIN)/python -m pytest $(TWO)
 
-# Kills workers, drivers and nodes, fills disks, tears files. Takes minutes. In the order of their names the long files
-# come early; xdist's own order goes by how many tests a file has, and would leave one half idle at the end.
+# Kills workers, drivers and nodes, fills disks, tears files. Takes minutes.
 faults: setup
-	$(BIN)/python -m pytest -m 'faults and not slow' $(TWO) --no-loadscope-reorder --durations=5
+	$(BIN)/python -m pytest -m 'faults and not slow' $(TWO) --durations=5
 
 # Needs a chromium on the PATH, such as Debian's.
 browser: setup
