@@ -436,6 +436,9 @@ METHODS: dict[str, Callable[[Job], Outcome]] = {
     "contrastive_default": with_contrastive_default,
 }
 
+#: These are given no budget and take what their defaults take; after so many seconds they are ended.
+FLOORS, FLOOR_SECONDS = ("trainer_defaults", "frozen_logistic", "contrastive_default"), 1500.0
+
 
 # The process of a method
 
@@ -466,11 +469,12 @@ def environment(job: Job) -> dict[str, str]:
 def run(job: Job) -> dict[str, Any]:
     """Runs a method in a process of its own; returns what it came to, an error included.
 
-    One that is half its budget and a minute late is ended, and the line says so.
+    One that is half its budget and a minute late, or a floor that takes longer than `FLOOR_SECONDS`, is ended, and the
+    line says so.
     """
     folder = Path(job.folder)
     (folder / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
-    limit, error = 1.5 * job.budget_seconds + 60, None
+    limit, error = FLOOR_SECONDS if job.method in FLOORS else 1.5 * job.budget_seconds + 60, None
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         command = [sys.executable, str(Path(__file__).absolute()), "--job", str(folder / "job.json")]
         process = subprocess.Popen(
